@@ -1,0 +1,33 @@
+.DEFAULT_GOAL := help
+.PHONY: help demo test setup lint format lock clean
+PYTHON ?= python3
+DURATION ?= 180
+
+help: ## what can be made
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+demo: setup ## set up if needed, then show the simulated robot learning (DURATION=180 seconds, 0: until Ctrl-C)
+	./rlt demo --duration $(DURATION)
+
+test: setup ## set up if needed, then run the whole test suite
+	./rlt exec python -m pytest
+
+setup: ## system packages, virtual environment, ROS 2, torch, build; does nothing when nothing changed
+	@PYTHON=$(PYTHON) bash scripts/setup.sh
+
+lint: setup ## format and style (ruff), types (mypy)
+	./rlt exec ruff format --check .
+	./rlt exec ruff check .
+	./rlt exec mypy
+
+format: setup ## let ruff rewrite
+	./rlt exec ruff format .
+	./rlt exec ruff check --fix .
+
+lock: setup ## pin all packages anew, with hashes, from setup.py
+	./rlt exec python scripts/dependencies.py ros sim adapt dev | \
+	  ./rlt exec uv pip compile - --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
+	  --upgrade -o requirements/lock.txt >/dev/null
+
+clean: ## remove everything that set-up and runs made
+	rm -rf .venv build install log runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The control path in numpy: timelines, limits, actor, state machine, real-time loop. No torch, no ROS."""

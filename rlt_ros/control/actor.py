@@ -1,0 +1,126 @@
+"""The actor in numpy: small enough to run at chunk boundaries inside the control loop.
+
+Weights travel as safetensors; the metadata says which bundle, sizes and version they belong to. The layout is
+written by `rlt_ros.rl.actor_critic.export_actor`.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from rlt_ros.types import Array32
+
+
+class WeightsError(ValueError):
+    """Weights were refused. `kind` is the counter's name: checksum, format, bundle, shape or finite."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        """Refuse for `kind` of reason."""
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class ActorSpec:
+    """What an actor expects and gives.
+
+    Attributes:
+        bundle_id: token space and action scale.
+        token_dim: size of the RL token.
+        joints: number of joints.
+        chunk: rows of an action chunk (C).
+        noise_chunk: standard deviation of exploration noise that is constant over a chunk, in action units.
+        noise_tick: standard deviation of exploration noise drawn for every row.
+    """
+
+    bundle_id: str
+    token_dim: int
+    joints: int
+    chunk: int
+    noise_chunk: float = 0.0
+    noise_tick: float = 0.0
+
+
+class Actor:
+    """`mu(x, ref)`: the chunk, as the masked reference plus what a perceptron adds to it."""
+
+    def __init__(self, spec: ActorSpec, layers: list[tuple[Array32, Array32]], version: int) -> None:
+        """Use weights of shape (in, out) and biases of shape (out,), first layer first.
+
+        Raises:
+            WeightsError: a layer has the wrong shape or is not finite.
+        """
+        size = spec.token_dim + 2 * spec.joints + spec.chunk * spec.joints
+        for index, (weight, bias) in enumerate(layers):
+            if weight.ndim != 2 or weight.shape[0] != size or bias.shape != weight.shape[1:]:
+                raise WeightsError("shape", f"layer {index} has shapes {weight.shape}, {bias.shape}; input is {size}")
+            if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
+                raise WeightsError("finite", f"layer {index} is not finite")
+            size = weight.shape[1]
+        if size != spec.chunk * spec.joints:
+            raise WeightsError("shape", f"the actor gives {size} numbers, expected {spec.chunk * spec.joints}")
+        self.spec = spec
+        self.version = version
+        self._layers = layers
+
+    def __call__(self, token: Array32, proprio: Array32, reference: Array32) -> Array32:
+        """Normalised action chunk, shape (C, J).
+
+        Args:
+            token: RL token, shape (D,).
+            proprio: normalised proprioception, shape (2 J,).
+            reference: normalised reference rows, shape (C, J).
+        """
+        flat = reference.reshape(-1)
+        x = np.concatenate([token, proprio, flat])
+        for weight, bias in self._layers[:-1]:
+            x = np.maximum(x @ weight + bias, 0.0)
+        weight, bias = self._layers[-1]
+        return (flat + x @ weight + bias).reshape(reference.shape)
+
+
+def pack_actor(spec: ActorSpec, layers: list[tuple[Array32, Array32]], version: int) -> bytes:
+    """Serialise an actor."""
+    tensors = {}
+    for index, (weight, bias) in enumerate(layers):
+        tensors[f"{index}.weight"] = np.ascontiguousarray(weight, dtype=np.float32)
+        tensors[f"{index}.bias"] = np.ascontiguousarray(bias, dtype=np.float32)
+    metadata = {"spec": json.dumps(spec.__dict__), "version": str(version), "layers": str(len(layers))}
+    return save(tensors, metadata=metadata)
+
+
+def unpack_actor(data: bytes, bundle_id: str) -> Actor:
+    """Check and load an actor.
+
+    Args:
+        data: from `pack_actor`.
+        bundle_id: the bundle in use.
+
+    Raises:
+        WeightsError: the bytes are damaged, or belong to another bundle.
+    """
+    try:
+        tensors = load(data)
+        metadata = _metadata(data)
+        spec = ActorSpec(**json.loads(metadata["spec"]))
+        layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(int(metadata["layers"]))]
+        version = int(metadata["version"])
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise WeightsError("format", f"not an actor of rlt_ros: {error}") from error
+    if spec.bundle_id != bundle_id:
+        raise WeightsError("bundle", f"made for bundle {spec.bundle_id}, in use is {bundle_id}")
+    return Actor(spec, layers, version)
+
+
+def _metadata(data: bytes) -> dict[str, str]:
+    """The header's free text: safetensors gives it for files only, and its layout is fixed (8-byte length, JSON)."""
+    length = int.from_bytes(data[:8], "little")
+    metadata = json.loads(data[8 : 8 + length]).get("__metadata__")
+    if not isinstance(metadata, dict):
+        raise KeyError("no metadata")
+    return metadata

@@ -1,0 +1,143 @@
+"""A periodic thread with absolute deadlines, and the statistics of its period."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_BIN = 5e-5
+_BINS = 2000
+_MCL_CURRENT_AND_FUTURE = 3
+
+
+class Histogram:
+    """Counts of durations in bins of 0.05 ms up to 100 ms; no allocation when adding."""
+
+    def __init__(self) -> None:
+        """Start empty."""
+        self._counts = [0] * (_BINS + 1)
+        self.count = 0
+        self.max = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one duration."""
+        self._counts[min(int(abs(seconds) / _BIN), _BINS)] += 1
+        self.count += 1
+        self.max = max(self.max, abs(seconds))
+
+    def quantile(self, share: float) -> float:
+        """Upper edge of the bin that holds this share of the durations, in seconds; 0 when empty."""
+        wanted, seen = share * self.count, 0
+        for index, count in enumerate(self._counts):
+            seen += count
+            if count and seen >= wanted:
+                return min((index + 1) * _BIN, self.max)
+        return 0.0
+
+
+@dataclass
+class LoopStatistics:
+    """How well the loop keeps time.
+
+    Attributes:
+        period_error: difference of two ticks' distance to the period.
+        compute: time spent inside a tick.
+        ticks: ticks done.
+        missed: deadlines that passed by a whole period or more.
+    """
+
+    period_error: Histogram
+    compute: Histogram
+    ticks: int = 0
+    missed: int = 0
+
+
+class PeriodicThread:
+    """Calls a function at a fixed rate on the monotonic clock until told to stop.
+
+    A late tick is counted; ticks that were missed are skipped, never caught up in a burst.
+    """
+
+    def __init__(self, period: float, tick: Callable[[float], None], failed: Callable[[Exception], None]) -> None:
+        """Prepare.
+
+        Args:
+            period: seconds between ticks.
+            tick: called with `time.monotonic()`; must be quick.
+            failed: called once, in the thread, if `tick` raises; the thread then ends.
+        """
+        self._period = period
+        self._tick = tick
+        self._failed = failed
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+        self._priority = 0
+        self.statistics = LoopStatistics(Histogram(), Histogram())
+        self.warning = ""
+
+    def start(self, priority: int = 0) -> None:
+        """Start ticking, with real-time priority 1-99 if given; `warning` says if that was refused."""
+        self._priority = priority
+        ready = threading.Event()
+        self._ready = ready
+        gc.collect()
+        gc.freeze()
+        self._thread.start()
+        ready.wait(1.0)
+
+    def stop(self) -> None:
+        """Stop after the current tick and wait for it."""
+        self._stop.set()
+        if self._thread.is_alive() and threading.current_thread() is not self._thread:
+            self._thread.join(1.0)
+
+    def _run(self) -> None:
+        self.warning = raise_priority(self._priority) if self._priority else ""
+        self._ready.set()
+        statistics, period = self.statistics, self._period
+        deadline = time.monotonic() + period
+        last = None
+        while not self._stop.is_set():
+            delay = deadline - time.monotonic()
+            if delay > 0:
+                time.sleep(delay)
+            now = time.monotonic()
+            if last is not None:
+                statistics.period_error.add(now - last - period)
+            last = now
+            try:
+                self._tick(now)
+            except Exception as error:
+                self._failed(error)
+                return
+            done = time.monotonic()
+            statistics.compute.add(done - now)
+            statistics.ticks += 1
+            deadline += period
+            late = int((done - deadline) / period) if done > deadline else 0
+            if now - (deadline - period) >= period:
+                late = max(late, 1)
+            if late:
+                statistics.missed += late
+                deadline = done + period
+
+
+def raise_priority(priority: int) -> str:
+    """Ask for SCHED_FIFO and locked memory for the calling thread; returns a warning when refused."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+    except (AttributeError, PermissionError, OSError) as error:
+        return (
+            f"no real-time priority ({error}): the loop runs with normal priority and more jitter; "
+            "allow it with 'rtprio 99' in /etc/security/limits.conf or CAP_SYS_NICE"
+        )
+    try:
+        locked = ctypes.CDLL(None, use_errno=True).mlockall(_MCL_CURRENT_AND_FUTURE) == 0
+    except (AttributeError, OSError):
+        locked = False
+    return "" if locked else "memory could not be locked: page faults may delay the loop"

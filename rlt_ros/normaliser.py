@@ -1,0 +1,75 @@
+"""The one place where physical quantities become the numbers a network sees, and back.
+
+Actions inside RL are changes of the joint target per tick, in units of the demonstrations' standard
+deviation (the paper's delta action space). The same object is stored in the bundle and in every checkpoint.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float32]
+
+MIN_ACTION_STD = 1e-4
+"""Floor of a joint's action scale per tick (rad, or gripper units): a joint that never moved stays controllable."""
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """Scales of proprioception and actions.
+
+    Attributes:
+        proprio_mean: mean of joint positions then velocities, shape (2 J,).
+        proprio_std: their standard deviation, shape (2 J,).
+        action_std: standard deviation of the joint target's change per tick, shape (J,).
+    """
+
+    proprio_mean: Array
+    proprio_std: Array
+    action_std: Array
+
+    def __post_init__(self) -> None:
+        joints = len(self.action_std)
+        for name in ("proprio_mean", "proprio_std", "action_std"):
+            value = np.asarray(getattr(self, name), dtype=np.float32)
+            expected = (joints,) if name == "action_std" else (2 * joints,)
+            if value.shape != expected:
+                raise ValueError(f"normaliser: {name} has shape {value.shape}, expected {expected}")
+            if not np.isfinite(value).all() or (name != "proprio_mean" and (value <= 0).any()):
+                raise ValueError(f"normaliser: {name} must be finite" + ("" if "mean" in name else " and positive"))
+            object.__setattr__(self, name, value)
+
+    def proprio(self, position: NDArray[Any], velocity: NDArray[Any]) -> Array:
+        """Normalised proprioception, shape (..., 2 J), from positions and velocities of shape (..., J)."""
+        raw = np.concatenate([position, velocity], axis=-1)
+        return ((raw - self.proprio_mean) / self.proprio_std).astype(np.float32)
+
+    def actions(self, targets: NDArray[Any], previous: NDArray[Any]) -> Array:
+        """Normalised actions, shape (C, J), of joint targets (C, J) that follow target `previous` (J,)."""
+        steps = np.diff(targets, axis=0, prepend=np.asarray(previous)[None])
+        return (steps / self.action_std).astype(np.float32)
+
+    def targets(self, actions: NDArray[Any], previous: NDArray[Any]) -> NDArray[np.float64]:
+        """Joint targets, shape (C, J), of normalised actions (C, J) that start from target `previous` (J,)."""
+        steps = np.asarray(actions, dtype=np.float64) * self.action_std
+        return np.asarray(previous, dtype=np.float64) + np.cumsum(steps, axis=0)
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain lists, for YAML and JSON."""
+        return {name: [float(f"{v:.7g}") for v in getattr(self, name)] for name in self.__dataclass_fields__}
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Normaliser:
+        """Inverse of `to_dict`.
+
+        Raises:
+            ValueError: a field is missing, unknown or malformed.
+        """
+        expected = set(cls.__dataclass_fields__)
+        if set(data) != expected:
+            raise ValueError(f"normaliser: fields are {sorted(data)}, expected {sorted(expected)}")
+        return cls(**{name: np.asarray(values, dtype=np.float32) for name, values in data.items()})

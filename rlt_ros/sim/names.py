@@ -1,0 +1,9 @@
+"""Names and order of the simulated robot's joints and cameras."""
+
+ARMS = ("left", "right")
+ARM_JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
+JOINT_NAMES = tuple(f"{arm}_{joint}" for arm in ARMS for joint in (*ARM_JOINTS, "gripper"))
+"""Order of every 14-vector: left arm and gripper, then right."""
+CAMERA_NAMES = ("left_wrist", "right_wrist", "base")
+FINGER_RANGE = (0.021, 0.057)
+"""Travel of a finger in metres: gripper 0 (closed) and 1 (open)."""

@@ -1,0 +1,160 @@
+"""The words of the domain, in plain numpy. Times are seconds of one clock, chosen by the caller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Array32 = NDArray[np.float32]
+
+
+class State(IntEnum):
+    """Whose command is on the wire; equals `ControlStep.STATE_*`."""
+
+    HOLD = 0
+    REFERENCE = 1
+    ACTOR = 2
+    HUMAN = 3
+    ESTOP = 4
+
+
+class Mode(IntEnum):
+    """What the operator allows the executor; equals `SetMode.MODE_*`."""
+
+    HOLD = 0
+    REFERENCE = 1
+    AUTO = 2
+
+
+class Phase(IntEnum):
+    """Where an episode is; equals `SessionState.PHASE_*`."""
+
+    IDLE = 0
+    RESET = 1
+    BASE = 2
+    CRITICAL = 3
+    ENDED = 4
+
+
+class Outcome(IntEnum):
+    """How an episode ended; equals `SessionState.OUTCOME_*`."""
+
+    NONE = 0
+    SUCCESS = 1
+    FAILURE = 2
+    TIMEOUT = 3
+    ABORT = 4
+
+
+@dataclass(frozen=True)
+class PolicyInput:
+    """What the VLA said about one moment.
+
+    Attributes:
+        captured: time of the camera set.
+        sequence: counts up by one.
+        bundle_id: token space and action scale.
+        token: RL token, shape (D,).
+        reference: absolute joint targets, shape (H, J); row k is meant for `captured + k * period`.
+        period: seconds between rows.
+        position: joint positions that the VLA saw, shape (J,).
+    """
+
+    captured: float
+    sequence: int
+    bundle_id: str
+    token: Array32
+    reference: Array
+    period: float
+    position: Array
+
+
+@dataclass(frozen=True)
+class ActionChunk:
+    """Rows the executor committed to.
+
+    Attributes:
+        start: time of row 0.
+        source: REFERENCE or ACTOR.
+        actions: normalised target changes, shape (C, J).
+        reference: the VLA's normalised target changes for the same rows, shape (C, J).
+        proprio: normalised proprioception at the start, shape (2 J,).
+        input_sequence: the `PolicyInput` it came from.
+        input_age: seconds between that input's capture and the start.
+        policy_version: version of the actor; 0 for REFERENCE.
+        base: the command before row 0, shape (J,).
+    """
+
+    start: float
+    source: State
+    actions: Array32
+    reference: Array32
+    proprio: Array32
+    input_sequence: int
+    input_age: float
+    policy_version: int
+    base: Array
+
+
+@dataclass(frozen=True)
+class SessionView:
+    """What the executor needs to know of the session.
+
+    Attributes:
+        epoch: identity of the session.
+        episode: number of the episode.
+        phase: where the episode is.
+        actor_enabled: the warm-up is over.
+        explore: exploration noise is allowed.
+    """
+
+    epoch: int = 0
+    episode: int = 0
+    phase: Phase = Phase.IDLE
+    actor_enabled: bool = False
+    explore: bool = False
+
+
+@dataclass(frozen=True)
+class ControlStep:
+    """One tick of the control loop.
+
+    Attributes:
+        time: of the tick.
+        sequence: counts up by one.
+        session: the session as the executor knew it.
+        state: whose command it is.
+        reason: why the state is HOLD or ESTOP; empty otherwise.
+        command: joint targets, shape (J,).
+        previous: joint targets a tick before, shape (J,).
+        position: measured joint positions, shape (J,).
+        velocity: measured joint velocities, shape (J,).
+        input_sequence: newest usable `PolicyInput`, or -1.
+        input_age: seconds since its capture.
+        row: row of the running chunk.
+        policy_version: version of the actor on board; 0 without one.
+        limited: the limits changed the command.
+        sent: the command goes to the robot; False while somebody else moves it (reset) or nothing is known.
+        chunk: the chunk that starts at this tick.
+    """
+
+    time: float
+    sequence: int
+    session: SessionView
+    state: State
+    reason: str
+    command: Array
+    previous: Array
+    position: Array
+    velocity: Array
+    input_sequence: int = -1
+    input_age: float = 0.0
+    row: int = 0
+    policy_version: int = 0
+    limited: bool = False
+    sent: bool = True
+    chunk: ActionChunk | None = field(default=None, compare=False)

