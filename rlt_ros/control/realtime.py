@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 _BIN = 5e-5
 _BINS = 2000
-_MCL_CURRENT_AND_FUTURE = 3
+_MCL_CURRENT_FUTURE_ON_FAULT = 7
 
 
 class Histogram:
@@ -77,18 +77,17 @@ class PeriodicThread:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._priority = 0
+        self._ready = threading.Event()
         self.statistics = LoopStatistics(Histogram(), Histogram())
         self.warning = ""
 
     def start(self, priority: int = 0) -> None:
         """Start ticking, with real-time priority 1-99 if given; `warning` says if that was refused."""
         self._priority = priority
-        ready = threading.Event()
-        self._ready = ready
         gc.collect()
         gc.freeze()
         self._thread.start()
-        ready.wait(1.0)
+        self._ready.wait(1.0)
 
     def stop(self) -> None:
         """Stop after the current tick and wait for it."""
@@ -107,6 +106,9 @@ class PeriodicThread:
             if delay > 0:
                 time.sleep(delay)
             now = time.monotonic()
+            missed = int((now - deadline) / period)
+            deadline += (missed + 1) * period
+            statistics.missed += missed
             if last is not None:
                 statistics.period_error.add(now - last - period)
             last = now
@@ -115,16 +117,8 @@ class PeriodicThread:
             except Exception as error:
                 self._failed(error)
                 return
-            done = time.monotonic()
-            statistics.compute.add(done - now)
+            statistics.compute.add(time.monotonic() - now)
             statistics.ticks += 1
-            deadline += period
-            late = int((done - deadline) / period) if done > deadline else 0
-            if now - (deadline - period) >= period:
-                late = max(late, 1)
-            if late:
-                statistics.missed += late
-                deadline = done + period
 
 
 def raise_priority(priority: int) -> str:
@@ -137,7 +131,7 @@ def raise_priority(priority: int) -> str:
             "allow it with 'rtprio 99' in /etc/security/limits.conf or CAP_SYS_NICE"
         )
     try:
-        locked = ctypes.CDLL(None, use_errno=True).mlockall(_MCL_CURRENT_AND_FUTURE) == 0
+        locked = ctypes.CDLL(None, use_errno=True).mlockall(_MCL_CURRENT_FUTURE_ON_FAULT) == 0
     except (AttributeError, OSError):
         locked = False
     return "" if locked else "memory could not be locked: page faults may delay the loop"

@@ -1,2 +1,293 @@
-def main():
-    print("hi")
+"""The 50 Hz control loop: reference or actor, guarded, on the wire.
+
+Publishes: the robot command topic, `action_chunk` (ActionChunk), `step` (ControlStep), `executor_status`
+(ExecutorStatus).
+Subscribes: `policy_input` (PolicyInput), `joint_states` (JointState), `intervention` (Intervention), `policy`
+(PolicyWeights), `session` (SessionState).
+Services: `~/set_mode` (SetMode), `~/estop` (Trigger), `~/clear_estop` (Trigger).
+Parameters: `rlt_ros.nodes.parameters.ExecutorParameters`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from rlt_ros.config import ConfigError
+from rlt_ros.control.actor import WeightsError, unpack_actor
+from rlt_ros.control.executor import Executor
+from rlt_ros.control.limits import JointLimits
+from rlt_ros.control.realtime import PeriodicThread
+from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus, Intervention, PolicyInput, PolicyWeights, SessionState
+from rlt_ros.nodes.base import (
+    COMMAND_QOS,
+    LATCHED_QOS,
+    RECORD_QOS,
+    SENSOR_QOS,
+    ManagedNode,
+    doubles,
+    from_stamp,
+    read_parameters,
+    run,
+    to_stamp,
+)
+from rlt_ros.nodes.convert import JointOrder, chunk_to_msg, policy_input_from_msg, session_from_msg, step_to_msg
+from rlt_ros.nodes.parameters import ExecutorParameters
+from rlt_ros.srv import SetMode
+from rlt_ros.types import Mode, State
+from rlt_ros.vla.bundle import load_bundle
+
+
+class ExecutorNode(ManagedNode):
+    """Callbacks put what arrives into an inbox; the control thread alone touches the state machine."""
+
+    def __init__(self) -> None:
+        """Read the parameters."""
+        super().__init__("executor_node")
+        self._config = read_parameters(self, ExecutorParameters)
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._loop: PeriodicThread | None = None
+        self._handles: list[Any] = []
+        self.failure = ""
+
+    # -- life cycle ----------------------------------------------------------------------------------------
+
+    def setup(self) -> None:
+        """Load the bundle's description and connect."""
+        p = self._config
+        bundle = load_bundle(p.bundle)
+        if abs(bundle.period - p.period) > 1e-6:
+            raise ConfigError(f"period is {p.period} s, the bundle's rows are {bundle.period} s apart")
+        for name in ("joint_low", "joint_high", "joint_velocity"):
+            if len(getattr(p, name)) != len(p.joints):
+                raise ConfigError(f"{name} has {len(getattr(p, name))} entries for {len(p.joints)} joints")
+        bundle.check_fits(p.joints, bundle.cameras)
+        self._bundle = bundle
+        self._order = JointOrder(bundle.joints)
+        pick = self._order.index(p.joints)
+        limits = JointLimits(
+            np.array(p.joint_low)[pick], np.array(p.joint_high)[pick], np.array(p.joint_velocity)[pick]
+        )
+        if len(bundle.joints) != len(p.joints):
+            raise ConfigError("the bundle must command every joint of the command topic")
+        self._to_wire = JointOrder(p.joints).index(bundle.joints)
+        self._executor = Executor(p, bundle.id, bundle.normaliser, limits)
+        self._chunks = 0
+        self._weights_made = 0.0
+        self._pending_made: dict[int, float] = {}
+        self._last_ticks = 0
+        self._connect()
+
+    def _connect(self) -> None:
+        p = self._config
+        command_type = {"forward_position": Float64MultiArray, "joint_trajectory": JointTrajectory}.get(
+            p.command_interface
+        )
+        if command_type is None:
+            raise ConfigError(
+                f"command_interface '{p.command_interface}' is unknown: forward_position or joint_trajectory"
+            )
+        self._command = self.create_publisher(command_type, p.command_topic, COMMAND_QOS)
+        self._steps = self.create_publisher(ControlStep, "step", RECORD_QOS)
+        self._chunk_publisher = self.create_publisher(ActionChunk, "action_chunk", RECORD_QOS)
+        self._status = self.create_publisher(ExecutorStatus, "executor_status", 10)
+        subscribe = self.create_subscription
+        self._handles = [
+            subscribe(PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS),
+            subscribe(JointState, "joint_states", self._on_joint_state, SENSOR_QOS),
+            subscribe(Intervention, "intervention", self._on_intervention, SENSOR_QOS),
+            subscribe(PolicyWeights, "policy", self._on_policy, LATCHED_QOS),
+            subscribe(SessionState, "session", self._on_session, LATCHED_QOS),
+            self.create_service(SetMode, "~/set_mode", self._set_mode),
+            self.create_service(Trigger, "~/estop", self._estop),
+            self.create_service(Trigger, "~/clear_estop", self._clear_estop),
+            self.create_timer(1.0, self._publish_status),
+        ]
+
+    def start(self) -> None:
+        """Start the control thread."""
+        p = self._config
+        # A callback must not keep the interpreter from the control thread for the usual 5 ms.
+        sys.setswitchinterval(5e-4)
+        self._loop = PeriodicThread(p.period, self._tick, self._loop_failed)
+        self._loop.start(p.priority)
+        if self._loop.warning:
+            self.get_logger().warning(self._loop.warning)
+        self.get_logger().info(f"flying bundle {self._bundle.id} at {1 / p.period:.0f} Hz")
+
+    def halt(self) -> None:
+        """Stop the control thread; the last command on the wire is the one the robot already has."""
+        if self._loop is not None:
+            self._loop.stop()
+            self._loop = None
+            self._executor.mode = Mode.HOLD
+            self._tick(time.monotonic())
+
+    def release(self) -> None:
+        """Disconnect."""
+        for handle in self._handles:
+            handle.destroy()
+        self._handles = []
+
+    # -- the control thread --------------------------------------------------------------------------------
+
+    def _tick(self, now: float) -> None:
+        inbox = self._inbox
+        while inbox:
+            inbox.popleft()()
+        step = self._executor.tick(now)
+        if step.sent:
+            self._send(step.command)
+        offset = time.time() - now
+        self._steps.publish(step_to_msg(step, offset))
+        if step.chunk is not None:
+            self._chunk_publisher.publish(
+                chunk_to_msg(
+                    step.chunk,
+                    self._chunks,
+                    step.session.episode,
+                    self._bundle.joints,
+                    self._bundle.normaliser,
+                    self._config.period,
+                    offset,
+                )
+            )
+            self._chunks += 1
+            self._weights_made = self._pending_made.pop(step.chunk.policy_version, self._weights_made)
+        self._last_step = step
+
+    def _send(self, command: np.ndarray[Any, Any]) -> None:
+        values = doubles(command[self._to_wire])
+        if self._config.command_interface == "forward_position":
+            self._command.publish(Float64MultiArray(data=values))
+            return
+        seconds = self._config.period
+        point = JointTrajectoryPoint(positions=values)
+        point.time_from_start.nanosec = round(seconds * 1e9)
+        self._command.publish(JointTrajectory(joint_names=list(self._config.joints), points=[point]))
+
+    def _loop_failed(self, error: Exception) -> None:
+        """An exception in the loop: nothing more is sent, the robot's controller keeps the last command."""
+        self.failure = f"control loop stopped: {error!r}"
+        self.get_logger().fatal(self.failure)
+
+    # -- what arrives --------------------------------------------------------------------------------------
+
+    def _on_policy_input(self, message: PolicyInput) -> None:
+        offset = time.monotonic() - time.time()
+        try:
+            policy_input = policy_input_from_msg(message, offset)
+        except ValueError:
+            self._executor.counters["input_shape"] += 1
+            return
+        self._inbox.append(lambda: self._executor.policy_input(time.monotonic(), policy_input))
+
+    def _on_joint_state(self, message: JointState) -> None:
+        try:
+            position, velocity = self._order.read(message)
+        except ValueError as error:
+            self._executor.counters["joint_state_shape"] += 1
+            self.get_logger().error(str(error), throttle_duration_sec=5.0)
+            return
+        stamp = min(time.monotonic(), from_stamp(message.header.stamp) + time.monotonic() - time.time())
+        self._inbox.append(partial(self._executor.joint_state, stamp, position, velocity))
+
+    def _on_intervention(self, message: Intervention) -> None:
+        target = None
+        if message.active and message.target:
+            try:
+                target = np.array(message.target, dtype=np.float64)[JointOrder(self._bundle.joints).index(message.joint_names)]
+            except (ValueError, IndexError):
+                self._executor.counters["intervention_malformed"] += 1
+                return
+        self._inbox.append(partial(self._executor.intervention, time.monotonic(), message.active, target))
+
+    def _on_session(self, message: SessionState) -> None:
+        try:
+            view = session_from_msg(message)
+        except ValueError:
+            self._executor.counters["session_malformed"] += 1
+            return
+        self._inbox.append(partial(self._executor.session, time.monotonic(), view))
+
+    def _on_policy(self, message: PolicyWeights) -> None:
+        data = bytes(message.data)
+        try:
+            if hashlib.sha256(data).hexdigest() != message.sha256:
+                raise WeightsError("checksum", "the data is not what its sha256 says")
+            actor = unpack_actor(data, self._bundle.id)
+            if actor.version != message.version:
+                raise WeightsError("version", f"message says {message.version}, the weights {actor.version}")
+            self._executor.weights(actor)
+        except WeightsError as error:
+            self._executor.counters[f"weights_{error.kind}"] += 1
+            self.get_logger().error(f"weights {message.version} refused: {error}", throttle_duration_sec=5.0)
+            return
+        self._pending_made[actor.version] = from_stamp(message.header.stamp)
+        while len(self._pending_made) > 10:
+            self._pending_made.pop(next(iter(self._pending_made)), None)
+
+    # -- services ------------------------------------------------------------------------------------------
+
+    def _set_mode(self, request: SetMode.Request, response: SetMode.Response) -> SetMode.Response:
+        try:
+            mode = Mode(request.mode)
+        except ValueError:
+            response.message = f"mode {request.mode} is unknown: 0 HOLD, 1 REFERENCE, 2 AUTO"
+            return response
+        self._inbox.append(partial(setattr, self._executor, "mode", mode))
+        response.success, response.message = True, mode.name
+        return response
+
+    def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        self._inbox.append(partial(self._executor.estop, "emergency stop by service"))
+        response.success, response.message = True, "latched; clear it with ~/clear_estop"
+        return response
+
+    def _clear_estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if not self._executor.estop_reason:
+            response.message = "no emergency stop is latched"
+            return response
+        self._inbox.append(self._executor.clear_estop)
+        response.success, response.message = True, "cleared; mode is HOLD, set it to AUTO to go on"
+        return response
+
+    def _publish_status(self) -> None:
+        loop, executor = self._loop, self._executor
+        if loop is None or loop.statistics.ticks == 0:
+            return
+        statistics, step, now = loop.statistics, self._last_step, time.time()
+        message = ExecutorStatus()
+        message.header.stamp = to_stamp(now)
+        message.state = int(State.HOLD if self.failure else step.state)
+        message.reason = self.failure or step.reason
+        message.rate = float(statistics.ticks - self._last_ticks)
+        self._last_ticks = statistics.ticks
+        message.ticks = statistics.ticks
+        message.missed_ticks = statistics.missed
+        message.period_error_p99_ms = statistics.period_error.quantile(0.99) * 1e3
+        message.period_error_max_ms = statistics.period_error.max * 1e3
+        message.compute_p99_ms = statistics.compute.quantile(0.99) * 1e3
+        message.policy_version = step.policy_version
+        message.weight_age = now - self._weights_made if self._weights_made else -1.0
+        message.input_age = step.input_age if step.input_sequence >= 0 else -1.0
+        message.bundle_id = self._bundle.id
+        message.counter_names = list(executor.counters)
+        message.counter_values = [executor.counters[name] for name in message.counter_names]
+        self._status.publish(message)
+
+
+def main() -> None:
+    """Run the node."""
+    run(ExecutorNode)

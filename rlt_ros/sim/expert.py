@@ -29,6 +29,8 @@ class ExpertConfig:
         hover_gap: distance from the mouth at which it pauses before an attempt, m.
         pause: range of the pauses, s.
         aim_share: standard deviation of the lateral aim as a share of the clearance.
+        gross_share: share of the attempts that are aimed badly, so that large misses and their repair are shown.
+        gross_factor: how much wider these attempts spread.
         aim_angle: standard deviation of the angular aim, rad.
         stuck_after: commanded minus true depth that makes it retreat, m.
     """
@@ -39,6 +41,8 @@ class ExpertConfig:
     hover_gap: float = 0.010
     pause: tuple[float, float] = (0.2, 0.7)
     aim_share: float = 0.8
+    gross_share: float = 0.25
+    gross_factor: float = 3.0
     aim_angle: float = 0.015
     stuck_after: float = 0.004
 
@@ -66,7 +70,8 @@ class Expert:
         """Attempt after attempt; yields once a tick, having moved `_offset` and `_tilt` a little."""
         config, rng, task = self._config, self._rng, self._cell.task
         while True:
-            spread = config.aim_share * task.clearance
+            gross = config.gross_factor if rng.random() < config.gross_share else 1.0
+            spread = config.aim_share * task.clearance * gross
             aim = np.array([config.hover_gap, *np.clip(rng.normal(0, spread, 2), -2 * spread, 2 * spread)])
             tilt = rng.normal(0, config.aim_angle, 3)
             yield from self._move(aim, tilt, config.speed)

@@ -1,0 +1,329 @@
+"""The executor's state machine: from the newest inputs to one guarded command a tick.
+
+Pure logic on one clock; the node around it owns threads and messages. Human beats actor beats reference beats
+hold. Whatever is missing, late or absurd ends in HOLD: the last command again, with the reason.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from rlt_ros.config import param
+from rlt_ros.control.actor import Actor, WeightsError
+from rlt_ros.control.limits import JointLimits, guard
+from rlt_ros.control.timeline import reference_actions
+from rlt_ros.normaliser import Normaliser
+from rlt_ros.types import (
+    ActionChunk,
+    Array,
+    Array32,
+    ControlStep,
+    Mode,
+    Phase,
+    PolicyInput,
+    SessionView,
+    State,
+)
+
+
+@dataclass(frozen=True)
+class ExecutorConfig:
+    """Parameters of the executor."""
+
+    period: float = param(0.02, "time between commands", unit="s", low=0.002, high=1.0)
+    chunk: int = param(10, "rows of an actor chunk (C)", low=1, high=100)
+    reference_rows: int = param(20, "rows of the reference flown before the next one is taken", low=1, high=100)
+    max_input_age: float = param(0.3, "oldest policy input a chunk may start from", unit="s", low=0.0, high=5.0)
+    max_joint_age: float = param(0.1, "oldest joint state under which the robot may move", unit="s", low=0.0, high=5.0)
+    max_session_age: float = param(1.5, "longest silence of the session", unit="s", low=0.0, high=60.0)
+    max_intervention_age: float = param(0.2, "longest silence of an active human", unit="s", low=0.0, high=5.0)
+    handover_ticks: int = param(10, "ticks over which control passes to a human", low=1, high=200)
+    reference_speed: float = param(1.0, "factor on the reference's motion, for comparisons", low=0.1, high=5.0)
+    seed: int = param(0, "seed of the exploration noise", low=0)
+
+
+class Executor:
+    """Feed it what arrives; call `tick` once a period."""
+
+    def __init__(self, config: ExecutorConfig, bundle_id: str, normaliser: Normaliser, limits: JointLimits) -> None:
+        """Start in HOLD, knowing nothing of the robot.
+
+        Args:
+            config: parameters.
+            bundle_id: the only bundle whose inputs are flown.
+            normaliser: the bundle's.
+            limits: of every joint.
+        """
+        self.config = config
+        self.bundle_id = bundle_id
+        self.normaliser = normaliser
+        self.limits = limits
+        self.counters: Counter[str] = Counter()
+        self.actor: Actor | None = None
+        self.mode = Mode.AUTO
+        self.estop_reason = ""
+        self._next_actor: Actor | None = None
+        self._joints = len(limits.low)
+        self._session = SessionView()
+        self._session_time = -np.inf
+        self._position: Array | None = None
+        self._velocity = np.zeros(self._joints)
+        self._joint_time = -np.inf
+        self._input: PolicyInput | None = None
+        self._inputs_from = -np.inf
+        self._human_target: Array | None = None
+        self._human_time = -np.inf
+        self._human_lost = False
+        self._human_ticks = 0
+        self._last: Array | None = None
+        self._state = State.HOLD
+        self._chunk: ActionChunk | None = None
+        self._row = 0
+        self._sequence = 0
+        self._noise = np.random.default_rng(config.seed)
+        self._noise_episode = -1
+        self._hold_reason = ""
+
+    # -- what arrives --------------------------------------------------------------------------------------
+
+    def joint_state(self, time: float, position: Array, velocity: Array) -> None:
+        """The robot's measured state; refused if not finite or of the wrong size."""
+        if position.shape != (self._joints,) or velocity.shape != (self._joints,):
+            self.counters["joint_state_shape"] += 1
+        elif not (np.isfinite(position).all() and np.isfinite(velocity).all()):
+            self.counters["joint_state_not_finite"] += 1
+        else:
+            self._position, self._velocity, self._joint_time = position, velocity, time
+
+    def policy_input(self, now: float, message: PolicyInput) -> None:
+        """A new reference and token; refused if it is not newer, not ours, malformed or from the future."""
+        reason = self._input_fault(now, message)
+        if reason:
+            self.counters[f"input_{reason}"] += 1
+        else:
+            self._input = message
+
+    def _input_fault(self, now: float, message: PolicyInput) -> str:
+        if message.bundle_id != self.bundle_id:
+            return "wrong_bundle"
+        if message.reference.ndim != 2 or message.reference.shape[1] != self._joints or message.period <= 0:
+            return "shape"
+        if message.position.shape != (self._joints,) or message.token.ndim != 1:
+            return "shape"
+        if not (np.isfinite(message.reference).all() and np.isfinite(message.token).all()):
+            return "not_finite"
+        if not message.token.any():
+            return "token_zero"
+        if message.captured > now + self.config.period:
+            return "future"
+        if self._input is not None and message.captured <= self._input.captured:
+            return "out_of_order"
+        return ""
+
+    def weights(self, actor: Actor) -> None:
+        """A checked actor; it takes over at the next chunk boundary.
+
+        Raises:
+            WeightsError: its chunk or joints are not this executor's.
+        """
+        if (actor.spec.chunk, actor.spec.joints) != (self.config.chunk, self._joints):
+            raise WeightsError(
+                "shape",
+                f"the actor gives {actor.spec.chunk} rows of {actor.spec.joints} joints, "
+                f"the executor flies {self.config.chunk} of {self._joints}",
+            )
+        self._next_actor = actor
+
+    def session(self, time: float, view: SessionView) -> None:
+        """The session's state or heartbeat."""
+        old, self._session, self._session_time = self._session, view, time
+        moving = (Phase.BASE, Phase.CRITICAL)
+        if view.phase in moving and (old.phase not in moving or old.episode != view.episode):
+            # A new episode: what was seen before it started shows another scene.
+            self._inputs_from = time
+            self._chunk = None
+
+    def intervention(self, time: float, active: bool, target: Array | None) -> None:
+        """A human's wish: `target` None holds still. Inactive ends the intervention."""
+        if not active:
+            self._human_target, self._human_time, self._human_lost = None, -np.inf, False
+            self._human_ticks = 0
+            return
+        if target is not None and (target.shape != (self._joints,) or not np.isfinite(target).all()):
+            self.counters["intervention_malformed"] += 1
+            return
+        self._human_target, self._human_time = target, time
+        self._human_lost = False
+
+    def estop(self, reason: str) -> None:
+        """Latch: nothing moves until `clear_estop`."""
+        self.estop_reason = reason or "emergency stop"
+
+    def clear_estop(self) -> str:
+        """Back to HOLD; returns an error text if it was not latched."""
+        if not self.estop_reason:
+            return "no emergency stop is latched"
+        self.estop_reason = ""
+        self.mode = Mode.HOLD
+        return ""
+
+    # -- one tick ------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> ControlStep:
+        """Decide, move the running chunk on by a row, guard, and say what was done."""
+        state, reason = self._decide(now)
+        previous = self._last if self._last is not None else np.zeros(self._joints)
+        started = None
+        if state in (State.REFERENCE, State.ACTOR):
+            fault, started = self._boundary(now, state)
+            if fault:
+                state, reason = State.HOLD, fault
+        if state != self._state:
+            self._human_ticks = 0
+        wish = previous
+        if state in (State.REFERENCE, State.ACTOR):
+            wish = self._chunk_row(previous)
+        elif state is State.HUMAN:
+            wish = self._human_wish(previous)
+            self._chunk = None
+        else:
+            self._chunk = None
+        released = self._session.phase is Phase.RESET and state is State.HOLD
+        if released and self._position is not None:
+            # Somebody else moves the robot now; go on from wherever it will be.
+            command, limited, sent = self._position, False, False
+        elif self._last is None:
+            command, limited, sent = previous, False, False
+        else:
+            guarded = guard(wish, previous, self.limits, self.config.period)
+            command, limited, sent = guarded.command, bool(guarded.limited.any()), True
+            if guarded.refused:
+                state, reason, limited = State.HOLD, "command_not_finite", False
+                self._chunk = None
+                self.counters["command_not_finite"] += 1
+            if limited:
+                self.counters["limited_ticks"] += 1
+        if state is State.HOLD and reason != self._hold_reason:
+            self.counters[f"hold_{reason}"] += 1
+        self._hold_reason = reason if state is State.HOLD else ""
+        self._state, self._last = state, command if self._position is not None else None
+        self._sequence += 1
+        usable = self._usable_input(now)
+        return ControlStep(
+            time=now,
+            sequence=self._sequence - 1,
+            session=self._session,
+            state=state,
+            reason=reason,
+            command=command,
+            previous=previous,
+            position=self._position if self._position is not None else np.zeros(self._joints),
+            velocity=self._velocity,
+            input_sequence=usable.sequence if usable else -1,
+            input_age=now - usable.captured if usable else 0.0,
+            row=self._row - 1 if self._chunk is not None else 0,
+            policy_version=self.actor.version if self.actor else 0,
+            limited=limited,
+            sent=sent,
+            chunk=started,
+        )
+
+    def _decide(self, now: float) -> tuple[State, str]:
+        """Who may command in this tick, before looking at the policy's inputs."""
+        config, session = self.config, self._session
+        if self.estop_reason:
+            return State.ESTOP, self.estop_reason
+        if self._position is None:
+            return State.HOLD, "no_joint_states"
+        if self._last is None:
+            self._last = self._position
+        if now - self._joint_time > config.max_joint_age:
+            return State.HOLD, "joint_states_stale"
+        if self._human_lost:
+            return State.HOLD, "intervention_lost"
+        if self._human_time > -np.inf:
+            if now - self._human_time > config.max_intervention_age:
+                self._human_lost = True
+                return State.HOLD, "intervention_lost"
+            return State.HUMAN, ""
+        if self.mode is Mode.HOLD:
+            return State.HOLD, "mode_hold"
+        if now - self._session_time > config.max_session_age:
+            return State.HOLD, "session_silent"
+        if session.phase not in (Phase.BASE, Phase.CRITICAL):
+            return State.HOLD, f"phase_{session.phase.name.lower()}"
+        actor = self._next_actor or self.actor
+        if session.phase is Phase.CRITICAL and session.actor_enabled and self.mode is Mode.AUTO and actor is not None:
+            return State.ACTOR, ""
+        return State.REFERENCE, ""
+
+    def _usable_input(self, now: float) -> PolicyInput | None:
+        """The newest policy input if it is from this episode and not too old."""
+        newest = self._input
+        if newest is None or newest.captured < self._inputs_from:
+            return None
+        return newest if now - newest.captured <= self.config.max_input_age else None
+
+    def _boundary(self, now: float, state: State) -> tuple[str, ActionChunk | None]:
+        """Start a new chunk if the running one is done or belongs to another state; the fault if that is impossible."""
+        running = self._chunk
+        if running is not None and running.source is state and self._row < len(running.actions):
+            return "", None
+        usable = self._usable_input(now)
+        if usable is None:
+            return "policy_input_stale" if self._input is not None else "no_policy_input", None
+        if self._next_actor is not None:
+            self.actor, self._next_actor = self._next_actor, None
+        rows = self.config.chunk if state is State.ACTOR else self.config.reference_rows
+        reference = reference_actions(usable, now, rows, self.normaliser)
+        if reference is None:
+            return "reference_too_short", None
+        assert self._position is not None and self._last is not None
+        proprio = self.normaliser.proprio(self._position, self._velocity)
+        actions, version = reference * np.float32(self.config.reference_speed), 0
+        if state is State.ACTOR:
+            assert self.actor is not None
+            if usable.token.shape != (self.actor.spec.token_dim,):
+                return "token_size", None
+            actions = self.actor(usable.token, proprio, reference) + self._exploration(self.actor, reference.shape)
+            version = self.actor.version
+        self._chunk = ActionChunk(
+            start=now,
+            source=state,
+            actions=actions,
+            reference=reference,
+            proprio=proprio,
+            input_sequence=usable.sequence,
+            input_age=now - usable.captured,
+            policy_version=version,
+            base=self._last,
+        )
+        self._row = 0
+        return "", self._chunk
+
+    def _exploration(self, actor: Actor, shape: tuple[int, ...]) -> Array32:
+        """Noise of this chunk: one constant and one white part; none unless the session explores."""
+        if not self._session.explore:
+            return np.zeros(shape, dtype=np.float32)
+        if self._session.episode != self._noise_episode:
+            self._noise_episode = self._session.episode
+            self._noise = np.random.default_rng([self.config.seed, self._session.episode])
+        constant = self._noise.standard_normal((1, shape[1]), dtype=np.float32) * actor.spec.noise_chunk
+        white = self._noise.standard_normal(shape, dtype=np.float32) * actor.spec.noise_tick
+        return np.asarray(constant + white, dtype=np.float32)
+
+    def _chunk_row(self, previous: Array) -> Array:
+        assert self._chunk is not None
+        wish = previous + self._chunk.actions[self._row].astype(np.float64) * self.normaliser.action_std
+        self._row += 1
+        return wish
+
+    def _human_wish(self, previous: Array) -> Array:
+        """Towards the human's target, taking it in over the hand-over ticks."""
+        if self._human_target is None:
+            return previous
+        self._human_ticks = min(self._human_ticks + 1, self.config.handover_ticks)
+        return previous + (self._human_target - previous) * (self._human_ticks / self.config.handover_ticks)

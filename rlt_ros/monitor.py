@@ -1,0 +1,85 @@
+"""Watches a running graph from outside and sums it up."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+
+from rlt_ros.msg import ExecutorStatus, LearnerStatus, SessionState
+from rlt_ros.nodes.base import LATCHED_QOS
+
+
+class Monitor:
+    """Subscribes to the small status topics; `spin` it now and then."""
+
+    def __init__(self, namespace: str) -> None:
+        """Join the graph; `rclpy.init` must have been called."""
+        self._node = rclpy.create_node("monitor", namespace=namespace)
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self._node)
+        self.session: SessionState | None = None
+        self.executor: ExecutorStatus | None = None
+        self.learner: LearnerStatus | None = None
+        self._weight_ages: list[float] = []
+        self._first_update: tuple[float, int] | None = None
+        self._last_update: tuple[float, int] | None = None
+        self._node.create_subscription(SessionState, "session", self._on_session, LATCHED_QOS)
+        self._node.create_subscription(ExecutorStatus, "executor_status", self._on_executor, 10)
+        self._node.create_subscription(LearnerStatus, "learner_status", self._on_learner, 10)
+
+    def _on_session(self, message: SessionState) -> None:
+        self.session = message
+
+    def _on_executor(self, message: ExecutorStatus) -> None:
+        self.executor = message
+        if message.weight_age >= 0:
+            self._weight_ages.append(message.weight_age)
+
+    def _on_learner(self, message: LearnerStatus) -> None:
+        self.learner = message
+        now = (time.monotonic(), message.updates)
+        if message.updates > 0 and self._first_update is None:
+            self._first_update = now
+        if self._last_update is None or message.updates > self._last_update[1]:
+            self._last_update = now
+
+    def spin(self, seconds: float) -> None:
+        """Take in what arrives for a while."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self._executor.spin_once(timeout_sec=left)
+
+    def node_names(self) -> set[str]:
+        """Full names of all nodes in sight."""
+        return {
+            f"{namespace.rstrip('/')}/{name}" for name, namespace in self._node.get_node_names_and_namespaces()
+        }
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of a run so far."""
+        session, executor, learner = self.session, self.executor, self.learner
+        rate = 0.0
+        if self._first_update and self._last_update and self._last_update[0] > self._first_update[0]:
+            (t0, n0), (t1, n1) = self._first_update, self._last_update
+            rate = (n1 - n0) / (t1 - t0)
+        return {
+            "episodes": session.episodes if session else 0,
+            "successes": session.successes if session else 0,
+            "throughput_per_10min": round(session.throughput, 2) if session else 0.0,
+            "transitions": learner.samples if learner else 0,
+            "updates": learner.updates if learner else 0,
+            "updates_per_s": round(rate, 1),
+            "policy_version": executor.policy_version if executor else 0,
+            "weight_age_s_p50": round(statistics.median(self._weight_ages), 3) if self._weight_ages else None,
+            "loop_p99_ms": round(executor.period_error_p99_ms, 3) if executor else None,
+            "loop_max_ms": round(executor.period_error_max_ms, 3) if executor else None,
+            "missed_ticks": executor.missed_ticks if executor else None,
+        }
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._node.destroy_node()

@@ -1,0 +1,199 @@
+"""What all nodes share: parameters from dataclasses, QoS, clocks, managed life cycle, orderly shutdown."""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import sys
+import traceback
+from array import array
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from numpy.typing import NDArray
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+
+from rlt_ros.config import ConfigError, from_mapping
+
+T = TypeVar("T")
+
+SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""For consumers of pictures and joint states: the newest one or none."""
+COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+"""Volatile: a late joiner never gets an old command."""
+LATCHED_QOS = QoSProfile(
+    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+"""Weights, session: the last one is kept for whoever joins."""
+RECORD_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
+"""Steps and events: 20 s of history, so that a busy reader loses nothing."""
+
+
+def read_parameters(node: Node, cls: type[T]) -> T:
+    """Declare the fields of `cls` as read-only ROS parameters and read them.
+
+    Raises:
+        ConfigError: a value is wrong, or a parameter was given that the node does not have.
+    """
+    values = {}
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        default = list(field.default) if isinstance(field.default, tuple) else field.default
+        description = field.metadata["description"]
+        if field.metadata["unit"]:
+            description += f" [{field.metadata['unit']}]"
+        descriptor = ParameterDescriptor(description=description, read_only=True, dynamic_typing=True)
+        values[field.name] = node.declare_parameter(field.name, default, descriptor).value
+    given = {name for name in node._parameter_overrides if not name.startswith(("qos_overrides.", "use_sim_time"))}
+    unknown = {name: None for name in given - set(values)}
+    return from_mapping(cls, {**values, **unknown}, node.get_name())
+
+
+def floats(values: NDArray[Any]) -> array[float]:
+    """For a float32[] field: message setters check other sequences element by element."""
+    out = array("f")
+    out.frombytes(np.ascontiguousarray(values, dtype=np.float32).tobytes())
+    return out
+
+
+def doubles(values: NDArray[Any]) -> array[float]:
+    """For a float64[] field."""
+    out = array("d")
+    out.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
+    return out
+
+
+def octets(data: bytes) -> array[int]:
+    """For a uint8[] field."""
+    out = array("B")
+    out.frombytes(data)
+    return out
+
+
+def to_stamp(seconds: float) -> Time:
+    """Seconds since the epoch as a ROS time stamp."""
+    nanoseconds = round(seconds * 1e9)
+    return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
+
+
+def from_stamp(stamp: Time) -> float:
+    """A ROS time stamp as seconds since the epoch."""
+    return float(stamp.sec + stamp.nanosec * 1e-9)
+
+
+class ManagedNode(LifecycleNode):
+    """A lifecycle node with four hooks whose exceptions are logged instead of lost (rclpy#1673).
+
+    Subclasses implement `setup` (configure), `start` (activate), `halt` (deactivate) and `release` (clean-up and
+    shutdown); an exception in one of them is reported and the transition fails.
+    """
+
+    def setup(self) -> None:
+        """Load what is needed; create publishers and subscriptions."""
+
+    def start(self) -> None:
+        """Begin to work."""
+
+    def halt(self) -> None:
+        """Stop working; also called at shutdown, maybe without `start`."""
+
+    def release(self) -> None:
+        """Let go of everything that `setup` took."""
+
+    def autostart(self) -> None:
+        """Configure and activate.
+
+        Raises:
+            ConfigError: a transition failed; the reason is in the log.
+        """
+        for transition in (self.trigger_configure, self.trigger_activate):
+            if transition() is not TransitionCallbackReturn.SUCCESS:
+                raise ConfigError(f"{self.get_name()} could not {transition.__name__.removeprefix('trigger_')}")
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `setup`."""
+        return self._transition(self.setup)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `start`."""
+        return self._transition(self.start)
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `halt`."""
+        return self._transition(self.halt)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `release`."""
+        return self._transition(self.release)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """See `halt` and `release`."""
+        return self._transition(self.halt, self.release)
+
+    def _transition(self, *hooks: Callable[[], None]) -> TransitionCallbackReturn:
+        for hook in hooks:
+            try:
+                hook()
+            except ValueError as error:
+                self.get_logger().error(str(error))
+                return TransitionCallbackReturn.FAILURE
+            except Exception:
+                self.get_logger().error(traceback.format_exc())
+                return TransitionCallbackReturn.FAILURE
+        return TransitionCallbackReturn.SUCCESS
+
+
+def run(make_node: Callable[[], Node], between: Callable[[Node], None] | None = None) -> None:
+    """The body of every node's `main`: make it, spin until SIGINT or SIGTERM, stop it while ROS still works.
+
+    Args:
+        make_node: called after `rclpy.init`; a `ValueError` ends the process with code 2 and its message. A node
+            that sets its attribute `failure` to a text ends the process with code 1.
+        between: called after every round of callbacks, by nodes that work in the same thread.
+    """
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    stopping = False
+
+    def stop(_signal: int, _frame: object) -> None:
+        nonlocal stopping
+        stopping = True
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    node: Node | None = None
+    code = 0
+    try:
+        node = make_node()
+        if isinstance(node, ManagedNode) and node.get_parameter("autostart").value:
+            node.autostart()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        while not stopping:
+            executor.spin_once(timeout_sec=0.1 if between is None else 0.0)
+            if between is not None:
+                between(node)
+            if getattr(node, "failure", ""):
+                code = 1
+                break
+    except (ConfigError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        code = 2
+    except ExternalShutdownException:
+        pass
+    finally:
+        if node is not None:
+            if isinstance(node, ManagedNode):
+                node.halt()
+            close = getattr(node, "close", None)
+            if close is not None:
+                close()
+            node.destroy_node()
+        rclpy.try_shutdown()
+    sys.exit(code)

@@ -1,0 +1,168 @@
+"""Messages to domain types and back."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import JointState
+
+from rlt_ros.msg import ActionChunk, ControlStep, PolicyInput, SessionState
+from rlt_ros.nodes.base import floats, from_stamp, to_stamp
+from rlt_ros.normaliser import Normaliser
+from rlt_ros.types import ActionChunk as Chunk
+from rlt_ros.types import ControlStep as Step
+from rlt_ros.types import Phase, SessionView, State
+from rlt_ros.types import PolicyInput as Input
+
+
+class JointOrder:
+    """Picks joints by name from messages that may list them in any order."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        """Deliver values in the order of `names`."""
+        self._names = tuple(names)
+        self._seen: tuple[str, ...] = ()
+        self._index: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
+
+    def index(self, names: Sequence[str]) -> NDArray[np.intp]:
+        """Positions of this order's joints in `names`.
+
+        Raises:
+            ValueError: a joint is missing.
+        """
+        seen = tuple(names)
+        if seen != self._seen:
+            missing = [name for name in self._names if name not in seen]
+            if missing:
+                raise ValueError(f"joints {', '.join(missing)} are missing in {', '.join(seen)}")
+            self._index = np.array([seen.index(name) for name in self._names], dtype=np.intp)
+            self._seen = seen
+        return self._index
+
+    def read(self, message: JointState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Positions and velocities, each (J,); velocities are zero if the driver gives none.
+
+        Raises:
+            ValueError: a joint is missing, or the arrays do not fit the names.
+        """
+        index = self.index(message.name)
+        count = len(message.name)
+        position = np.array(message.position, dtype=np.float64)
+        velocity = np.array(message.velocity, dtype=np.float64) if message.velocity else np.zeros(count)
+        if len(position) != count or len(velocity) != count:
+            raise ValueError(
+                f"joint_states has {count} names, {len(position)} positions and {len(velocity)} velocities"
+            )
+        return position[index], velocity[index]
+
+
+def policy_input_from_msg(message: PolicyInput, clock_offset: float = 0.0) -> Input:
+    """Domain type of a message; `clock_offset` is added to its stamp.
+
+    Raises:
+        ValueError: the reference does not have the announced shape.
+    """
+    rows, joints = message.horizon, message.joints
+    reference = np.array(message.reference, dtype=np.float64)
+    if reference.size != rows * joints or not rows:
+        raise ValueError(f"reference has {reference.size} numbers, announced are {rows} x {joints}")
+    return Input(
+        captured=from_stamp(message.header.stamp) + clock_offset,
+        sequence=message.sequence,
+        bundle_id=message.bundle_id,
+        token=np.array(message.token, dtype=np.float32),
+        reference=reference.reshape(rows, joints),
+        period=message.period,
+        position=np.array(message.position, dtype=np.float64),
+    )
+
+
+def session_from_msg(message: SessionState) -> SessionView:
+    """Domain type of a message.
+
+    Raises:
+        ValueError: the phase is unknown.
+    """
+    return SessionView(
+        message.epoch, message.episode, Phase(message.phase), message.actor_enabled, message.explore
+    )
+
+
+def step_to_msg(step: Step, clock_offset: float) -> ControlStep:
+    """Message of a step; `clock_offset` is added to its time."""
+    message = ControlStep()
+    message.header.stamp = to_stamp(step.time + clock_offset)
+    message.sequence = step.sequence
+    message.epoch = step.session.epoch
+    message.episode = step.session.episode
+    message.phase = int(step.session.phase)
+    message.state = int(step.state)
+    message.reason = step.reason
+    message.command = floats(step.command)
+    message.previous = floats(step.previous)
+    message.position = floats(step.position)
+    message.velocity = floats(step.velocity)
+    message.input_valid = step.input_sequence >= 0
+    message.input_sequence = max(0, step.input_sequence)
+    message.input_age = step.input_age
+    message.row = step.row
+    message.policy_version = step.policy_version
+    message.limited = step.limited
+    return message
+
+
+def step_from_msg(message: ControlStep) -> Step:
+    """Domain type of a message, on the clock of its stamps.
+
+    Raises:
+        ValueError: state or phase is unknown, or the arrays differ in size.
+    """
+    arrays = [
+        np.array(values, dtype=np.float64)
+        for values in (message.command, message.previous, message.position, message.velocity)
+    ]
+    if len({values.size for values in arrays}) != 1:
+        raise ValueError(f"a step's arrays have different sizes: {[values.size for values in arrays]}")
+    if not all(np.isfinite(values).all() for values in arrays):
+        raise ValueError("a step is not finite")
+    command, previous, position, velocity = arrays
+    return Step(
+        time=from_stamp(message.header.stamp),
+        sequence=message.sequence,
+        session=SessionView(message.epoch, message.episode, Phase(message.phase)),
+        state=State(message.state),
+        reason=message.reason,
+        command=command,
+        previous=previous,
+        position=position,
+        velocity=velocity,
+        input_sequence=message.input_sequence if message.input_valid else -1,
+        input_age=message.input_age,
+        row=message.row,
+        policy_version=message.policy_version,
+        limited=message.limited,
+    )
+
+
+def chunk_to_msg(
+    chunk: Chunk, sequence: int, episode: int, names: Sequence[str], normaliser: Normaliser, period: float,
+    clock_offset: float,
+) -> ActionChunk:
+    """Message of a chunk, in absolute joint targets; `clock_offset` is added to its start."""
+    message = ActionChunk()
+    message.header.stamp = to_stamp(chunk.start + clock_offset)
+    message.sequence = sequence
+    message.episode = episode
+    message.source = int(chunk.source)
+    message.policy_version = chunk.policy_version
+    message.input_sequence = chunk.input_sequence
+    message.input_age = chunk.input_age
+    message.rows, message.joints = chunk.actions.shape
+    message.period = period
+    message.joint_names = list(names)
+    message.proprio = floats(chunk.proprio)
+    message.target = floats(normaliser.targets(chunk.actions, chunk.base))
+    message.reference = floats(normaliser.targets(chunk.reference, chunk.base))
+    return message

@@ -1,0 +1,89 @@
+"""The parameters of every node, as dataclasses: read by the nodes, checked by bring-up, printed by the docs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlt_ros.config import param
+from rlt_ros.control.executor import ExecutorConfig
+from rlt_ros.rl.config import LearnerConfig
+from rlt_ros.session.episodes import SessionConfig
+from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
+
+
+@dataclass(frozen=True)
+class ExecutorParameters(ExecutorConfig):
+    """Of `executor_node`."""
+
+    bundle: str = param("", "directory of the VLA bundle")
+    joints: tuple[str, ...] = param(JOINT_NAMES, "the robot's joints, in the order of its command topic")
+    joint_low: tuple[float, ...] = param((-3.14,) * 14, "smallest target of each joint", unit="rad, grippers 0-1")
+    joint_high: tuple[float, ...] = param((3.14,) * 14, "largest target of each joint", unit="rad, grippers 0-1")
+    joint_velocity: tuple[float, ...] = param((1.0,) * 14, "largest speed of each joint's target", unit="1/s", low=0.0)
+    command_interface: str = param("forward_position", "forward_position or joint_trajectory")
+    command_topic: str = param("forward_position_controller/commands", "where commands go")
+    priority: int = param(50, "SCHED_FIFO priority of the control loop; 0: normal priority", low=0, high=99)
+    autostart: bool = param(True, "configure and activate at start")
+
+
+@dataclass(frozen=True)
+class VlaParameters:
+    """Of `vla_node`."""
+
+    bundle: str = param("", "directory of the VLA bundle")
+    instruction: str = param("", "what the VLA is told; empty: the bundle's default")
+    joints: tuple[str, ...] = param(JOINT_NAMES, "the robot's joints; the bundle's must be among them")
+    cameras: tuple[str, ...] = param(CAMERA_NAMES, "the robot's cameras; the bundle's must be among them")
+    providers: tuple[str, ...] = param(
+        ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+        "ONNX Runtime execution providers in order of preference",
+    )
+    threads: int = param(1, "threads of one forward pass on the CPU", low=1, high=64)
+    max_joint_age: float = param(0.05, "largest distance of joint state and picture", unit="s", low=0.0, high=5.0)
+    autostart: bool = param(True, "configure and activate at start")
+
+
+@dataclass(frozen=True)
+class LearnerParameters(LearnerConfig):
+    """Of `learner_node`."""
+
+    bundle: str = param("", "directory of the VLA bundle")
+    chunk: int = param(10, "rows of an action chunk (C); the executor's", low=1, high=100)
+    stride: int = param(2, "ticks between the starts of two samples; divides the chunk", low=1, high=100)
+    publish_period: float = param(1.0, "time between two publications of weights", unit="s", low=0.1, high=60.0)
+    checkpoint_dir: str = param("", "where checkpoints are written; empty: none")
+    threads: int = param(1, "threads of torch", low=1, high=64)
+    nice: int = param(5, "how far the learner steps back for the other processes", low=0, high=19)
+
+
+@dataclass(frozen=True)
+class SessionParameters(SessionConfig):
+    """Of `session_node`."""
+
+    task: str = param("ethernet", "name of the task, for people")
+    autostart: bool = param(False, "start episodes at once, without a call of ~/start")
+    reset_service: str = param("", "service that puts the scene back (ResetCell); empty: wait for ~/reset_done")
+    success_topic: str = param("", "topic that tells success (GroundTruth); empty: wait for ~/label")
+    reset_seed: int = param(-1, "seed of the first reset, counted up; -1: the cell's own random starts", low=-1)
+
+
+@dataclass(frozen=True)
+class SimParameters:
+    """Of `sim_node`."""
+
+    task: str = param("ethernet", "task of the cell")
+    seed: int = param(0, "seed of the start positions", low=0)
+    image_size: int = param(96, "side of the square camera images", unit="px", low=16, high=640)
+    image_every: int = param(2, "control periods between two camera sets", low=1, high=50)
+    command_topic: str = param("forward_position_controller/commands", "where commands come from")
+    priority: int = param(20, "SCHED_FIFO priority of the physics loop; 0: normal priority", low=0, high=99)
+    viewer: bool = param(False, "open MuJoCo's viewer (needs a display)")
+
+
+PARAMETERS: dict[str, type] = {
+    "executor_node": ExecutorParameters,
+    "vla_node": VlaParameters,
+    "learner_node": LearnerParameters,
+    "session_node": SessionParameters,
+    "sim_node": SimParameters,
+}

@@ -1,0 +1,169 @@
+"""Episodes: reset, phases, outcomes, time-outs, throughput.
+
+Publishes: `session` (SessionState, latched, repeated as heartbeat), `episode` (EpisodeEvent).
+Subscribes: `step` (ControlStep), the success topic (GroundTruth) if one is configured.
+Services: `~/start`, `~/stop`, `~/begin_critical`, `~/reset_done` (Trigger), `~/label` (Label).
+Parameters: `rlt_ros.nodes.parameters.SessionParameters`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from rclpy.node import Node
+from rclpy.task import Future
+from std_srvs.srv import Trigger
+
+from rlt_ros.msg import ControlStep, EpisodeEvent, GroundTruth, SessionState
+from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, SENSOR_QOS, from_stamp, read_parameters, run, to_stamp
+from rlt_ros.nodes.parameters import SessionParameters
+from rlt_ros.session.episodes import Event, EventKind, Session, SessionError
+from rlt_ros.srv import Label, ResetCell
+from rlt_ros.types import Outcome
+
+_TICK = 0.02
+_HEARTBEAT = 0.2
+_RESET_TIMEOUT = 10.0
+
+
+class SessionNode(Node):
+    """Connects the state machine to the graph."""
+
+    def __init__(self) -> None:
+        """Read the parameters and connect."""
+        super().__init__("session_node")
+        p = self._config = read_parameters(self, SessionParameters)
+        self._session = Session(p)
+        self._epoch = time.time_ns() // 1_000_000
+        self._next_heartbeat = 0.0
+        self._steps_seen = False
+        self._resets = 0
+        self._reset: Future | None = None
+        self._reset_since = 0.0
+        self._states = self.create_publisher(SessionState, "session", LATCHED_QOS)
+        self._events = self.create_publisher(EpisodeEvent, "episode", RECORD_QOS)
+        self.create_subscription(ControlStep, "step", self._on_step, SENSOR_QOS)
+        if p.success_topic:
+            self.create_subscription(GroundTruth, p.success_topic, self._on_ground_truth, SENSOR_QOS)
+        self._reset_client = self.create_client(ResetCell, p.reset_service) if p.reset_service else None
+        for name in ("start", "stop", "begin_critical", "reset_done"):
+            self.create_service(Trigger, f"~/{name}", self._trigger(getattr(self._session, name), name))
+        self.create_service(Label, "~/label", self._label)
+        self.create_timer(_TICK, self._tick)
+
+    def _tick(self) -> None:
+        now = time.time()
+        session = self._session
+        if self._config.autostart and self._steps_seen and session.episode == 0 and session.phase == 0:
+            session.start(now)
+            self._changed(now, [])
+        self._look_after_reset(now)
+        events = session.tick(now)
+        if events or now >= self._next_heartbeat:
+            self._changed(now, events)
+
+    def _look_after_reset(self, now: float) -> None:
+        """Have the scene reset by a service, again if it fails; without one somebody calls `~/reset_done`."""
+        client, pending = self._reset_client, self._reset
+        if client is None or not self._session.wants_reset:
+            return
+        if pending is None:
+            if not client.service_is_ready():
+                self.get_logger().warning(f"waiting for {client.srv_name}", throttle_duration_sec=5.0)
+                return
+            seed = self._config.reset_seed
+            request = ResetCell.Request(use_seed=seed >= 0, seed=max(0, seed) + self._resets)
+            self._resets += 1
+            self._reset, self._reset_since = client.call_async(request), now
+        elif pending.done():
+            self._reset = None
+            result = pending.result()
+            if result is not None and result.success:
+                self._changed(now, self._session.reset_done(now))
+            else:
+                self.get_logger().error(f"reset failed: {result.message if result else 'no answer'}")
+        elif now - self._reset_since > _RESET_TIMEOUT:
+            self.get_logger().error(f"{client.srv_name} did not answer in {_RESET_TIMEOUT:.0f} s; asking again")
+            client.remove_pending_request(pending)
+            self._reset = None
+
+    def _on_step(self, _message: ControlStep) -> None:
+        self._steps_seen = True
+
+    def _on_ground_truth(self, message: GroundTruth) -> None:
+        if message.success:
+            stamp = from_stamp(message.header.stamp)
+            self._changed(time.time(), self._session.succeeded(stamp))
+
+    def _trigger(
+        self, call: Callable[[float], list[Event]], name: str
+    ) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
+        def answer(_request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+            try:
+                self._changed(time.time(), call(time.time()))
+                response.success, response.message = True, f"{name}: phase {self._session.phase.name}"
+            except SessionError as error:
+                response.message = str(error)
+            return response
+
+        return answer
+
+    def _label(self, request: Label.Request, response: Label.Response) -> Label.Response:
+        now = time.time()
+        try:
+            if request.outcome == Label.Request.OUTCOME_UNDO:
+                events = self._session.undo(now)
+            else:
+                events = self._session.label(now, Outcome(request.outcome))
+            self._changed(now, events)
+            response.success, response.message = True, self._session.outcome.name
+        except (SessionError, ValueError) as error:
+            response.message = str(error)
+        return response
+
+    def _changed(self, now: float, events: list[Event]) -> None:
+        """Publish events, then the state."""
+        for event in events:
+            self._events.publish(self._event_msg(event))
+            if event.kind in (EventKind.END, EventKind.LABEL, EventKind.UNDO):
+                statistics = self._session.statistics
+                self.get_logger().info(
+                    f"episode {event.episode}: {event.outcome.name.lower()} after {event.duration:.1f} s, "
+                    f"{'actor' if event.actor_enabled else 'reference'}; last 20: "
+                    f"{statistics.success_rate:.0%}, {statistics.recent_per_10min:.0f} per 10 min"
+                )
+        self._next_heartbeat = now + _HEARTBEAT
+        session, statistics = self._session, self._session.statistics
+        message = SessionState()
+        message.header.stamp = to_stamp(now)
+        message.epoch = self._epoch
+        message.episode = session.episode
+        message.phase = int(session.phase)
+        message.outcome = int(session.outcome)
+        message.actor_enabled = session.actor_enabled
+        message.explore = session.explore
+        message.phase_time = session.phase_time(now)
+        message.time_left = session.time_left(now)
+        message.episodes = statistics.episodes
+        message.successes = statistics.successes
+        message.success_rate = statistics.success_rate
+        message.throughput = statistics.recent_per_10min
+        message.task = self._config.task
+        self._states.publish(message)
+
+    def _event_msg(self, event: Event) -> EpisodeEvent:
+        message = EpisodeEvent()
+        message.header.stamp = to_stamp(event.time)
+        message.epoch = self._epoch
+        message.episode = event.episode
+        message.kind = int(event.kind)
+        message.outcome = int(event.outcome)
+        message.duration = event.duration
+        message.actor_enabled = event.actor_enabled
+        return message
+
+
+def main() -> None:
+    """Run the node."""
+    run(SessionNode)

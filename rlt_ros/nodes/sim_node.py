@@ -1,0 +1,141 @@
+"""The simulated bimanual cell: stands in for the robot's driver and three cameras.
+
+Publishes: `joint_states` (JointState), `<camera>/color/image_raw` (Image), `<camera>/color/camera_info` (CameraInfo),
+`ground_truth` (GroundTruth).
+Subscribes: the robot command topic (Float64MultiArray).
+Services: `~/reset` (ResetCell).
+Parameters: `rlt_ros.nodes.parameters.SimParameters`.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from array import array
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, Image, JointState
+from std_msgs.msg import Float64MultiArray
+
+from rlt_ros.control.realtime import PeriodicThread
+from rlt_ros.msg import GroundTruth
+from rlt_ros.nodes.base import COMMAND_QOS, read_parameters, run, to_stamp
+from rlt_ros.nodes.parameters import SimParameters
+from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
+from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
+from rlt_ros.sim.tasks import get_task
+from rlt_ros.srv import ResetCell
+
+_DEAF_TICKS = 5
+"""Control periods after a reset in which commands that were on their way are ignored."""
+
+
+class SimNode(Node):
+    """One thread owns physics and rendering; callbacks leave commands and reset requests for it."""
+
+    def __init__(self) -> None:
+        """Build the cell and start it in real time."""
+        super().__init__("sim_node")
+        p = self._config = read_parameters(self, SimParameters)
+        self._cell = Cell(get_task(p.task), image_size=p.image_size, seed=p.seed)
+        self._command = self._cell.command
+        self._deaf = 0
+        self._ticks = 0
+        self.failure = ""
+        self._reset_request: ResetCell.Request | None = None
+        self._reset_done = threading.Event()
+        self._viewer = None
+        self._joint_states = self.create_publisher(JointState, "joint_states", 10)
+        self._ground_truth = self.create_publisher(GroundTruth, "ground_truth", 10)
+        self._images = {name: self.create_publisher(Image, f"{name}/color/image_raw", 2) for name in CAMERA_NAMES}
+        self._infos = {name: self.create_publisher(CameraInfo, f"{name}/color/camera_info", 2) for name in CAMERA_NAMES}
+        self.create_subscription(Float64MultiArray, p.command_topic, self._on_command, COMMAND_QOS)
+        self.create_service(ResetCell, "~/reset", self._on_reset)
+        self._loop = PeriodicThread(CONTROL_PERIOD, self._tick, self._failed)
+        self._loop.start(p.priority)
+
+    def close(self) -> None:
+        """Stop the physics."""
+        self._loop.stop()
+
+    def _on_command(self, message: Float64MultiArray) -> None:
+        command = np.array(message.data, dtype=np.float64)
+        if command.shape != (len(JOINT_NAMES),) or not np.isfinite(command).all():
+            self.get_logger().error(
+                f"command ignored: {command.size} values, {int(np.isfinite(command).sum())} finite; "
+                f"expected {len(JOINT_NAMES)} finite ones",
+                throttle_duration_sec=1.0,
+            )
+            return
+        if not self._deaf and self._reset_request is None:
+            self._command = command
+
+    def _on_reset(self, request: ResetCell.Request, response: ResetCell.Response) -> ResetCell.Response:
+        self._reset_done.clear()
+        self._reset_request = request
+        response.success = self._reset_done.wait(2.0) and not self.failure
+        response.message = "" if response.success else "the physics loop did not answer"
+        return response
+
+    def _tick(self, _now: float) -> None:
+        request = self._reset_request
+        if request is not None:
+            self._cell.reset(request.seed if request.use_seed else None)
+            self._command = self._cell.command
+            self._deaf = _DEAF_TICKS
+            self._reset_request = None
+            self._reset_done.set()
+        self._deaf = max(0, self._deaf - 1)
+        self._cell.step(self._command)
+        stamp = to_stamp(time.time())
+        state = JointState(name=list(JOINT_NAMES))
+        state.header.stamp = stamp
+        state.position = array("d", self._cell.position)
+        state.velocity = array("d", self._cell.velocity)
+        self._joint_states.publish(state)
+        place = self._cell.insertion()
+        truth = GroundTruth(depth=place.depth, lateral=place.lateral, angle=place.angle, success=place.success)
+        truth.header.stamp = stamp
+        self._ground_truth.publish(truth)
+        if self._ticks % self._config.image_every == 0:
+            self._publish_images(stamp)
+        self._ticks += 1
+        if self._config.viewer:
+            self._show()
+
+    def _publish_images(self, stamp: Time) -> None:
+        size = self._config.image_size
+        for name, pixels in self._cell.render().items():
+            image = Image(height=size, width=size, encoding="rgb8", step=3 * size)
+            image.header.stamp = stamp
+            image.header.frame_id = f"{name}_color_optical_frame"
+            image.data = array("B", pixels.tobytes())
+            self._images[name].publish(image)
+            focal = size / 2 / math.tan(math.radians(float(self._cell.model.camera(name).fovy[0])) / 2)
+            info = CameraInfo(header=image.header, height=size, width=size, distortion_model="plumb_bob")
+            info.k = [focal, 0.0, size / 2, 0.0, focal, size / 2, 0.0, 0.0, 1.0]
+            info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+            info.p = [focal, 0.0, size / 2, 0.0, 0.0, focal, size / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
+            info.d = [0.0] * 5
+            self._infos[name].publish(info)
+
+    def _show(self) -> None:
+        """MuJoCo's own window, opened once, at half the control rate."""
+        if self._viewer is None:
+            import mujoco.viewer  # only here: needs a display
+
+            self._viewer = mujoco.viewer.launch_passive(self._cell.model, self._cell.data)
+        if self._ticks % 2 == 0 and self._viewer.is_running():
+            self._viewer.sync()
+
+    def _failed(self, error: Exception) -> None:
+        self.failure = f"the physics loop stopped: {error!r}"
+        self.get_logger().fatal(self.failure)
+
+
+def main() -> None:
+    """Run the node."""
+    run(SimNode)

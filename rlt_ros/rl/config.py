@@ -1,0 +1,31 @@
+"""Settings of the learner, importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rlt_ros.config import param
+
+
+@dataclass(frozen=True)
+class LearnerConfig:
+    """How the actor and its critics are trained. What the paper leaves open is in docs/delta_to_the_paper.md."""
+
+    hidden: tuple[int, ...] = param((256, 256), "sizes of the hidden layers of actor and critics", low=8, high=4096)
+    critics: int = param(2, "number of critics", low=1, high=16)
+    batch: int = param(128, "samples a gradient update", low=1, high=8192)
+    discount: float = param(0.99, "gamma, per tick", low=0.0, high=1.0)
+    actor_rate: float = param(1e-4, "learning rate of the actor", low=0.0, high=1.0)
+    critic_rate: float = param(3e-4, "learning rate of the critics", low=0.0, high=1.0)
+    target_rate: float = param(0.005, "share of the critics that moves into their targets an update", low=0.0, high=1.0)
+    q_weight: float = param(0.2, "weight of Q against the anchor (1 / beta), Q in units of its mean size", low=0.0)
+    reference_dropout: float = param(0.5, "share of a batch whose reference is hidden from the actor", low=0, high=1.0)
+    actor_every: int = param(2, "critic updates per actor update", low=1, high=100)
+    burn_in_updates: int = param(2000, "updates in which the actor only clones the reference", low=0)
+    warmup_samples: int = param(500, "samples stored before the first update", low=1)
+    update_ratio: float = param(5.0, "updates per stored sample, at most", low=0.0, high=100.0)
+    gradient_clip: float = param(10.0, "largest norm of a gradient", low=0.0)
+    noise_chunk: float = param(0.1, "exploration noise constant over a chunk, in standard deviations", low=0.0, high=2)
+    noise_tick: float = param(0.03, "exploration noise drawn every tick, in standard deviations", low=0.0, high=2.0)
+    capacity: int = param(200_000, "samples kept in the replay", low=100)
+    seed: int = param(0, "seed of weights and batches", low=0)

@@ -1,0 +1,128 @@
+"""The learner: Algorithm 1 of RL Token without its robot - replay in, weights out."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from rlt_ros.control.actor import ActorSpec
+from rlt_ros.rl.actor_critic import ActorNetwork, CriticEnsemble, export_actor
+from rlt_ros.rl.config import LearnerConfig
+from rlt_ros.rl.replay import Batch, Replay
+
+
+@dataclass
+class UpdateReport:
+    """Running means over the last updates, for people."""
+
+    critic_loss: float = 0.0
+    actor_loss: float = 0.0
+    q_mean: float = 0.0
+    target_mean: float = 0.0
+    anchor_distance: float = 0.0
+
+    def mix(self, **values: Tensor) -> None:
+        """Move each running mean 2 % towards a new value."""
+        for name, value in values.items():
+            old = getattr(self, name)
+            setattr(self, name, old + 0.02 * (float(value) - old))
+
+
+class Learner:
+    """Twin (or K) critics, an anchored actor, and the budget that keeps them from over-training."""
+
+    def __init__(self, config: LearnerConfig, replay: Replay, bundle_id: str) -> None:
+        """Start with an actor that equals the reference.
+
+        Args:
+            config: how to train.
+            replay: filled by the caller.
+            bundle_id: stamped on the weights.
+        """
+        spec = replay.spec
+        torch.manual_seed(config.seed)
+        self.config = config
+        self.replay = replay
+        self.actor = ActorNetwork(spec.token_dim, spec.joints, spec.chunk, config.hidden)
+        self.critics = CriticEnsemble(spec.token_dim, spec.joints, spec.chunk, config.hidden, config.critics)
+        self.targets = copy.deepcopy(self.critics).requires_grad_(False)
+        self._actor_optimiser = torch.optim.Adam(self.actor.parameters(), lr=config.actor_rate, foreach=True)
+        self._critic_optimiser = torch.optim.Adam(self.critics.parameters(), lr=config.critic_rate, foreach=True)
+        self._generator = np.random.default_rng(config.seed)
+        self._spec = ActorSpec(
+            bundle_id, spec.token_dim, spec.joints, spec.chunk, config.noise_chunk, config.noise_tick
+        )
+        self.update_ratio = config.update_ratio
+        self.updates = 0
+        self.report = UpdateReport()
+
+    @property
+    def budget(self) -> int:
+        """Updates that may be done now: `ratio * samples` after the warm-up, less those done."""
+        if self.replay.samples < self.config.warmup_samples:
+            return 0
+        return max(0, int(self.update_ratio * self.replay.samples) - self.updates)
+
+    @property
+    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
+        """By the network they train."""
+        return {"actor": self._actor_optimiser, "critics": self._critic_optimiser}
+
+    def update(self) -> None:
+        """One gradient update of the critics, and of the actor every `actor_every`-th time."""
+        batch = self.replay.sample(self.config.batch, self._generator)
+        self._update_critics(batch)
+        self.updates += 1
+        if self.updates % self.config.actor_every == 0:
+            self._update_actor(batch)
+        with torch.no_grad():
+            torch._foreach_lerp_(
+                list(self.targets.parameters()), list(self.critics.parameters()), self.config.target_rate
+            )
+
+    def _update_critics(self, batch: Batch) -> None:
+        """`target = sum gamma^(k-1) r_k + gamma^C min Q'(x', a')`, clamped to what a sparse reward can give."""
+        with torch.no_grad():
+            # During burn-in the reference itself is the policy that is evaluated.
+            next_actions = batch.next_reference
+            if self.updates >= self.config.burn_in_updates:
+                next_actions = self.actor(batch.next_token, batch.next_proprio, batch.next_reference)
+            next_values = self.targets(batch.next_token, batch.next_proprio, next_actions)
+            if self.config.critics > 2:
+                pair = torch.from_numpy(self._generator.choice(self.config.critics, 2, replace=False))
+                next_values = next_values[pair]
+            target = (batch.rewards + batch.bootstrap * next_values.amin(0)).clamp(0.0, 1.0)
+        values = self.critics(batch.token, batch.proprio, batch.actions)
+        loss = functional.mse_loss(values, target.expand_as(values)) * self.config.critics
+        self._critic_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.critics.parameters(), self.config.gradient_clip)
+        self._critic_optimiser.step()
+        self.report.mix(critic_loss=loss.detach(), q_mean=values.detach().mean(), target_mean=target.mean())
+
+    def _update_actor(self, batch: Batch) -> None:
+        """`-Q(x, a) + beta || a - ref ||^2` on executed rows, in the form `-w Q / mean|Q| + mean (a - ref)^2`."""
+        shown = torch.from_numpy(self._generator.random(len(batch.token)) >= self.config.reference_dropout)
+        masked = batch.reference * shown[:, None, None]
+        actions = self.actor(batch.token, batch.proprio, masked)
+        distance = (actions - batch.reference).square().mean(-1)
+        anchor = (distance * batch.valid).sum() / batch.valid.sum()
+        loss = anchor
+        if self.updates >= self.config.burn_in_updates and self.config.q_weight > 0:
+            values = self.critics(batch.token, batch.proprio, actions).mean(0)
+            loss = anchor - self.config.q_weight * (values / values.detach().abs().mean().clamp_min(1e-3)).mean()
+        self._actor_optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.actor.parameters(), self.config.gradient_clip)
+        self._actor_optimiser.step()
+        shown_distance = (distance * batch.valid * shown[:, None]).sum() / (batch.valid * shown[:, None]).sum().clamp_min(1)
+        self.report.mix(actor_loss=loss.detach(), anchor_distance=shown_distance.detach())
+
+    def export(self, version: int) -> bytes:
+        """The actor's weights for the executor."""
+        return export_actor(self.actor, self._spec, version)

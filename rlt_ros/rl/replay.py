@@ -1,0 +1,160 @@
+"""The replay buffer: every tick and every state is stored once; chunks are gathered when sampling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rlt_ros.rl.samples import Segment
+
+
+@dataclass(frozen=True)
+class ReplaySpec:
+    """Sizes of what is stored.
+
+    Attributes:
+        capacity: states (samples) kept; the oldest are overwritten.
+        token_dim: size of the RL token (D).
+        joints: number of joints (J).
+        chunk: rows of an action chunk (C).
+        stride: ticks between states.
+        discount: gamma, per tick.
+    """
+
+    capacity: int
+    token_dim: int
+    joints: int
+    chunk: int = 10
+    stride: int = 2
+    discount: float = 0.99
+
+
+class Batch(NamedTuple):
+    """A batch of samples, in float32; N is the batch size.
+
+    `rewards` is the discounted sum within the chunk, `bootstrap` is gamma^C, or 0 after an episode's end.
+    """
+
+    token: Tensor  # (N, D)
+    proprio: Tensor  # (N, 2 J)
+    actions: Tensor  # (N, C, J)
+    reference: Tensor  # (N, C, J)
+    valid: Tensor  # (N, C): rows that were executed
+    rewards: Tensor  # (N,)
+    bootstrap: Tensor  # (N,)
+    next_token: Tensor  # (N, D)
+    next_proprio: Tensor  # (N, 2 J)
+    next_reference: Tensor  # (N, C, J)
+
+
+class Replay:
+    """A ring of states; state p owns the ticks `[p * stride, (p + 1) * stride)` of a ring of ticks."""
+
+    def __init__(self, spec: ReplaySpec) -> None:
+        """Allocate everything at once."""
+        self.spec = spec
+        n, joints = spec.capacity, spec.joints
+        self._token = torch.zeros(n, spec.token_dim, dtype=torch.float16)
+        self._proprio = torch.zeros(n, 2 * joints)
+        self._reference = torch.zeros(n, spec.chunk, joints, dtype=torch.float16)
+        self._rows = torch.zeros(n, dtype=torch.int64)
+        self._terminal = torch.zeros(n, dtype=torch.bool)
+        self._actions = torch.zeros(n * spec.stride, joints, dtype=torch.float16)
+        self._reward = torch.zeros(n * spec.stride)
+        self._discounts = spec.discount ** torch.arange(spec.chunk, dtype=torch.float32)
+        self._tick_offsets = torch.arange(spec.chunk)
+        self._ahead = spec.chunk // spec.stride
+        self._written = 0
+        # Positions that may start a sample, as a ring in the order they were written.
+        self._usable = np.zeros(n, dtype=np.int64)
+        self._usable_from = 0
+        self._usable_to = 0
+        self._pending: list[tuple[int, bool]] = []
+        self.samples = 0
+        self.episodes = 0
+        self.samples_by_source = np.zeros(5, dtype=np.int64)
+
+    def __len__(self) -> int:
+        """Samples that can be drawn now."""
+        return self._usable_to - self._usable_from
+
+    @property
+    def bytes_per_sample(self) -> float:
+        """Memory of one stored state with its ticks."""
+        tensors = [t for t in vars(self).values() if isinstance(t, Tensor) and t.shape[:1].numel() >= self.spec.capacity]
+        return sum(t.numel() * t.element_size() for t in tensors) / self.spec.capacity
+
+    def begin_episode(self) -> None:
+        """States added from here on do not continue the ones before."""
+        self._pending.clear()
+        self.episodes += 1
+
+    def add(self, segment: Segment) -> None:
+        """Store a state with its ticks; samples become usable as soon as the state C ticks later is stored."""
+        spec, serial = self.spec, self._written
+        p = serial % spec.capacity
+        self._evict(serial)
+        self._token[p] = torch.from_numpy(np.asarray(segment.state.token))
+        self._proprio[p] = torch.from_numpy(segment.state.proprio)
+        self._reference[p] = torch.from_numpy(segment.state.reference)
+        ticks = slice(p * spec.stride, (p + 1) * spec.stride)
+        self._actions[ticks] = torch.from_numpy(segment.actions)
+        self._reward[ticks] = torch.from_numpy(segment.reward)
+        self._rows[p] = segment.rows
+        self._terminal[p] = segment.terminal
+        self.samples_by_source += np.bincount(segment.sources[: segment.rows], minlength=5)
+        self._written += 1
+        self._pending.append((serial, segment.state.valid))
+        if segment.terminal and segment.state.valid:
+            self._make_usable(serial)
+        if len(self._pending) > self._ahead:
+            start, valid = self._pending.pop(0)
+            if valid and segment.state.valid and not self._terminal[start % spec.capacity]:
+                self._make_usable(start)
+
+    def _evict(self, serial: int) -> None:
+        """Drop samples that reach into the slot about to be overwritten."""
+        oldest = serial - self.spec.capacity + 1
+        while len(self) and self._usable[self._usable_from % len(self._usable)] < oldest:
+            self._usable_from += 1
+
+    def _make_usable(self, serial: int) -> None:
+        self._usable[self._usable_to % len(self._usable)] = serial
+        self._usable_to += 1
+        self.samples += 1
+
+    def sample(self, size: int, generator: np.random.Generator) -> Batch:
+        """Draw uniformly with replacement.
+
+        Raises:
+            ValueError: the replay is empty.
+        """
+        if not len(self):
+            raise ValueError("the replay holds no sample yet")
+        spec = self.spec
+        drawn = self._usable[generator.integers(self._usable_from, self._usable_to, size) % len(self._usable)]
+        start = torch.from_numpy(drawn % spec.capacity)
+        after = (start + self._ahead) % spec.capacity
+        ticks = (start[:, None] * spec.stride + self._tick_offsets) % (spec.capacity * spec.stride)
+        valid = self._tick_offsets < self._rows[start][:, None]
+        reference = self._reference[start].float()
+        # Rows after the end were never executed: the critic sees there what the VLA would have done.
+        actions = torch.where(valid[..., None], self._actions[ticks].float(), reference)
+        rewards = (self._reward[ticks] * valid * self._discounts).sum(1)
+        bootstrap = torch.where(self._terminal[start], 0.0, spec.discount**spec.chunk)
+        return Batch(
+            token=self._token[start].float(),
+            proprio=self._proprio[start],
+            actions=actions,
+            reference=reference,
+            valid=valid,
+            rewards=rewards,
+            bootstrap=bootstrap,
+            next_token=self._token[after].float(),
+            next_proprio=self._proprio[after],
+            next_reference=self._reference[after].float(),
+        )

@@ -1,0 +1,145 @@
+"""Runs a list of processes: prefixed output, one log file each, ordered stop.
+
+Existing runners (honcho, circus) stop everything when any process ends and in no order; a graph must go on
+without its learner, and must stop the session before the executor and the executor before the robot.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_PR_SET_PDEATHSIG = 1
+_LIBC = ctypes.CDLL(None)
+
+
+@dataclass(frozen=True)
+class Command:
+    """A process to run.
+
+    Attributes:
+        name: prefix of its output and name of its log file.
+        arguments: program and arguments.
+        required: everything stops when it ends.
+        stop_seconds: between SIGTERM and SIGKILL.
+    """
+
+    name: str
+    arguments: tuple[str, ...]
+    required: bool
+    stop_seconds: float
+
+
+class Runner:
+    """Starts commands in the given order and stops them in the reverse one."""
+
+    def __init__(self, environment: Mapping[str, str], log_dir: Path, write: Callable[[str, str], None]) -> None:
+        """Prepare.
+
+        Args:
+            environment: of all processes.
+            log_dir: one `<name>.log` each; created if absent.
+            write: called with name and line for every line of output, from several threads.
+        """
+        self._environment = dict(environment)
+        self._log_dir = log_dir
+        self._write = write
+        self._running: list[tuple[Command, subprocess.Popen[str], threading.Thread]] = []
+        log_dir.mkdir(parents=True, exist_ok=True)
+
+    def start(self, command: Command) -> None:
+        """Start one process; it gets SIGTERM should this one die.
+
+        Raises:
+            OSError: the program cannot be started.
+        """
+        process = subprocess.Popen(
+            command.arguments,
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        reader = threading.Thread(target=self._read, args=(command.name, process), daemon=True)
+        reader.start()
+        self._running.append((command, process, reader))
+
+    def _read(self, name: str, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None
+        with (self._log_dir / f"{name}.log").open("a", buffering=1) as log:
+            for line in process.stdout:
+                try:
+                    log.write(line)
+                except OSError:
+                    pass  # a full disk must not stop the robot
+                self._write(name, line.rstrip("\n"))
+
+    def ended(self) -> list[tuple[Command, int]]:
+        """Processes that ended since the last call, with their exit codes."""
+        out = []
+        for entry in list(self._running):
+            command, process, reader = entry
+            code = process.poll()
+            if code is not None:
+                reader.join(1.0)
+                self._running.remove(entry)
+                out.append((command, code))
+        return out
+
+    def pids(self) -> dict[str, int]:
+        """Process ids of what runs."""
+        return {command.name: process.pid for command, process, _ in self._running}
+
+    def stop(self) -> list[str]:
+        """Stop everything, last started first; returns the names of those that had to be killed."""
+        killed = []
+        for command, process, reader in reversed(self._running):
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                try:
+                    process.wait(command.stop_seconds)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait()
+                    killed.append(command.name)
+            reader.join(1.0)
+        self._running.clear()
+        return killed
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.05) -> bool:
+    """Poll `condition` until it holds or the time is over."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(every)
+    return True
+
+
+def node_environment(run_dir: Path) -> dict[str, str]:
+    """Environment of the nodes: readable log lines, logs under the run, few threads."""
+    return {
+        **os.environ,
+        "RCUTILS_CONSOLE_OUTPUT_FORMAT": "{severity} {message}",
+        "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
+        "PYTHONUNBUFFERED": "1",
+        "ROS_LOG_DIR": str(run_dir / "log" / "ros"),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }

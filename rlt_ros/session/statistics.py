@@ -1,0 +1,77 @@
+"""Success rate and throughput as the paper defines it: successes per 10 minutes of episode time."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from rlt_ros.types import Outcome
+
+
+@dataclass(frozen=True)
+class EpisodeRecord:
+    """A finished episode.
+
+    Attributes:
+        episode: its number.
+        outcome: how it ended.
+        duration: seconds of its phases BASE and CRITICAL.
+        actor_enabled: the actor was allowed to fly.
+    """
+
+    episode: int
+    outcome: Outcome
+    duration: float
+    actor_enabled: bool
+
+
+class Throughput:
+    """Counts of all episodes, rates over the last few. Aborted episodes count nowhere."""
+
+    def __init__(self, window: int = 20) -> None:
+        """Rates over the last `window` episodes."""
+        self._recent: deque[EpisodeRecord] = deque(maxlen=window)
+        self.episodes = 0
+        self.successes = 0
+        self._time = 0.0
+
+    def add(self, record: EpisodeRecord) -> None:
+        """Count an episode."""
+        if record.outcome is Outcome.ABORT:
+            return
+        self._recent.append(record)
+        self.episodes += 1
+        self.successes += record.outcome is Outcome.SUCCESS
+        self._time += record.duration
+
+    def relabel(self, old: EpisodeRecord, new: EpisodeRecord) -> None:
+        """Correct an episode that was counted, the newest one."""
+        if old.outcome is not Outcome.ABORT:
+            self._recent.pop()
+            self.episodes -= 1
+            self.successes -= old.outcome is Outcome.SUCCESS
+            self._time -= old.duration
+        self.add(new)
+
+    @property
+    def success_rate(self) -> float:
+        """Share of successes, 0-1, over the window; 0 without episodes."""
+        wins = sum(record.outcome is Outcome.SUCCESS for record in self._recent)
+        return wins / len(self._recent) if self._recent else 0.0
+
+    @property
+    def recent_per_10min(self) -> float:
+        """Successes per 10 minutes of episode time over the window."""
+        return _rate(
+            sum(record.outcome is Outcome.SUCCESS for record in self._recent),
+            sum(record.duration for record in self._recent),
+        )
+
+    @property
+    def total_per_10min(self) -> float:
+        """Successes per 10 minutes of episode time since the start."""
+        return _rate(self.successes, self._time)
+
+
+def _rate(successes: int, seconds: float) -> float:
+    return successes / seconds * 600.0 if seconds > 0 else 0.0

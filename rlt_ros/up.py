@@ -1,0 +1,213 @@
+"""`rlt up` and `rlt demo`: start the graph, watch it, stop it in order, sum it up."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import signal
+import sys
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.console import Console
+from rich.text import Text
+
+from rlt_ros import __version__
+from rlt_ros.bringup import PACKAGE, Bringup, NodeSpec
+from rlt_ros.config import ConfigError
+from rlt_ros.runner import Command, Runner, node_environment, wait_until
+from rlt_ros.vla.bundle import load_bundle
+
+_COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
+_STATUS_EVERY = 10.0
+
+
+class Output:
+    """Prefixed lines of many processes on one terminal, or nothing."""
+
+    def __init__(self, console: Console, names: list[str], quiet: bool) -> None:
+        """Colour each of `names`; `quiet` shows warnings and errors only."""
+        self._console = console
+        self._width = max(map(len, names))
+        self._colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
+        self._quiet = quiet
+        self._lock = threading.Lock()
+
+    def line(self, name: str, text: str) -> None:
+        """One line of a process."""
+        if self._quiet and text.startswith(("INFO", "DEBUG")):
+            return
+        out = Text(f"{name:<{self._width}} ", style=self._colours.get(name, "bold"))
+        out.append("| ", style="dim")
+        out.append(text.removeprefix("INFO "), style="red" if text.startswith(("ERROR", "FATAL", "error")) else "default")
+        with self._lock:
+            self._console.print(out, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """One line of ours."""
+        self.line("rlt", text)
+
+
+def run_graph(bringup: Bringup, *, duration: float, quiet: bool, argv: list[str]) -> tuple[dict[str, Any], int]:
+    """Run the graph until the time is over, Ctrl-C, or a required node's death.
+
+    Args:
+        bringup: what to start; its run directory must be set.
+        duration: seconds from the first episode; 0: no end.
+        quiet: show warnings and errors only.
+        argv: the command line, for the record.
+
+    Returns:
+        The run's summary and the exit code.
+
+    Raises:
+        ConfigError: nothing was started: something is wrong with configuration, bundle or ROS domain.
+    """
+    run_dir = bringup.run_dir
+    assert run_dir is not None
+    specs = bringup.nodes()
+    load_bundle(bringup.bundle_path)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    _write_record(bringup, specs, argv)
+    import rclpy  # slow, and only needed once everything else is in order
+    from rclpy.signals import SignalHandlerOptions
+
+    from rlt_ros.monitor import Monitor
+
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    output = Output(Console(stderr=True, highlight=False), ["rlt", *(spec.name for spec in specs)], quiet)
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    monitor = Monitor(bringup.namespace)
+    runner = Runner(node_environment(run_dir), run_dir / "log", output.line)
+    code = 0
+    try:
+        _refuse_busy_domain(monitor, bringup, specs)
+        output.say(f"run {run_dir}")
+        for spec in reversed(specs):
+            runner.start(_command(spec, bringup))
+        code = _watch(runner, monitor, output, duration, stopping)
+    finally:
+        summary = monitor.summary()
+        for name in runner.stop():
+            output.say(f"ERROR {name} did not stop in time and was killed")
+        monitor.close()
+        rclpy.try_shutdown()
+    summary["run_dir"] = str(run_dir)
+    (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    return summary, code
+
+
+def _watch(runner: Runner, monitor: Any, output: Output, duration: float, stopping: threading.Event) -> int:
+    """Until the end; the exit code."""
+    deadline: float | None = None
+    next_status = time.monotonic() + _STATUS_EVERY
+    started = time.monotonic()
+    while not stopping.is_set():
+        monitor.spin(0.2)
+        now = time.monotonic()
+        for command, code in runner.ended():
+            if command.required:
+                output.say(f"ERROR {command.name} ended with code {code}: stopping")
+                return 1
+            output.say(f"ERROR {command.name} ended with code {code}; the robot goes on without it")
+        if deadline is None and monitor.session is not None and monitor.session.episode > 0:
+            output.say(f"first episode after {now - started:.1f} s")
+            deadline = now + duration if duration > 0 else float("inf")
+        if deadline is not None and now >= deadline:
+            return 0
+        if now >= next_status:
+            next_status = now + _STATUS_EVERY
+            output.say(_status(monitor.summary()))
+    output.say("stopping")
+    return 0
+
+
+def _status(summary: dict[str, Any]) -> str:
+    def milliseconds(value: float | None) -> str:
+        return "-" if value is None else f"{value:.2f} ms"
+
+    return (
+        f"{summary['episodes']} episodes, {summary['successes']} successes, "
+        f"{summary['throughput_per_10min']:.0f} per 10 min | {summary['transitions']} samples, "
+        f"{summary['updates']} updates, weights v{summary['policy_version']} | loop p99 "
+        f"{milliseconds(summary['loop_p99_ms'])}, missed {summary['missed_ticks'] or 0}"
+    )
+
+
+def _refuse_busy_domain(monitor: Any, bringup: Bringup, specs: list[NodeSpec]) -> None:
+    """Two graphs under one name would both command the robot."""
+    ours = {f"{bringup.namespace.rstrip('/')}/{spec.name}" for spec in specs}
+    monitor.spin(0.3)
+    busy: set[str] = set()
+    wait_until(lambda: bool(busy.update(ours & monitor.node_names()) or busy), 1.0)
+    if busy:
+        domain = os.environ.get("ROS_DOMAIN_ID", "0")
+        raise ConfigError(
+            f"{', '.join(sorted(busy))} already run on ROS domain {domain}: stop them, "
+            "or choose another domain (export ROS_DOMAIN_ID=1) or --namespace"
+        )
+
+
+def _command(spec: NodeSpec, bringup: Bringup) -> Command:
+    from ament_index_python.packages import get_package_prefix
+
+    program = Path(get_package_prefix(PACKAGE), "lib", PACKAGE, spec.name)
+    arguments = [str(program), "--ros-args", "-r", f"__ns:={bringup.namespace}"]
+    arguments += ["--params-file", str(bringup.config_path)]
+    for name, value in spec.parameters.items():
+        if value != "":
+            arguments += ["-p", f"{name}:={_ros_value(value)}"]
+    for ours, theirs in spec.remappings.items():
+        arguments += ["-r", f"{ours}:={theirs}"]
+    return Command(spec.name, tuple(arguments), spec.required, spec.stop_seconds)
+
+
+def _ros_value(value: Any) -> str:
+    """A value for `-p name:=value`, which ROS parses as YAML."""
+    return yaml.safe_dump(value, default_flow_style=True, width=10_000).splitlines()[0]
+
+
+def _write_record(bringup: Bringup, specs: list[NodeSpec], argv: list[str]) -> None:
+    """What was run, for whoever looks at the results later."""
+    assert bringup.run_dir is not None
+    record = {
+        "command": ["rlt", *argv],
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "version": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "target": bringup.target,
+        "task": bringup.task,
+        "bundle": str(bringup.bundle_path),
+        "config": str(bringup.config_path),
+        "nodes": {spec.name: dict(spec.parameters) for spec in specs},
+    }
+    (bringup.run_dir / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+    (bringup.run_dir / "parameters.yaml").write_bytes(bringup.config_path.read_bytes())
+
+
+def new_run_dir(root: Path, name: str) -> Path:
+    """A directory that does not exist yet, named by time."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path, number = root / f"{stamp}-{name}", 1
+    while path.exists():
+        number += 1
+        path = root / f"{stamp}-{name}-{number}"
+    return path.absolute()
+
+
+def print_summary(summary: dict[str, Any], as_json: bool) -> None:
+    """The figures of a run: a table for people, or one JSON object as the last line."""
+    if as_json:
+        print(json.dumps(summary), flush=True)
+        return
+    width = max(map(len, summary))
+    for name, value in summary.items():
+        print(f"{name:<{width}}  {'-' if value is None else value}", file=sys.stdout)
