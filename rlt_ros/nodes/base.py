@@ -15,7 +15,7 @@ import rclpy
 from builtin_interfaces.msg import Time
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor, TimeoutException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -156,7 +156,7 @@ def run(make_node: Callable[[], Node], between: Callable[[Node], None] | None = 
     Args:
         make_node: called after `rclpy.init`; a `ValueError` ends the process with code 2 and its message. A node
             that sets its attribute `failure` to a text ends the process with code 1.
-        between: called after every round of callbacks, by nodes that work in the same thread.
+        between: called when no callback is ready, by nodes that work in the same thread.
     """
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     stopping = False
@@ -176,8 +176,10 @@ def run(make_node: Callable[[], Node], between: Callable[[Node], None] | None = 
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         while not stopping:
-            executor.spin_once(timeout_sec=0.1 if between is None else 0.0)
-            if between is not None:
+            if between is None:
+                executor.spin_once(timeout_sec=0.1)
+            else:
+                _drain(executor)
                 between(node)
             if getattr(node, "failure", ""):
                 code = 1
@@ -197,3 +199,14 @@ def run(make_node: Callable[[], Node], between: Callable[[Node], None] | None = 
             node.destroy_node()
         rclpy.try_shutdown()
     sys.exit(code)
+
+
+def _drain(executor: SingleThreadedExecutor) -> None:
+    """Run all callbacks that are ready: `spin_once` runs one, which is too few between two slices of work."""
+    while True:
+        try:
+            handler, _, _ = executor.wait_for_ready_callbacks(timeout_sec=0.0)
+        except TimeoutException:
+            return
+        handler()
+        handler.result()

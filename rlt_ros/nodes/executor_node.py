@@ -164,7 +164,7 @@ class ExecutorNode(ManagedNode):
                 )
             )
             self._chunks += 1
-            self._weights_made = self._pending_made.pop(step.chunk.policy_version, self._weights_made)
+            self._weights_made = self._pending_made.pop(step.policy_version, self._weights_made)
         self._last_step = step
 
     def _send(self, command: np.ndarray[Any, Any]) -> None:

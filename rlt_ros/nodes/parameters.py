@@ -50,7 +50,7 @@ class LearnerParameters(LearnerConfig):
     bundle: str = param("", "directory of the VLA bundle")
     chunk: int = param(10, "rows of an action chunk (C); the executor's", low=1, high=100)
     stride: int = param(2, "ticks between the starts of two samples; divides the chunk", low=1, high=100)
-    publish_period: float = param(1.0, "time between two publications of weights", unit="s", low=0.1, high=60.0)
+    publish_period: float = param(0.5, "time between two publications of weights", unit="s", low=0.1, high=60.0)
     checkpoint_dir: str = param("", "where checkpoints are written; empty: none")
     threads: int = param(1, "threads of torch", low=1, high=64)
     nice: int = param(5, "how far the learner steps back for the other processes", low=0, high=19)

@@ -70,7 +70,7 @@ class SessionNode(Node):
             return
         if pending is None:
             if not client.service_is_ready():
-                self.get_logger().warning(f"waiting for {client.srv_name}", throttle_duration_sec=5.0)
+                self.get_logger().warning(f"waiting for {client.srv_name}", throttle_duration_sec=5.0, skip_first=True)
                 return
             seed = self._config.reset_seed
             request = ResetCell.Request(use_seed=seed >= 0, seed=max(0, seed) + self._resets)

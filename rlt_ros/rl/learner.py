@@ -51,8 +51,8 @@ class Learner:
         self.actor = ActorNetwork(spec.token_dim, spec.joints, spec.chunk, config.hidden)
         self.critics = CriticEnsemble(spec.token_dim, spec.joints, spec.chunk, config.hidden, config.critics)
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
-        self._actor_optimiser = torch.optim.Adam(self.actor.parameters(), lr=config.actor_rate, foreach=True)
-        self._critic_optimiser = torch.optim.Adam(self.critics.parameters(), lr=config.critic_rate, foreach=True)
+        self._actor_optimiser = torch.optim.Adam(self.actor.parameters(), lr=config.actor_rate, fused=True)
+        self._critic_optimiser = torch.optim.Adam(self.critics.parameters(), lr=config.critic_rate, fused=True)
         self._generator = np.random.default_rng(config.seed)
         self._spec = ActorSpec(
             bundle_id, spec.token_dim, spec.joints, spec.chunk, config.noise_chunk, config.noise_tick

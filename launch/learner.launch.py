@@ -1,0 +1,10 @@
+"""The learner alone, for a machine of its own."""
+
+from launch import LaunchDescription
+
+from rlt_ros.launching import launch_description
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Called by `ros2 launch rlt_ros learner.launch.py`."""
+    return launch_description("robot", only=["learner_node"])

@@ -1,0 +1,68 @@
+"""Launch descriptions made from the list in `bringup`, for `ros2 launch`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+
+from rlt_ros.bringup import PACKAGE, Bringup, NodeSpec
+
+_ARGUMENTS = {
+    "namespace": ("/rlt", "namespace of all nodes"),
+    "config": ("", "ROS parameter file; empty: the target's default"),
+    "bundle": ("", "directory of the VLA bundle; empty: the shipped one"),
+    "task": ("ethernet", "task of the cell, or name of the work"),
+    "headless": ("true", "do not open the cell's window"),
+    "seed": ("0", "seed of start positions, exploration and learning"),
+    "run_dir": ("", "where checkpoints go; empty: none are written"),
+}
+
+
+def launch_description(target: str, only: Sequence[str] = ()) -> LaunchDescription:
+    """All nodes of a target, or those named in `only`."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in _ARGUMENTS.items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=lambda context: _nodes(context, target, only))])
+
+
+def _nodes(context: LaunchContext, target: str, only: Sequence[str]) -> list[Node]:
+    given = {name: LaunchConfiguration(name).perform(context) for name in _ARGUMENTS}
+
+    def path(name: str) -> Path | None:
+        return Path(given[name]) if given[name] else None
+
+    bringup = Bringup(
+        target=target,
+        task=given["task"],
+        bundle=path("bundle"),
+        config=path("config"),
+        namespace=given["namespace"],
+        headless=given["headless"].lower() != "false",
+        seed=int(given["seed"]),
+        run_dir=path("run_dir"),
+    )
+    return [node_action(spec, bringup) for spec in bringup.nodes() if not only or spec.name in only]
+
+
+def node_action(spec: NodeSpec, bringup: Bringup) -> Node:
+    """The launch action of one process."""
+    arguments: dict[str, Any] = {"on_exit": Shutdown(reason=f"{spec.name} ended")} if spec.required else {}
+    return Node(
+        package=PACKAGE,
+        executable=spec.name,
+        name=spec.name,
+        namespace=bringup.namespace,
+        parameters=[str(bringup.config_path), {name: value for name, value in spec.parameters.items() if value != ""}],
+        remappings=list(spec.remappings.items()),
+        output="screen",
+        sigterm_timeout=str(spec.stop_seconds),
+        **arguments,
+    )
