@@ -1,0 +1,77 @@
+"""The numpy actor equals the trained network, and broken weights are refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from support import BUNDLE, JOINTS, TOKEN, actor
+
+from rlt_ros.control.actor import Actor, ActorSpec, WeightsError, pack_actor, unpack_actor
+from rlt_ros.rl.actor_critic import ActorNetwork, export_actor
+
+SPEC = ActorSpec(BUNDLE, TOKEN, JOINTS, 10)
+
+
+def inputs(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    return (
+        rng.normal(size=TOKEN).astype(np.float32),
+        rng.normal(size=2 * JOINTS).astype(np.float32),
+        rng.normal(size=(10, JOINTS)).astype(np.float32),
+    )
+
+
+def test_numpy_and_torch_agree() -> None:
+    torch.manual_seed(0)
+    network = ActorNetwork(TOKEN, JOINTS, 10, (32, 16))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    flown = unpack_actor(export_actor(network, SPEC, 7), BUNDLE)
+    assert flown.version == 7
+    for seed in range(5):
+        token, proprio, reference = inputs(seed)
+        with torch.no_grad():
+            wanted = network(*(torch.from_numpy(x)[None] for x in (token, proprio, reference)))[0].numpy()
+        assert np.allclose(flown(token, proprio, reference), wanted, atol=1e-5)
+
+
+def test_a_fresh_actor_flies_the_reference() -> None:
+    network = ActorNetwork(TOKEN, JOINTS, 10, (32,))
+    token, proprio, reference = inputs()
+    flown = unpack_actor(export_actor(network, SPEC, 1), BUNDLE)(token, proprio, reference)
+    assert np.abs(flown - reference).max() < 0.05
+
+
+def good_layers() -> list[tuple[np.ndarray, np.ndarray]]:
+    size = TOKEN + 2 * JOINTS + 10 * JOINTS
+    return [(np.zeros((size, 10 * JOINTS), np.float32), np.zeros(10 * JOINTS, np.float32))]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("format", b"not safetensors"),
+        ("format", pack_actor(SPEC, good_layers(), 1)[:-3]),
+        ("bundle", pack_actor(dataclasses.replace(SPEC, bundle_id="other"), good_layers(), 1)),
+        ("shape", pack_actor(dataclasses.replace(SPEC, chunk=9), good_layers(), 1)),
+        ("finite", pack_actor(SPEC, [(good_layers()[0][0] + np.nan, good_layers()[0][1])], 1)),
+    ],
+)
+def test_weights_that_must_not_fly(kind: str, data: bytes) -> None:
+    with pytest.raises(WeightsError) as caught:
+        unpack_actor(data, BUNDLE)
+    assert caught.value.kind == kind
+
+
+def test_two_layers_must_fit_each_other() -> None:
+    weight, bias = good_layers()[0]
+    with pytest.raises(WeightsError, match="layer 1"):
+        Actor(SPEC, [(weight, bias), (weight, bias)], 1)
+
+
+def test_the_builder_of_the_tests_adds_its_bias() -> None:
+    token, proprio, reference = inputs()
+    assert np.allclose(actor(bias=0.5)(token, proprio, reference), reference + 0.5)

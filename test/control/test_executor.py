@@ -1,0 +1,275 @@
+"""The state machine: human beats actor beats reference beats hold, and everything missing ends in HOLD."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from support import JOINTS, PERIOD, TOKEN, Rig, actor, policy_input, session
+
+from rlt_ros.control.actor import WeightsError
+from rlt_ros.types import Mode, Phase, State
+
+
+def flying(**config: object) -> Rig:
+    rig = Rig(**config)
+    rig.tick()
+    rig.see()
+    return rig
+
+
+def test_without_joint_states_nothing_is_sent() -> None:
+    rig = Rig()
+    rig.see()
+    step = rig.tick(joints=False)
+    assert (step.state, step.reason, step.sent) == (State.HOLD, "no_joint_states", False)
+
+
+def test_the_reference_flies_where_there_is_no_actor() -> None:
+    rig = flying()
+    steps = [rig.tick() for _ in range(5)]
+    assert {step.state for step in steps} == {State.REFERENCE}
+    assert np.allclose(np.diff([step.command[0] for step in steps]), 1e-3)
+
+
+def test_the_actor_flies_in_the_critical_phase_only_and_after_warm_up() -> None:
+    for view, wanted in (
+        (session(), State.ACTOR),
+        (session(actor_enabled=False), State.REFERENCE),
+        (session(Phase.BASE), State.REFERENCE),
+        (session(Phase.ENDED), State.HOLD),
+        (session(Phase.IDLE), State.HOLD),
+    ):
+        rig = Rig()
+        rig.view = view
+        rig.executor.weights(actor(bias=1.0))
+        rig.tick()
+        rig.see()
+        assert rig.tick().state is wanted
+
+
+def test_mode_limits_what_the_session_asks_for() -> None:
+    rig = flying()
+    rig.executor.weights(actor())
+    rig.executor.mode = Mode.REFERENCE
+    assert rig.tick().state is State.REFERENCE
+    rig.executor.mode = Mode.HOLD
+    step = rig.tick()
+    assert (step.state, step.reason) == (State.HOLD, "mode_hold")
+
+
+def test_weights_are_swapped_at_a_chunk_boundary_only_and_stamped() -> None:
+    rig = flying()
+    rig.executor.weights(actor(1, bias=0.5))
+    first = [rig.tick() for _ in range(4)]
+    rig.executor.weights(actor(2, bias=1.5))
+    rest = []
+    for _ in range(12):
+        rig.see()
+        rest.append(rig.tick())
+    versions = [step.policy_version for step in first + rest]
+    assert versions == [1] * 10 + [2] * 6
+    moves = np.diff([step.command[0] for step in first + rest]) / 1e-3
+    assert np.allclose(moves[:9], 1.5, atol=1e-3)
+    assert np.allclose(moves[9:], 2.5, atol=1e-3)
+
+
+def test_an_actor_of_another_chunk_length_is_refused() -> None:
+    with pytest.raises(WeightsError, match="rows"):
+        Rig().executor.weights(actor(chunk=5))
+
+
+@pytest.mark.parametrize(
+    ("change", "counter"),
+    [
+        ({"bundle_id": "other"}, "input_wrong_bundle"),
+        ({"reference": np.zeros((50, JOINTS + 1))}, "input_shape"),
+        ({"reference": np.full((50, JOINTS), np.nan)}, "input_not_finite"),
+        ({"token": np.zeros(TOKEN, np.float32)}, "input_token_zero"),
+        ({"token": np.full(TOKEN, np.inf, np.float32)}, "input_not_finite"),
+        ({"position": np.zeros(1)}, "input_shape"),
+    ],
+)
+def test_a_broken_policy_input_is_refused_and_counted(change: dict[str, object], counter: str) -> None:
+    rig = Rig()
+    rig.tick()
+    rig.see(**change)
+    step = rig.tick()
+    assert rig.executor.counters[counter] == 1
+    assert (step.state, step.reason) == (State.HOLD, "no_policy_input")
+
+
+def test_inputs_from_the_future_or_out_of_order_are_refused() -> None:
+    rig = flying()
+    rig.executor.policy_input(rig.now, policy_input(rig.now + 1.0))
+    rig.executor.policy_input(rig.now, policy_input(rig.now - 0.1))
+    assert rig.executor.counters["input_future"] == 1
+    assert rig.executor.counters["input_out_of_order"] == 1
+
+
+def test_a_silent_vla_ends_in_hold_after_the_chunk() -> None:
+    rig = flying(reference_rows=20, max_input_age=0.3)
+    steps = [rig.tick() for _ in range(60)]
+    moving = [step.state is State.REFERENCE for step in steps]
+    assert moving == sorted(moving, reverse=True)
+    assert 20 <= sum(moving) <= 20 + 15 + 1
+    assert steps[-1].reason == "policy_input_stale"
+    assert np.array_equal(steps[-1].command, steps[-2].command)
+
+
+def test_stale_joint_states_hold_at_once_and_recover() -> None:
+    rig = flying()
+    rig.tick()
+    steps = [rig.tick(joints=False) for _ in range(8)]
+    assert steps[-1].reason == "joint_states_stale"
+    assert np.array_equal(steps[-1].command, steps[-2].command)
+    rig.see()
+    assert rig.tick().state is State.REFERENCE
+
+
+def test_a_silent_session_holds() -> None:
+    rig = flying(max_session_age=0.1)
+    rig.tick()
+    for _ in range(7):
+        rig.see()
+        step = rig.tick(heartbeat=False)
+    assert (step.state, step.reason) == (State.HOLD, "session_silent")
+
+
+def test_during_a_reset_nothing_is_sent_and_motion_goes_on_from_where_the_robot_is_then() -> None:
+    rig = flying()
+    rig.tick()
+    rig.view = session(Phase.RESET)
+    rig.robot = np.full(JOINTS, 0.7)
+    step = rig.tick()
+    assert (step.state, step.sent) == (State.HOLD, False)
+    rig.view = session(Phase.CRITICAL, episode=2)
+    rig.tick()
+    rig.see()
+    step = rig.tick()
+    assert step.state is State.REFERENCE
+    assert np.allclose(step.command, 0.7, atol=2e-3)
+
+
+def test_inputs_seen_before_an_episode_began_are_not_flown() -> None:
+    rig = Rig()
+    rig.view = session(Phase.RESET)
+    rig.tick()
+    rig.see()
+    rig.view = session(Phase.CRITICAL, episode=2)
+    step = rig.tick()
+    assert (step.state, step.reason) == (State.HOLD, "policy_input_stale")
+
+
+def test_estop_latches_in_every_state_and_clearing_ends_in_hold() -> None:
+    rig = flying()
+    rig.executor.weights(actor())
+    for prepare in (
+        lambda: None,
+        lambda: rig.executor.intervention(rig.now, True, np.ones(JOINTS)),
+        lambda: setattr(rig.executor, "mode", Mode.HOLD),
+    ):
+        rig.executor.mode = Mode.AUTO
+        prepare()
+        rig.tick()
+        before = rig.robot
+        rig.executor.estop("test")
+        for _ in range(3):
+            rig.see()
+            step = rig.tick()
+            assert (step.state, step.reason) == (State.ESTOP, "test")
+            assert np.array_equal(step.command, before)
+        assert rig.executor.clear_estop() == ""
+        rig.executor.intervention(rig.now, False, None)
+        assert rig.tick().state is State.HOLD
+    assert "no emergency stop" in rig.executor.clear_estop()
+
+
+def test_a_human_takes_over_at_the_next_tick_without_a_jump() -> None:
+    rig = flying()
+    rig.executor.weights(actor(bias=2.0))
+    last = [rig.tick() for _ in range(3)][-1]
+    rig.executor.intervention(rig.now, True, np.full(JOINTS, 0.5))
+    step = rig.tick()
+    assert step.state is State.HUMAN
+    assert np.abs(step.command - last.command).max() <= 1.0 * PERIOD + 1e-9
+    for _ in range(100):
+        rig.executor.intervention(rig.now, True, np.full(JOINTS, 0.5))
+        step = rig.tick()
+    assert np.allclose(step.command, 0.5)
+    rig.executor.intervention(rig.now, False, None)
+    rig.see()
+    back = rig.tick()
+    assert back.state is State.ACTOR
+    assert np.abs(back.command - step.command).max() < 0.01
+
+
+def test_a_human_who_falls_silent_latches_hold() -> None:
+    rig = flying()
+    rig.executor.intervention(rig.now, True, np.full(JOINTS, 0.5))
+    for _ in range(15):
+        rig.see()
+        step = rig.tick()
+    assert (step.state, step.reason) == (State.HOLD, "intervention_lost")
+    for _ in range(100):
+        rig.see()
+        assert rig.tick().state is State.HOLD
+    rig.executor.intervention(rig.now, False, None)
+    rig.see()
+    assert rig.tick().state is not State.HOLD
+
+
+def test_exploration_is_seeded_constant_in_its_constant_part_and_off_unless_the_session_explores() -> None:
+    def fly(explore: bool, seed: int = 0) -> np.ndarray:
+        rig = Rig(seed=seed)
+        rig.view = session(explore=explore)
+        rig.executor.weights(actor(noise_chunk=0.5))
+        rig.tick()
+        rig.see()
+        return np.diff([rig.tick().command[0] for _ in range(10)]) / 1e-3
+
+    assert np.allclose(fly(False), 1.0, atol=1e-3)
+    noisy = fly(True)
+    assert np.ptp(noisy) < 1e-3
+    assert abs(noisy[0] - 1.0) > 1e-2
+    assert np.allclose(noisy, fly(True))
+    assert not np.allclose(noisy, fly(True, seed=1))
+
+
+EVENTS = st.lists(
+    st.sampled_from(["see", "late", "garbage", "weights", "human", "release", "phase", "blind", "mode", "deaf"]),
+    min_size=1,
+    max_size=60,
+)
+
+
+@settings(max_examples=300)
+@given(EVENTS, st.integers(0, 10_000))
+def test_whatever_arrives_no_command_jumps_or_is_absurd(events: list[str], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rig = flying()
+    last = rig.tick()
+    for event in events:
+        if event == "see":
+            rig.see(slope=float(rng.normal(0, 0.01)))
+        elif event == "late":
+            rig.executor.policy_input(rig.now, policy_input(rig.now - float(rng.uniform(-1, 1))))
+        elif event == "garbage":
+            rig.executor.policy_input(rig.now, policy_input(rig.now, reference=rng.normal(0, 1e6, (50, JOINTS))))
+        elif event == "weights":
+            rig.executor.weights(actor(bias=float(rng.normal(0, 1e4))))
+        elif event == "human":
+            rig.executor.intervention(rig.now, True, rng.normal(0, 10, JOINTS))
+        elif event == "release":
+            rig.executor.intervention(rig.now, False, None)
+        elif event == "phase":
+            rig.view = session(Phase(int(rng.choice([0, 2, 3, 4]))), episode=int(rng.integers(1, 5)))
+        elif event == "mode":
+            rig.executor.mode = Mode(int(rng.integers(0, 3)))
+        step = rig.tick(joints=event != "blind", heartbeat=event != "deaf")
+        assert np.isfinite(step.command).all()
+        assert np.abs(step.command - last.command).max() <= 1.0 * PERIOD + 1e-9
+        assert np.abs(step.command).max() <= 3.0
+        assert (step.reason != "") == (step.state in (State.HOLD, State.ESTOP))
+        last = step
