@@ -16,6 +16,9 @@ from safetensors.numpy import load, save
 from rlt_ros.types import Array32
 
 
+_METADATA_KEY = "rlt_actor"
+
+
 class WeightsError(ValueError):
     """Weights were refused. `kind` is the counter's name: checksum, format, bundle, shape or finite."""
 
@@ -90,8 +93,9 @@ def pack_actor(spec: ActorSpec, layers: list[tuple[Array32, Array32]], version: 
     for index, (weight, bias) in enumerate(layers):
         tensors[f"{index}.weight"] = np.ascontiguousarray(weight, dtype=np.float32)
         tensors[f"{index}.bias"] = np.ascontiguousarray(bias, dtype=np.float32)
-    metadata = {"spec": json.dumps(spec.__dict__), "version": str(version), "layers": str(len(layers))}
-    return save(tensors, metadata=metadata)
+    # One entry: several would be written in random order, and equal actors should be equal bytes.
+    description = {"spec": spec.__dict__, "version": version, "layers": len(layers)}
+    return save(tensors, metadata={_METADATA_KEY: json.dumps(description)})
 
 
 def unpack_actor(data: bytes, bundle_id: str) -> Actor:
@@ -106,10 +110,10 @@ def unpack_actor(data: bytes, bundle_id: str) -> Actor:
     """
     try:
         tensors = load(data)
-        metadata = _metadata(data)
-        spec = ActorSpec(**json.loads(metadata["spec"]))
-        layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(int(metadata["layers"]))]
-        version = int(metadata["version"])
+        description = json.loads(_metadata(data)[_METADATA_KEY])
+        spec = ActorSpec(**description["spec"])
+        layers = [(tensors[f"{i}.weight"], tensors[f"{i}.bias"]) for i in range(int(description["layers"]))]
+        version = int(description["version"])
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise WeightsError("format", f"not an actor of rlt_ros: {error}") from error
     if spec.bundle_id != bundle_id:

@@ -109,23 +109,26 @@ class Replay:
         self.samples_by_source += np.bincount(segment.sources[: segment.rows], minlength=5)
         self._written += 1
         self._pending.append((serial, segment.state.valid))
-        if segment.terminal and segment.state.valid:
-            self._make_usable(serial)
+        # In the order they were written, because eviction relies on it.
         if len(self._pending) > self._ahead:
-            start, valid = self._pending.pop(0)
-            if valid and segment.state.valid and not self._terminal[start % spec.capacity]:
-                self._make_usable(start)
+            self._settle(next_valid=segment.state.valid)
+        if segment.terminal and segment.rows <= spec.stride:
+            while self._pending:
+                self._settle(next_valid=False)
+
+    def _settle(self, next_valid: bool) -> None:
+        """The oldest pending state becomes a sample if it ends its episode or its next state is known."""
+        serial, valid = self._pending.pop(0)
+        if valid and (next_valid or bool(self._terminal[serial % self.spec.capacity])):
+            self._usable[self._usable_to % len(self._usable)] = serial
+            self._usable_to += 1
+            self.samples += 1
 
     def _evict(self, serial: int) -> None:
         """Drop samples that reach into the slot about to be overwritten."""
         oldest = serial - self.spec.capacity + 1
         while len(self) and self._usable[self._usable_from % len(self._usable)] < oldest:
             self._usable_from += 1
-
-    def _make_usable(self, serial: int) -> None:
-        self._usable[self._usable_to % len(self._usable)] = serial
-        self._usable_to += 1
-        self.samples += 1
 
     def sample(self, size: int, generator: np.random.Generator) -> Batch:
         """Draw uniformly with replacement.

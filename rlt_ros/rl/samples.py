@@ -123,7 +123,7 @@ class EpisodeBuilder:
             return
         self._steps.append(step)
         hold_back = self.config.chunk + self.config.margin
-        while self._done + hold_back <= len(self._steps):
+        while self._done + hold_back < len(self._steps):
             yield self._segment(self._done, len(self._steps), Outcome.NONE)
 
     def end(self, time: float, outcome: Outcome) -> Iterator[Segment]:
@@ -137,6 +137,9 @@ class EpisodeBuilder:
         count = len(self._steps)
         while count and self._steps[count - 1].time > time and count > self._done + 1:
             count -= 1
+        if self._done and self._done - self.config.stride + self.config.chunk >= count:
+            # The outcome came later than the margin: segments beyond it are stored as if the episode had gone on.
+            self.counters["outcome_late"] += 1
         self._steps = self._steps[:count]
         while self._done < count:
             yield self._segment(self._done, count, outcome)

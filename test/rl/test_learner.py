@@ -1,0 +1,192 @@
+"""The learner: hand-computed targets, the budget, the anchor, and a task in which it must beat its reference."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from rlt_ros.control.actor import unpack_actor
+from rlt_ros.rl.checkpoint import save_checkpoint
+from rlt_ros.rl.config import LearnerConfig
+from rlt_ros.rl.learner import Learner
+from rlt_ros.rl.replay import Replay, ReplaySpec
+from rlt_ros.rl.samples import Segment, StateRecord
+
+JOINTS, TOKEN, CHUNK = 2, 2, 2
+SMALL = LearnerConfig(hidden=(32, 32), batch=64, warmup_samples=10, burn_in_updates=0, seed=0)
+
+
+def replay(capacity: int = 4000, discount: float = 0.9) -> Replay:
+    return Replay(ReplaySpec(capacity, TOKEN, JOINTS, chunk=CHUNK, stride=1, discount=discount))
+
+
+def add_episode(target: Replay, states: np.ndarray, actions: np.ndarray, reference: np.ndarray, success: bool) -> None:
+    """States (T, TOKEN), actions (T, J), one reference row (J,) repeated."""
+    target.begin_episode()
+    count = len(states)
+    for t in range(count):
+        rows = min(CHUNK, count - t)
+        reward = np.array([1.0 if success and t == count - 1 else 0.0], np.float32)
+        target.add(
+            Segment(
+                StateRecord(
+                    True,
+                    states[t].astype(np.float32),
+                    np.zeros(2 * JOINTS, np.float32),
+                    np.repeat(reference[None].astype(np.float32), CHUNK, 0),
+                ),
+                actions[t : t + 1].astype(np.float32),
+                np.full(1, 2, np.uint8),
+                reward,
+                rows,
+                t + CHUNK >= count,
+            )
+        )
+
+
+def test_values_of_a_three_step_chain_are_those_computed_by_hand() -> None:
+    """Ticks 0, 1, 2, success at tick 2, gamma 0.9, C = 2: Q0 = g^2 Q2 = 0.81, Q1 = 0.9, Q2 = 1."""
+    store = replay(100)
+    states = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
+    for _ in range(10):
+        add_episode(store, states, np.zeros((3, JOINTS)), np.zeros(JOINTS), success=True)
+    learner = Learner(dataclasses.replace(SMALL, critic_rate=3e-3, target_rate=0.05, q_weight=0.0), store, "b")
+    for _ in range(1500):
+        learner.update()
+    with torch.no_grad():
+        token = torch.tensor(states, dtype=torch.float32)
+        values = learner.critics(token, torch.zeros(3, 2 * JOINTS), torch.zeros(3, CHUNK, JOINTS)).mean(0)
+    assert values.tolist() == pytest.approx([0.81, 0.9, 1.0], abs=0.03)
+
+
+def test_a_failure_is_worth_nothing_and_targets_stay_within_reach() -> None:
+    store = replay(100)
+    for _ in range(10):
+        add_episode(store, np.ones((4, TOKEN)), np.zeros((4, JOINTS)), np.zeros(JOINTS), success=False)
+    learner = Learner(SMALL, store, "b")
+    with torch.no_grad():
+        for bias in learner.targets.biases:
+            bias.fill_(50.0)
+    for _ in range(500):
+        learner.update()
+    assert 0.0 <= learner.report.target_mean <= 1.0
+
+
+def test_updates_never_exceed_ratio_times_samples() -> None:
+    store = replay()
+    learner = Learner(SMALL, store, "b")
+    assert learner.budget == 0
+    add_episode(store, np.zeros((9, TOKEN)), np.zeros((9, JOINTS)), np.zeros(JOINTS), success=True)
+    assert learner.budget == 0, "the warm-up is not over"
+    add_episode(store, np.zeros((9, TOKEN)), np.zeros((9, JOINTS)), np.zeros(JOINTS), success=True)
+    while learner.budget:
+        learner.update()
+    assert learner.updates == 5 * store.samples == 5 * 18
+
+
+def test_without_q_the_actor_clones_even_where_the_reference_is_hidden() -> None:
+    store = replay()
+    rng = np.random.default_rng(0)
+    for _ in range(40):
+        reference = rng.normal(size=JOINTS)
+        states = np.repeat(reference[None], 6, 0)
+        add_episode(store, states, np.zeros((6, JOINTS)), reference, success=False)
+    learner = Learner(dataclasses.replace(SMALL, q_weight=0.0, actor_rate=3e-3), store, "b")
+    for _ in range(1500):
+        learner.update()
+    batch = store.sample(256, rng)
+    with torch.no_grad():
+        shown = learner.actor(batch.token, batch.proprio, batch.reference)
+        hidden = learner.actor(batch.token, batch.proprio, torch.zeros_like(batch.reference))
+    assert (shown - batch.reference).square().mean() < 0.01
+    assert (hidden - batch.reference).square().mean() < 0.05
+
+
+def reach(actor: object, rng: np.random.Generator, noise: float) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Two joints must come within 0.15 of zero in 12 ticks; the reference moves a third of the way too slowly."""
+    position, states, actions = rng.uniform(0.6, 0.9, 2) * rng.choice([-1, 1], 2), [], []
+    while len(states) < 12:
+        reference = -0.04 * np.sign(position)
+        chunk = actor(position, np.repeat(reference[None], CHUNK, 0)) + rng.normal(0, noise, JOINTS)
+        for row in chunk:
+            states.append(position.copy())
+            actions.append(np.clip(row, -0.2, 0.2))
+            position = position + actions[-1]
+            if np.abs(position).max() < 0.15:
+                return np.array(states), np.array(actions), True
+    return np.array(states), np.array(actions), False
+
+
+def test_the_learner_beats_its_reference_on_a_two_joint_reach() -> None:
+    """The reference alone never arrives in time; an actor that learns must."""
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(2)
+    store = replay(20_000, discount=0.95)
+    config = dataclasses.replace(
+        SMALL, batch=128, actor_rate=1e-3, critic_rate=1e-3, target_rate=0.02, q_weight=1.0, discount=0.95, burn_in_updates=200
+    )
+    learner = Learner(config, store, "b")
+
+    def flown(position: np.ndarray, reference: np.ndarray) -> np.ndarray:
+        with torch.no_grad():
+            token = torch.tensor(position[None], dtype=torch.float32)
+            shown = torch.tensor(reference[None] * 10, dtype=torch.float32)
+            out: np.ndarray = learner.actor(token, torch.zeros(1, 2 * JOINTS), shown)[0].numpy() / 10
+        return out
+
+    base = np.mean([reach(lambda p, r: r, rng, 0.0)[2] for _ in range(50)])
+    for episode in range(240):
+        states, actions, success = reach(flown if episode >= 40 else lambda p, r: r, rng, 0.06)
+        # In units of 0.1, as the normaliser would; every state has its own reference.
+        store.begin_episode()
+        for t in range(len(states)):
+            reference = np.repeat((-0.4 * np.sign(states[t]))[None], CHUNK, 0).astype(np.float32)
+            record = StateRecord(True, states[t].astype(np.float32), np.zeros(2 * JOINTS, np.float32), reference)
+            last = t == len(states) - 1
+            store.add(
+                Segment(
+                    record,
+                    (actions[t : t + 1] * 10).astype(np.float32),
+                    np.full(1, 2, np.uint8),
+                    np.array([float(success and last)], np.float32),
+                    min(CHUNK, len(states) - t),
+                    t + CHUNK >= len(states),
+                )
+            )
+        for _ in range(20 if episode >= 10 else 0):
+            learner.update()
+    final = np.mean([reach(flown, rng, 0.0)[2] for _ in range(50)])
+    assert base < 0.1
+    assert final > 0.5
+
+
+def test_the_same_seed_gives_the_same_actor() -> None:
+    def train() -> bytes:
+        store = replay()
+        for _ in range(5):
+            add_episode(store, np.ones((6, TOKEN)), np.zeros((6, JOINTS)), np.ones(JOINTS), success=True)
+        learner = Learner(SMALL, store, "b")
+        for _ in range(20):
+            learner.update()
+        return learner.export(1)
+
+    assert train() == train()
+
+
+def test_a_checkpoint_is_complete_and_leaves_no_rubbish(tmp_path) -> None:
+    store = replay()
+    add_episode(store, np.ones((20, TOKEN)), np.zeros((20, JOINTS)), np.ones(JOINTS), success=True)
+    learner = Learner(SMALL, store, "b")
+    learner.update()
+    path = save_checkpoint(learner, tmp_path, version=3, bundle_id="b")
+    again = save_checkpoint(learner, tmp_path, version=3, bundle_id="b")
+    assert path == again
+    assert [entry.name for entry in tmp_path.iterdir()] == ["step-000000001"]
+    actor = unpack_actor((path / "actor.safetensors").read_bytes(), "b")
+    assert actor.version == 3
+    (tmp_path / "blocked").write_text("a file where a directory should be")
+    with pytest.raises(OSError, match="blocked"):
+        save_checkpoint(learner, tmp_path / "blocked", version=3, bundle_id="b")

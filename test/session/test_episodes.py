@@ -1,0 +1,142 @@
+"""The session's state machine."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rlt_ros.session.episodes import EventKind, Session, SessionConfig, SessionError
+from rlt_ros.session.statistics import EpisodeRecord, Throughput
+from rlt_ros.types import Outcome, Phase
+
+
+class Clock:
+    """A session and its time."""
+
+    def __init__(self, **config: object) -> None:
+        self.session = Session(SessionConfig(settle_time=0.1, pause_time=0.1, **config))
+        self.now = 100.0
+        self.events: list = []
+
+    def run(self, seconds: float) -> None:
+        for _ in range(round(seconds / 0.02)):
+            self.now += 0.02
+            self.events += self.session.tick(self.now)
+
+    def episode(self, outcome: Outcome) -> None:
+        """From RESET to ENDED."""
+        self.events += self.session.reset_done(self.now)
+        self.run(0.2)
+        self.events += self.session.label(self.now, outcome)
+
+
+def test_a_controlled_episode_from_start_to_the_next_reset() -> None:
+    clock = Clock()
+    clock.session.start(clock.now)
+    assert (clock.session.phase, clock.session.wants_reset) == (Phase.RESET, True)
+    clock.run(5.0)
+    assert clock.session.phase is Phase.RESET, "it must wait until the scene is ready"
+    clock.session.reset_done(clock.now)
+    clock.run(0.2)
+    assert clock.session.phase is Phase.CRITICAL
+    clock.events += clock.session.succeeded(clock.now)
+    assert (clock.session.phase, clock.session.outcome) == (Phase.ENDED, Outcome.SUCCESS)
+    clock.run(0.2)
+    assert (clock.session.phase, clock.session.wants_reset) == (Phase.RESET, True)
+    assert [event.kind for event in clock.events] == [EventKind.START, EventKind.BEGIN_CRITICAL, EventKind.END]
+
+
+def test_the_full_task_waits_for_the_critical_phase() -> None:
+    clock = Clock(controlled=False)
+    clock.session.start(clock.now)
+    clock.session.reset_done(clock.now)
+    clock.run(0.2)
+    assert clock.session.phase is Phase.BASE
+    clock.session.begin_critical(clock.now)
+    assert clock.session.phase is Phase.CRITICAL
+
+
+def test_time_out_is_an_outcome_of_its_own() -> None:
+    clock = Clock(time_limit=1.0)
+    clock.session.start(clock.now)
+    clock.session.reset_done(clock.now)
+    clock.run(1.2)
+    assert clock.events[-1].outcome is Outcome.TIMEOUT
+    assert clock.events[-1].duration == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_actor_is_enabled_after_the_warm_up() -> None:
+    clock = Clock(warmup_episodes=2)
+    clock.session.start(clock.now)
+    seen = []
+    for _ in range(4):
+        clock.episode(Outcome.SUCCESS)
+        seen.append(clock.session.actor_enabled)
+        clock.run(0.2)
+    assert seen == [False, False, True, True]
+
+
+def test_a_label_can_be_corrected_and_undone_until_the_next_reset() -> None:
+    clock = Clock()
+    clock.session.start(clock.now)
+    clock.episode(Outcome.SUCCESS)
+    assert clock.session.statistics.successes == 1
+    clock.session.undo(clock.now)
+    assert (clock.session.statistics.successes, clock.session.statistics.episodes) == (0, 1)
+    event = clock.session.label(clock.now, Outcome.SUCCESS)[0]
+    assert (event.kind, clock.session.statistics.successes) == (EventKind.LABEL, 1)
+    clock.run(0.3)
+    with pytest.raises(SessionError, match="no ended episode"):
+        clock.session.undo(clock.now)
+
+
+def test_requests_that_do_not_fit_say_what_would() -> None:
+    clock = Clock()
+    with pytest.raises(SessionError, match="not running"):
+        clock.session.stop(clock.now)
+    with pytest.raises(SessionError, match="needs phase BASE, it is IDLE"):
+        clock.session.begin_critical(clock.now)
+    with pytest.raises(SessionError, match="no reset is awaited"):
+        clock.session.reset_done(clock.now)
+    with pytest.raises(SessionError, match="TIMEOUT cannot be given"):
+        clock.session.label(clock.now, Outcome.TIMEOUT)
+    clock.session.start(clock.now)
+    with pytest.raises(SessionError, match="already running"):
+        clock.session.start(clock.now)
+
+
+def test_stopping_aborts_the_running_episode_which_counts_nowhere() -> None:
+    clock = Clock()
+    clock.session.start(clock.now)
+    clock.session.reset_done(clock.now)
+    clock.run(0.5)
+    events = clock.session.stop(clock.now)
+    assert events[0].outcome is Outcome.ABORT
+    assert (clock.session.phase, clock.session.statistics.episodes) == (Phase.IDLE, 0)
+
+
+def test_the_session_ends_after_the_wanted_number_of_episodes() -> None:
+    clock = Clock(max_episodes=2)
+    clock.session.start(clock.now)
+    for _ in range(2):
+        clock.episode(Outcome.FAILURE)
+        clock.run(0.2)
+    assert clock.session.phase is Phase.IDLE
+
+
+OUTCOMES = st.sampled_from([Outcome.SUCCESS, Outcome.FAILURE, Outcome.TIMEOUT, Outcome.ABORT])
+
+
+@given(st.lists(st.tuples(OUTCOMES, st.floats(0.1, 20)), max_size=60))
+def test_throughput_is_successes_per_ten_minutes(history: list[tuple[Outcome, float]]) -> None:
+    counted = Throughput(window=20)
+    for number, (outcome, duration) in enumerate(history):
+        counted.add(EpisodeRecord(number, outcome, duration, True))
+    real = [(o, d) for o, d in history if o is not Outcome.ABORT]
+    assert counted.episodes == len(real)
+    recent = real[-20:]
+    if recent:
+        wins = sum(o is Outcome.SUCCESS for o, _ in recent)
+        assert counted.success_rate == pytest.approx(wins / len(recent))
+        assert counted.recent_per_10min == pytest.approx(wins / sum(d for _, d in recent) * 600)
