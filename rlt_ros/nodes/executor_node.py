@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
@@ -47,6 +48,9 @@ from rlt_ros.nodes.parameters import ExecutorParameters
 from rlt_ros.srv import SetMode
 from rlt_ros.types import Mode, State
 from rlt_ros.vla.bundle import load_bundle
+
+_LAST_WORD = Duration(seconds=0.5)
+"""How long the final hold may take to arrive before the node goes down."""
 
 
 class ExecutorNode(ManagedNode):
@@ -127,12 +131,14 @@ class ExecutorNode(ManagedNode):
         self.get_logger().info(f"flying bundle {self._bundle.id} at {1 / p.period:.0f} Hz")
 
     def halt(self) -> None:
-        """Stop the control thread; the last command on the wire is the one the robot already has."""
+        """Stop the control thread; the last command on the wire repeats the one before, and has arrived."""
         if self._loop is not None:
             self._loop.stop()
             self._loop = None
             self._executor.mode = Mode.HOLD
             self._tick(time.monotonic())
+            for publisher in (self._command, self._steps):
+                publisher.wait_for_all_acked(_LAST_WORD)
 
     def release(self) -> None:
         """Disconnect."""

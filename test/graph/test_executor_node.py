@@ -1,0 +1,218 @@
+"""executor_node as a process, with a robot, a VLA and a learner played by the test."""
+
+from __future__ import annotations
+
+import hashlib
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ros_support import Listener, listener, node_process
+from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
+from std_srvs.srv import Trigger
+
+from rlt_ros.bringup import Bringup
+from rlt_ros.control.actor import ActorSpec, pack_actor
+from rlt_ros.msg import ControlStep, ExecutorStatus, PolicyInput, PolicyWeights, SessionState
+from rlt_ros.nodes.base import COMMAND_QOS, LATCHED_QOS, RECORD_QOS, floats, octets, to_stamp
+from rlt_ros.srv import SetMode
+from rlt_ros.vla.bundle import load_bundle
+
+pytestmark = pytest.mark.graph
+BUNDLE = load_bundle(Bringup().bundle_path)
+JOINTS = len(BUNDLE.joints)
+
+
+class FakeCell:
+    """Publishes what the executor needs, as often as it would come, while the test waits for something."""
+
+    def __init__(self, ros: Listener) -> None:
+        self.ros = ros
+        node = ros.node
+        self._joints = node.create_publisher(JointState, "joint_states", 10)
+        self._inputs = node.create_publisher(PolicyInput, "policy_input", RECORD_QOS)
+        self._session = node.create_publisher(SessionState, "session", LATCHED_QOS)
+        self.weights = node.create_publisher(PolicyWeights, "policy", LATCHED_QOS)
+        self.steps = ros.listen(ControlStep, "step")
+        self.status = ros.listen(ExecutorStatus, "executor_status")
+        self.commands = ros.listen(Float64MultiArray, "forward_position_controller/commands", COMMAND_QOS)
+        self.phase = SessionState.PHASE_CRITICAL
+        self.position = np.zeros(JOINTS)
+        self.speak_joints = self.speak_vla = True
+        self.broken_joints = self.broken_vla = False
+        self._sequence = self._broken = 0
+        node.create_timer(0.02, self._speak)
+        node.create_timer(0.04, self._speak_vla)
+
+    def _speak(self) -> None:
+        stamp = to_stamp(time.time())
+        state = SessionState(epoch=1, episode=1, phase=self.phase, actor_enabled=True)
+        self._session.publish(state)
+        if self.speak_joints:
+            names = list(BUNDLE.joints)[::-1]
+            position = list(self.position[::-1])
+            message = JointState(name=names, position=position, velocity=[0.0] * JOINTS)
+            if self.broken_joints:
+                # One at a time: the executor's queue keeps only the newest.
+                self._broken += 1
+                message = [
+                    JointState(name=names, position=[float("nan")] * JOINTS),
+                    JointState(name=names[:3], position=position[:3]),
+                    JointState(name=names, position=position[:5]),
+                ][self._broken % 3]
+            message.header.stamp = stamp
+            self._joints.publish(message)
+
+    def _speak_vla(self) -> None:
+        if not self.speak_vla:
+            return
+        message = PolicyInput(bundle_id=BUNDLE.id, sequence=self._sequence, horizon=50, joints=JOINTS, period=0.02)
+        message.header.stamp = to_stamp(time.time())
+        message.token = floats(np.ones(BUNDLE.token_dim))
+        rows = np.arange(1, 51)[:, None] * np.full(JOINTS, 5e-4)
+        message.reference = floats(rows)
+        message.position = floats(np.zeros(JOINTS))
+        if self.broken_vla:
+            kind = self._sequence % 3
+            if kind == 2:
+                message.bundle_id = "another"
+            else:
+                message.reference = floats([np.full((50, JOINTS), np.nan), np.zeros(7)][kind])
+        self._sequence += 1
+        self._inputs.publish(message)
+
+    def state_is(self, state: int, reason: str = "") -> None:
+        """Wait until the executor is in a state."""
+        self.ros.wait(
+            lambda: bool(self.steps) and (self.steps[-1].state, self.steps[-1].reason) == (state, reason),
+            10,
+            f"state {state} '{reason}' (is {self.steps[-1].state if self.steps else None} "
+            f"'{self.steps[-1].reason if self.steps else ''}')",
+        )
+
+    def counters(self) -> dict[str, int]:
+        """Of the newest status."""
+        self.status.clear()
+        self.ros.wait(lambda: bool(self.status), 5, "executor_status")
+        return dict(zip(self.status[-1].counter_names, self.status[-1].counter_values, strict=True))
+
+
+@pytest.fixture
+def cell(domain: int, tmp_path: Path) -> Iterator[FakeCell]:
+    parameters = {"bundle": str(BUNDLE.directory), "priority": "0"}
+    with listener() as ros, node_process("executor_node", parameters, tmp_path / "log") as process:
+        made = FakeCell(ros)
+        made.process = process
+        ros.wait(lambda: bool(made.steps), 20, "first step")
+        yield made
+        assert process.poll() is None or made.process_may_end, (tmp_path / "log").read_text()
+
+
+FakeCell.process_may_end = False
+
+
+def weights(version: int, bias: float = 0.0, **changes: object) -> PolicyWeights:
+    """An actor that adds `bias` to the reference."""
+    size = BUNDLE.token_dim + 2 * JOINTS + 10 * JOINTS
+    spec = ActorSpec(str(changes.get("bundle_id", BUNDLE.id)), BUNDLE.token_dim, JOINTS, 10)
+    layers = [(np.zeros((size, 10 * JOINTS), np.float32), np.full(10 * JOINTS, bias, np.float32))]
+    data = pack_actor(spec, layers, version)
+    message = PolicyWeights(version=version, bundle_id=spec.bundle_id, sha256=hashlib.sha256(data).hexdigest())
+    message.data = octets(data)
+    if changes.get("corrupt"):
+        message.data[-1] ^= 1
+    message.header.stamp = to_stamp(time.time())
+    return message
+
+
+def test_bad_messages_are_refused_counted_and_end_in_hold(cell: FakeCell) -> None:
+    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.broken_vla = True
+    cell.state_is(ControlStep.STATE_HOLD, "policy_input_stale")
+    cell.broken_vla = False
+    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.broken_joints = True
+    cell.state_is(ControlStep.STATE_HOLD, "joint_states_stale")
+    cell.ros.spin(0.2)
+    held = [tuple(step.command) for step in cell.steps[-3:]]
+    assert len(set(held)) == 1
+    cell.broken_joints = False
+    cell.state_is(ControlStep.STATE_REFERENCE)
+    for message in (weights(1, corrupt=True), weights(2, bundle_id="other"), weights(3, bias=float("nan"))):
+        cell.weights.publish(message)
+        cell.ros.spin(0.2)
+    counters = cell.counters()
+    for name in (
+        "input_not_finite", "input_shape", "input_wrong_bundle", "joint_state_shape", "joint_state_not_finite",
+        "weights_checksum", "weights_bundle", "weights_finite",
+    ):  # fmt: skip
+        assert counters.get(name, 0) > 0, f"{name} was not counted: {counters}"
+    assert cell.steps[-1].state == ControlStep.STATE_REFERENCE, "refused weights must not change what flies"
+
+
+def test_good_weights_fly_from_the_next_boundary_and_joints_go_by_name(cell: FakeCell) -> None:
+    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.weights.publish(weights(5, bias=1.0))
+    cell.state_is(ControlStep.STATE_ACTOR)
+    first = len(cell.steps)
+    cell.ros.wait(lambda: len(cell.steps) > first + 8, 5, "eight steps of the actor")
+    assert cell.steps[-1].policy_version == 5
+    moves = np.diff([list(step.command) for step in cell.steps[-6:]], axis=0)
+    wanted = 5e-4 + BUNDLE.normaliser.action_std
+    assert np.allclose(moves, wanted, atol=2e-6)
+    assert np.allclose(list(cell.commands[-1].data), list(cell.steps[-1].command), atol=0.02)
+
+
+def test_emergency_stop_latches_until_it_is_cleared_and_released(cell: FakeCell) -> None:
+    cell.state_is(ControlStep.STATE_REFERENCE)
+    assert cell.ros.call(Trigger, "executor_node/estop", Trigger.Request()).success
+    cell.state_is(ControlStep.STATE_ESTOP, "emergency stop by service")
+    at = list(cell.steps[-1].command)
+    cell.ros.call(SetMode, "executor_node/set_mode", SetMode.Request(mode=SetMode.Request.MODE_AUTO))
+    cell.ros.spin(0.3)
+    assert cell.steps[-1].state == ControlStep.STATE_ESTOP
+    assert list(cell.steps[-1].command) == at
+    assert cell.ros.call(Trigger, "executor_node/clear_estop", Trigger.Request()).success
+    cell.state_is(ControlStep.STATE_HOLD, "mode_hold")
+    assert not cell.ros.call(Trigger, "executor_node/clear_estop", Trigger.Request()).success
+    assert not cell.ros.call(SetMode, "executor_node/set_mode", SetMode.Request(mode=77)).success
+    cell.ros.call(SetMode, "executor_node/set_mode", SetMode.Request(mode=SetMode.Request.MODE_AUTO))
+    cell.state_is(ControlStep.STATE_REFERENCE)
+
+
+def test_the_last_command_after_sigterm_is_a_hold(cell: FakeCell) -> None:
+    cell.process_may_end = True
+    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.process.send_signal(signal.SIGTERM)
+    cell.ros.wait(lambda: cell.process.poll() is not None, 10, "end of executor_node")
+    cell.ros.spin(0.3)
+    assert cell.process.returncode == 0
+    assert cell.steps[-1].state == ControlStep.STATE_HOLD
+    assert list(cell.steps[-1].command) == list(cell.steps[-1].previous)
+    assert np.allclose(list(cell.commands[-1].data), list(cell.steps[-1].command), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"perod": "0.02"}, "unknown parameter perod"),
+        ({"period": "fast"}, "period must be float"),
+        ({"period": "0.05"}, "period is 0.05 s, the bundle's rows are 0.02 s apart"),
+        ({"bundle": "/nowhere"}, "no bundle at /nowhere"),
+        ({"joints": "[a,b]"}, "entries for 2 joints"),
+        ({"command_interface": "magic"}, "forward_position or joint_trajectory"),
+    ],
+)
+def test_a_wrong_start_ends_with_one_clear_error(
+    domain: int, tmp_path: Path, parameters: dict[str, str], message: str
+) -> None:
+    log = tmp_path / "log"
+    with node_process("executor_node", {"bundle": str(BUNDLE.directory), **parameters}, log) as process:
+        assert process.wait(30) == 2, log.read_text()
+    text = log.read_text()
+    assert message in text
+    assert "Traceback" not in text

@@ -1,0 +1,106 @@
+"""Bring-up: what is wrong in files and settings is found before any process starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from rlt_ros.bringup import TARGETS, Bringup, read_parameter_file, share_directory
+from rlt_ros.config import ConfigError
+from rlt_ros.nodes.parameters import PARAMETERS
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_shipped_parameters_are_valid(target: str) -> None:
+    specs = Bringup(target=target).nodes()
+    assert {spec.name for spec in specs} <= set(PARAMETERS)
+    assert ("sim_node" in {spec.name for spec in specs}) == (target == "sim")
+
+
+def test_the_session_stops_before_the_executor_and_the_executor_before_the_robot() -> None:
+    names = [spec.name for spec in Bringup().nodes()]
+    assert names.index("session_node") < names.index("executor_node") < names.index("sim_node")
+
+
+def test_only_the_learner_may_die() -> None:
+    assert [spec.name for spec in Bringup().nodes() if not spec.required] == ["learner_node"]
+
+
+def test_settings_beat_the_file_and_land_at_their_node() -> None:
+    specs = {spec.name: spec for spec in Bringup(settings={"session_node.time_limit": 5}).nodes()}
+    assert specs["session_node"].parameters["time_limit"] == 5
+    assert "time_limit" not in specs["learner_node"].parameters
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"sesion_node.time_limit": 5}, "one of session_node, executor_node"),
+        ({"session_node": 5}, "node.parameter=value"),
+        ({"session_node.time_limt": 5}, "unknown parameter time_limt"),
+        ({"session_node.time_limit": "long"}, "must be float"),
+        ({"session_node.time_limit": -1.0}, "out of range"),
+    ],
+)
+def test_a_wrong_setting_is_refused(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        Bringup(settings=settings).nodes()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("/**/executor_node: {ros__parameters: {periode: 0.02}}", "unknown parameter periode"),
+        ("/**/exekutor_node: {ros__parameters: {}}", "unknown node 'exekutor_node'"),
+        ("/**/executor_node: {period: 0.02}", "must hold 'ros__parameters'"),
+        ("a: [", "not valid YAML"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=message):
+        Bringup(config=file).nodes()
+    with pytest.raises(ConfigError, match="cannot read"):
+        Bringup(config=tmp_path / "absent.yaml").nodes()
+
+
+def test_an_unknown_target_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match="choose sim or robot"):
+        Bringup(target="mars").nodes()
+
+
+def test_every_joint_of_the_robot_file_has_its_limits() -> None:
+    executor = read_parameter_file(share_directory() / "config" / "robot.yaml")["executor_node"]
+    assert {len(executor[name]) for name in ("joints", "joint_low", "joint_high", "joint_velocity")} == {14}
+
+
+def test_launch_files_start_the_same_nodes() -> None:
+    launch = pytest.importorskip("launch", reason="needs a ROS distribution's launch")
+    pytest.importorskip("launch_ros", reason="needs a ROS distribution's launch_ros")
+    from rlt_ros.launching import launch_description
+
+    for target in TARGETS:
+        context = launch.LaunchContext()
+        actions = launch_description(target).entities
+        for action in actions[:-1]:
+            action.execute(context)
+        nodes = actions[-1].execute(context)
+        specs = Bringup(target=target).nodes()
+        assert [node.node_executable for node in nodes] == [spec.name for spec in specs]
+
+
+def test_interfaces_explain_every_field() -> None:
+    """An integrator reads the .msg files: each field says what it is, in its unit."""
+    for path in sorted(share_directory().glob("msg/*.msg")):
+        for line in path.read_text().splitlines():
+            code = line.split("#")[0].strip()
+            if code and "=" not in code and code not in ("std_msgs/Header header", "---"):
+                assert "#" in line, f"{path.name}: {line}"
+
+
+def test_parameter_files_are_plain_ros_parameter_files() -> None:
+    for path in (share_directory() / "config").glob("*.yaml"):
+        assert all(key.startswith("/**/") for key in yaml.safe_load(path.read_text()))

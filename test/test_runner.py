@@ -1,0 +1,43 @@
+"""The runner: output is prefixed and logged, stopping is ordered and bounded."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from rlt_ros.runner import Command, Runner, wait_until
+
+STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
+POLITE = (
+    "import signal, sys, time\n"
+    "signal.signal(signal.SIGTERM, lambda *_: (print('bye', time.monotonic(), flush=True), sys.exit(0)))\n"
+    "print('up', flush=True)\ntime.sleep(60)"
+)
+
+
+def command(name: str, code: str, stop_seconds: float = 5.0) -> Command:
+    return Command(name, (sys.executable, "-c", code), True, stop_seconds)
+
+
+def test_stops_the_last_started_first_and_kills_the_stubborn(tmp_path: Path) -> None:
+    lines: list[tuple[str, str]] = []
+    runner = Runner(os.environ, tmp_path / "log", lambda name, text: lines.append((name, text)))
+    runner.start(command("first", POLITE))
+    runner.start(command("second", POLITE))
+    runner.start(command("third", STUBBORN, stop_seconds=0.3))
+    assert wait_until(lambda: {name for name, text in lines if text == "up"} == {"first", "second", "third"}, 20)
+    assert set(runner.pids()) == {"first", "second", "third"}
+    assert runner.stop() == ["third"]
+    goodbyes = {name: float(text.split()[1]) for name, text in lines if text.startswith("bye")}
+    assert goodbyes["second"] < goodbyes["first"]
+    assert (tmp_path / "log" / "first.log").read_text().startswith("up\n")
+
+
+def test_a_process_that_ends_is_reported_once_with_its_code(tmp_path: Path) -> None:
+    runner = Runner(os.environ, tmp_path, lambda *_: None)
+    runner.start(command("short", "import sys; sys.exit(3)"))
+    found: list[tuple[str, int]] = []
+    assert wait_until(lambda: bool(found.extend((c.name, code) for c, code in runner.ended()) or found), 20)
+    assert found == [("short", 3)]
+    assert runner.ended() == []
