@@ -4,6 +4,8 @@ On a robot `colcon build` installs the package itself, because the messages need
 dependencies that no distribution packages.
 """
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 REQUIRES = [
@@ -65,7 +67,7 @@ setup(
     name="rlt_ros",
     version="0.1.0",
     description="Real-time robot control on ROS 2: a frozen VLA made fast and precise by RL on the robot (RL Token)",
-    long_description=open("README.md", encoding="utf-8").read(),
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",

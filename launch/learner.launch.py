@@ -1,7 +1,6 @@
 """The learner alone, for a machine of its own."""
 
 from launch import LaunchDescription
-
 from rlt_ros.launching import launch_description
 
 

@@ -1,7 +1,6 @@
 """All nodes of the robot."""
 
 from launch import LaunchDescription
-
 from rlt_ros.launching import launch_description
 
 

@@ -15,6 +15,7 @@ import yaml
 
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.nodes.parameters import PARAMETERS
+from rlt_ros.sim.tasks import get_task
 
 PACKAGE = "rlt_ros"
 TARGETS = ("sim", "robot")
@@ -81,9 +82,12 @@ class Bringup:
 
         Raises:
             ConfigError: unknown target, node, parameter or value.
+            ValueError: the simulated cell has no such task.
         """
         if self.target not in TARGETS:
             raise ConfigError(f"unknown target '{self.target}': choose {' or '.join(TARGETS)}")
+        if self.target == "sim":
+            get_task(self.task)
         bundle = {"bundle": str(self.bundle_path)}
         checkpoints = {"checkpoint_dir": str(self.run_dir / "checkpoints")} if self.run_dir else {}
         robot = _ROBOT_REMAPPINGS if self.target == "robot" else {}
@@ -96,7 +100,9 @@ class Bringup:
         if self.target == "sim":
             view = {"viewer": not self.headless}
             specs.append(NodeSpec("sim_node", {"task": self.task, "seed": self.seed, **view}))
-        specs = [dataclasses.replace(spec, parameters={**spec.parameters, **self._settings(spec.name)}) for spec in specs]
+        specs = [
+            dataclasses.replace(spec, parameters={**spec.parameters, **self._settings(spec.name)}) for spec in specs
+        ]
         self._check(specs)
         return specs
 

@@ -59,10 +59,11 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Show the simulated robot at work: base VLA first, then an actor that learns from every episode."""
+    end = f"It stops by itself after {duration:.0f} s; Ctrl-C stops it now." if duration else "Ctrl-C stops it."
     print(
         "A simulated two-armed robot pushes a plug into a socket, 50 commands a second. The first episodes are flown\n"
         "by the VLA's reference chunks; then the actor takes over, and its weights are renewed while the robot moves.\n"
-        f"{'Ctrl-C stops it.' if not duration else f'It stops by itself after {duration:.0f} s; Ctrl-C stops it now.'}\n",
+        f"{end}\n",
         file=sys.stderr,
     )
     _run_graph("sim", task, None, None, "/rlt", False, duration, seed, Path("runs"), None, as_json)
@@ -181,9 +182,8 @@ def adapt(
     from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
     from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
     from rlt_ros.sim.tasks import get_task
-    from rlt_ros.vla.adapt import AdaptConfig
+    from rlt_ros.vla.adapt import AdaptConfig, export
     from rlt_ros.vla.adapt import adapt as train
-    from rlt_ros.vla.adapt import export
     from rlt_ros.vla.demos import collect
 
     if (out / "bundle.yaml").exists():

@@ -55,9 +55,7 @@ class Monitor:
 
     def node_names(self) -> set[str]:
         """Full names of all nodes in sight."""
-        return {
-            f"{namespace.rstrip('/')}/{name}" for name, namespace in self._node.get_node_names_and_namespaces()
-        }
+        return {f"{namespace.rstrip('/')}/{name}" for name, namespace in self._node.get_node_names_and_namespaces()}
 
     def summary(self) -> dict[str, Any]:
         """The figures of a run so far."""

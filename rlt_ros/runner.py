@@ -6,6 +6,7 @@ without its learner, and must stop the session before the executor and the execu
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import signal
@@ -79,10 +80,8 @@ class Runner:
         assert process.stdout is not None
         with (self._log_dir / f"{name}.log").open("a", buffering=1) as log:
             for line in process.stdout:
-                try:
+                with contextlib.suppress(OSError):  # a full disk must not stop the robot
                     log.write(line)
-                except OSError:
-                    pass  # a full disk must not stop the robot
                 self._write(name, line.rstrip("\n"))
 
     def ended(self) -> list[tuple[Command, int]]:

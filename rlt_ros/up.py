@@ -44,7 +44,9 @@ class Output:
             return
         out = Text(f"{name:<{self._width}} ", style=self._colours.get(name, "bold"))
         out.append("| ", style="dim")
-        out.append(text.removeprefix("INFO "), style="red" if text.startswith(("ERROR", "FATAL", "error")) else "default")
+        out.append(
+            text.removeprefix("INFO "), style="red" if text.startswith(("ERROR", "FATAL", "error")) else "default"
+        )
         with self._lock:
             self._console.print(out, soft_wrap=True)
 

@@ -5,10 +5,10 @@ Usage: dependencies.py [--only NAME] EXTRA...   ('--only torch' prints that one 
 
 import argparse
 import re
+from distutils.core import run_setup
 from pathlib import Path
 
 from setuptools import distutils  # noqa: F401  (makes distutils importable on Python >= 3.12)
-from distutils.core import run_setup
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 Idempotent; prints how many files it changed.
 """
 
-import os
 import re
 import sys
 import sysconfig
@@ -28,7 +27,7 @@ def main() -> None:
             # A new file, not an edit: installers link files of a venv to a cache that other environments share.
             fresh = path.with_suffix(".new")
             fresh.write_text(new)
-            os.replace(fresh, path)
+            fresh.replace(path)
             changed += 1
     print(f"repaired {changed} CMake files")
 

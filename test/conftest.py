@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -18,8 +17,8 @@ _DOMAINS = itertools.count(1 + os.getpid() % 80)
 
 
 @pytest.fixture
-def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def domain(monkeypatch: pytest.MonkeyPatch) -> int:
     """A ROS domain of this test's own."""
     number = next(_DOMAINS) % 100 + 1
     monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
-    yield number
+    return number

@@ -15,7 +15,6 @@ from safetensors.numpy import load, save
 
 from rlt_ros.types import Array32
 
-
 _METADATA_KEY = "rlt_actor"
 
 
@@ -84,7 +83,8 @@ class Actor:
         for weight, bias in self._layers[:-1]:
             x = np.maximum(x @ weight + bias, 0.0)
         weight, bias = self._layers[-1]
-        return (flat + x @ weight + bias).reshape(reference.shape)
+        chunk = flat + x @ weight + bias
+        return np.asarray(chunk, dtype=np.float32).reshape(reference.shape)
 
 
 def pack_actor(spec: ActorSpec, layers: list[tuple[Array32, Array32]], version: int) -> bytes:

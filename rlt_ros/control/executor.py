@@ -317,9 +317,9 @@ class Executor:
 
     def _chunk_row(self, previous: Array) -> Array:
         assert self._chunk is not None
-        wish = previous + self._chunk.actions[self._row].astype(np.float64) * self.normaliser.action_std
+        row = self._chunk.actions[self._row : self._row + 1]
         self._row += 1
-        return wish
+        return np.asarray(self.normaliser.targets(row, previous)[0])
 
     def _human_wish(self, previous: Array) -> Array:
         """Towards the human's target, taking it in over the hand-over ticks."""

@@ -29,9 +29,7 @@ SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """For consumers of pictures and joint states: the newest one or none."""
 COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """Volatile: a late joiner never gets an old command."""
-LATCHED_QOS = QoSProfile(
-    depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
+LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Weights, session: the last one is kept for whoever joins."""
 RECORD_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 """Steps and events: 20 s of history, so that a busy reader loses nothing."""
@@ -52,7 +50,7 @@ def read_parameters(node: Node, cls: type[T]) -> T:
         descriptor = ParameterDescriptor(description=description, read_only=True, dynamic_typing=True)
         values[field.name] = node.declare_parameter(field.name, default, descriptor).value
     given = {name for name in node._parameter_overrides if not name.startswith(("qos_overrides.", "use_sim_time"))}
-    unknown = {name: None for name in given - set(values)}
+    unknown = dict.fromkeys(given - set(values))
     return from_mapping(cls, {**values, **unknown}, node.get_name())
 
 

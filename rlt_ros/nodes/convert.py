@@ -85,9 +85,7 @@ def session_from_msg(message: SessionState) -> SessionView:
     Raises:
         ValueError: the phase is unknown.
     """
-    return SessionView(
-        message.epoch, message.episode, Phase(message.phase), message.actor_enabled, message.explore
-    )
+    return SessionView(message.epoch, message.episode, Phase(message.phase), message.actor_enabled, message.explore)
 
 
 def step_to_msg(step: Step, clock_offset: float) -> ControlStep:
@@ -147,7 +145,12 @@ def step_from_msg(message: ControlStep) -> Step:
 
 
 def chunk_to_msg(
-    chunk: Chunk, sequence: int, episode: int, names: Sequence[str], normaliser: Normaliser, period: float,
+    chunk: Chunk,
+    sequence: int,
+    episode: int,
+    names: Sequence[str],
+    normaliser: Normaliser,
+    period: float,
     clock_offset: float,
 ) -> ActionChunk:
     """Message of a chunk, in absolute joint targets; `clock_offset` is added to its start."""

@@ -213,7 +213,9 @@ class ExecutorNode(ManagedNode):
         target = None
         if message.active and message.target:
             try:
-                target = np.array(message.target, dtype=np.float64)[JointOrder(self._bundle.joints).index(message.joint_names)]
+                target = np.array(message.target, dtype=np.float64)[
+                    JointOrder(self._bundle.joints).index(message.joint_names)
+                ]
             except (ValueError, IndexError):
                 self._executor.counters["intervention_malformed"] += 1
                 return

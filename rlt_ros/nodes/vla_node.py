@@ -166,7 +166,12 @@ class VlaNode(ManagedNode):
         status.level = DiagnosticStatus.OK if rate >= 10 or not self._active else DiagnosticStatus.WARN
         status.message = f"{rate} passes/s"
         p99 = float(np.percentile(self._seconds, 99)) * 1e3 if self._seconds else 0.0
-        values = {"rate": rate, "latency_p99_ms": round(p99, 2), "dropped": self._dropped, "provider": self._backend.provider}
+        values = {
+            "rate": rate,
+            "latency_p99_ms": round(p99, 2),
+            "dropped": self._dropped,
+            "provider": self._backend.provider,
+        }
         status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -24,18 +25,21 @@ class ActorNetwork(nn.Module):
         super().__init__()
         self.chunk, self.joints = chunk, joints
         sizes = [token_dim + 2 * joints + chunk * joints, *hidden, chunk * joints]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        linear = [nn.Linear(a, b) for a, b in pairwise(sizes)]
+        self.hidden_layers = nn.ModuleList(linear[:-1])
+        self.last_layer = linear[-1]
         with torch.no_grad():
-            self.layers[-1].weight.mul_(0.01)
-            self.layers[-1].bias.zero_()
+            self.last_layer.weight.mul_(0.01)
+            self.last_layer.bias.zero_()
 
     def forward(self, token: Tensor, proprio: Tensor, reference: Tensor) -> Tensor:
         """Chunk (N, C, J) from token (N, D), proprioception (N, 2 J) and a possibly masked reference (N, C, J)."""
         flat = reference.flatten(1)
         x = torch.cat([token, proprio, flat], dim=1)
-        for layer in self.layers[:-1]:
+        for layer in self.hidden_layers:
             x = functional.relu(layer(x))
-        return (flat + self.layers[-1](x)).view(-1, self.chunk, self.joints)
+        chunk: Tensor = flat + self.last_layer(x)
+        return chunk.view(-1, self.chunk, self.joints)
 
 
 class CriticEnsemble(nn.Module):
@@ -50,7 +54,7 @@ class CriticEnsemble(nn.Module):
         self.biases = nn.ParameterList()
         self.gains = nn.ParameterList()
         self.shifts = nn.ParameterList()
-        for fan_in, fan_out in zip(sizes, sizes[1:], strict=False):
+        for fan_in, fan_out in pairwise(sizes):
             bound = 1 / math.sqrt(fan_in)
             self.weights.append(nn.Parameter(torch.empty(critics, fan_in, fan_out).uniform_(-bound, bound)))
             self.biases.append(nn.Parameter(torch.empty(critics, 1, fan_out).uniform_(-bound, bound)))
@@ -73,6 +77,6 @@ def export_actor(actor: ActorNetwork, spec: ActorSpec, version: int) -> bytes:
     """Serialise for `rlt_ros.control.actor.unpack_actor`."""
     layers = [
         (np.ascontiguousarray(layer.weight.detach().cpu().numpy().T), layer.bias.detach().cpu().numpy())
-        for layer in actor.layers
+        for layer in (*actor.hidden_layers, actor.last_layer)
     ]
     return pack_actor(spec, layers, version)

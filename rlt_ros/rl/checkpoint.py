@@ -52,7 +52,7 @@ def save_checkpoint(learner: Learner, directory: Path, *, version: int, bundle_i
             with path.open("rb") as file:
                 os.fsync(file.fileno())
         shutil.rmtree(final, ignore_errors=True)
-        os.rename(fresh, final)
+        fresh.rename(final)
     except OSError:
         shutil.rmtree(fresh, ignore_errors=True)
         raise

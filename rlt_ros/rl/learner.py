@@ -120,7 +120,9 @@ class Learner:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.actor.parameters(), self.config.gradient_clip)
         self._actor_optimiser.step()
-        shown_distance = (distance * batch.valid * shown[:, None]).sum() / (batch.valid * shown[:, None]).sum().clamp_min(1)
+        shown_distance = (distance * batch.valid * shown[:, None]).sum() / (
+            batch.valid * shown[:, None]
+        ).sum().clamp_min(1)
         self.report.mix(actor_loss=loss.detach(), anchor_distance=shown_distance.detach())
 
     def export(self, version: int) -> bytes:

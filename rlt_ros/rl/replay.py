@@ -85,7 +85,9 @@ class Replay:
     @property
     def bytes_per_sample(self) -> float:
         """Memory of one stored state with its ticks."""
-        tensors = [t for t in vars(self).values() if isinstance(t, Tensor) and t.shape[:1].numel() >= self.spec.capacity]
+        tensors = [
+            t for t in vars(self).values() if isinstance(t, Tensor) and t.shape[:1].numel() >= self.spec.capacity
+        ]
         return sum(t.numel() * t.element_size() for t in tensors) / self.spec.capacity
 
     def begin_episode(self) -> None:

@@ -167,9 +167,9 @@ class Session:
                 self._enter(Phase.IDLE, now)
             else:
                 self._enter_reset(now)
-        elif self.phase is Phase.RESET and self._reset_done_at is not None:
-            if now - self._reset_done_at >= self.config.settle_time:
-                return self._start_episode(now)
+        settled = self._reset_done_at is not None and now - self._reset_done_at >= self.config.settle_time
+        if self.phase is Phase.RESET and settled:
+            return self._start_episode(now)
         return []
 
     # -- transitions ---------------------------------------------------------------------------------------

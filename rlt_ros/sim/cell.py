@@ -77,9 +77,7 @@ class Cell:
         )
         self._arm_slots = np.array([i for i, name in enumerate(JOINT_NAMES) if not name.endswith("gripper")])
         self._gripper_slots = np.array([i for i, name in enumerate(JOINT_NAMES) if name.endswith("gripper")])
-        self._finger_qpos = np.array(
-            [self.model.joint(f"vx300s_{arm}/left_finger").qposadr[0] for arm in ARMS]
-        )
+        self._finger_qpos = np.array([self.model.joint(f"vx300s_{arm}/left_finger").qposadr[0] for arm in ARMS])
         self._finger_dof = np.array([self.model.joint(f"vx300s_{arm}/left_finger").dofadr[0] for arm in ARMS])
         self._part_bodies = [self.model.body(name).id for name in ("plug", "socket")]
         self._tip = self.model.site("plug_tip").id

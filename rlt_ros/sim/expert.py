@@ -62,9 +62,7 @@ class Expert:
     def act(self) -> Array:
         """The next joint targets, shape (14,)."""
         next(self._plan, None)
-        return self._cell.kinematics.track(
-            self._cell.command, RelativePose(self._offset, self._tilt), self._centre
-        )
+        return self._cell.kinematics.track(self._cell.command, RelativePose(self._offset, self._tilt), self._centre)
 
     def _insert(self) -> Generator[None]:
         """Attempt after attempt; yields once a tick, having moved `_offset` and `_tilt` a little."""

@@ -85,7 +85,9 @@ class BimanualKinematics:
     def relative_pose(self, position: Array) -> tuple[RelativePose, Array]:
         """Pose of the tip in the mouth, and their middle, if the joints were exactly at `position`."""
         self._configuration.update(self._full(position))
-        tip, mouth = (self._configuration.get_transform_frame_to_world(site, "site") for site in ("plug_tip", "socket_mouth"))
+        tip, mouth = (
+            self._configuration.get_transform_frame_to_world(site, "site") for site in ("plug_tip", "socket_mouth")
+        )
         offset = tip.translation() - mouth.translation()
         tilt = (tip.rotation() @ _FACING.inverse()).log() - mouth.rotation().log()
         return RelativePose(offset, tilt), (tip.translation() + mouth.translation()) / 2

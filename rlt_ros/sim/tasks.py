@@ -48,10 +48,7 @@ class InsertionTask:
 
 
 TASKS: dict[str, InsertionTask] = {
-    task.name: task
-    for task in (
-        InsertionTask(name="ethernet", instruction="insert the plug into the socket"),
-    )
+    task.name: task for task in (InsertionTask(name="ethernet", instruction="insert the plug into the socket"),)
 }
 
 

@@ -99,7 +99,9 @@ def adapt(
     vla = SmallVLA(model)
     token = RLToken(model.width, model.embeddings, model.token_dim)
     parameters = [*vla.parameters(), *token.parameters()]
-    optimiser = torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(
+        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+    )
 
     def schedule(step: int) -> float:
         warm = min(1.0, (step + 1) / 200)
@@ -151,9 +153,7 @@ def _vla_loss(
     """Masked smooth L1 of the normalised reference rows, and the embeddings."""
     joints = demos.position.shape[1]
     position = (demos.position[index] - normaliser.proprio_mean[:joints]) / normaliser.proprio_std[:joints]
-    z, actions = vla(
-        torch.from_numpy(demos.images[index]), torch.from_numpy(position), words.expand(len(index), -1)
-    )
+    z, actions = vla(torch.from_numpy(demos.images[index]), torch.from_numpy(position), words.expand(len(index), -1))
     target = torch.from_numpy(demos.steps[index] / normaliser.action_std)
     valid = torch.from_numpy(demos.valid[index])[..., None].expand_as(target)
     return functional.smooth_l1_loss(actions[valid], target[valid]), z

@@ -51,7 +51,9 @@ class VlaBackend(Protocol):
 class OnnxBackend:
     """Runs a bundle's `model.onnx`."""
 
-    def __init__(self, bundle: Bundle, providers: tuple[str, ...] = ("CPUExecutionProvider",), threads: int = 1) -> None:
+    def __init__(
+        self, bundle: Bundle, providers: tuple[str, ...] = ("CPUExecutionProvider",), threads: int = 1
+    ) -> None:
         """Load and warm up.
 
         Args:

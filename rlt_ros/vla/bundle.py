@@ -144,7 +144,9 @@ def load_bundle(directory: Path | str) -> Bundle:
     if min(bundle.image_size, bundle.horizon, bundle.token_dim) < 1 or not 0 < bundle.period < 1:
         raise BundleError(f"{path}: image_size, horizon, token_dim must be positive and period within (0, 1) s")
     if len(bundle.normaliser.action_std) != len(bundle.joints):
-        raise BundleError(f"{path}: the normaliser has {len(bundle.normaliser.action_std)} joints, not {len(bundle.joints)}")
+        raise BundleError(
+            f"{path}: the normaliser has {len(bundle.normaliser.action_std)} joints, not {len(bundle.joints)}"
+        )
     if not bundle.model_path.is_file():
         raise BundleError(f"{bundle.model_path} is missing")
     if file_sha256(bundle.model_path) != bundle.sha256:

@@ -59,7 +59,9 @@ def collect(
         seed: seed of start positions and of the expert's aim.
         progress: called after every episode with the number done.
     """
-    kept: dict[str, list[NDArray[np.generic]]] = {name: [] for name in ("images", "position", "velocity", "steps", "valid", "insertion")}
+    kept: dict[str, list[NDArray[np.generic]]] = {
+        name: [] for name in ("images", "position", "velocity", "steps", "valid", "insertion")
+    }
     owner: list[int] = []
     lengths = np.zeros(episodes, dtype=np.int32)
     limit = round(cell.task.time_limit / 0.02)

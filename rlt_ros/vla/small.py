@@ -74,7 +74,11 @@ class SmallVLA(nn.Module):
         self.layers = nn.ModuleList(TransformerLayer(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(
-            nn.Linear(width, 256), nn.GELU(), nn.Linear(256, 256), nn.GELU(), nn.Linear(256, config.horizon * config.joints)
+            nn.Linear(width, 256),
+            nn.GELU(),
+            nn.Linear(256, 256),
+            nn.GELU(),
+            nn.Linear(256, config.horizon * config.joints),
         )
 
     def forward(self, images: Tensor, position: Tensor, instruction: Tensor) -> tuple[Tensor, Tensor]:

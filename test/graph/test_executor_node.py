@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rlt_ros.msg import ControlStep, ExecutorStatus, PolicyInput, PolicyWeights, SessionState
+from rlt_ros.srv import SetMode
 from ros_support import Listener, listener, node_process
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
@@ -17,9 +19,7 @@ from std_srvs.srv import Trigger
 
 from rlt_ros.bringup import Bringup
 from rlt_ros.control.actor import ActorSpec, pack_actor
-from rlt_ros.msg import ControlStep, ExecutorStatus, PolicyInput, PolicyWeights, SessionState
 from rlt_ros.nodes.base import COMMAND_QOS, LATCHED_QOS, RECORD_QOS, floats, octets, to_stamp
-from rlt_ros.srv import SetMode
 from rlt_ros.vla.bundle import load_bundle
 
 pytestmark = pytest.mark.graph

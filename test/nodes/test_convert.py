@@ -28,9 +28,7 @@ from rlt_ros.types import Mode, Outcome, Phase, State
     ],
 )
 def test_constants_of_messages_are_those_of_the_domain(enum, message, prefix) -> None:
-    constants = {
-        name.removeprefix(prefix): getattr(message, name) for name in dir(message) if name.startswith(prefix)
-    }
+    constants = {name.removeprefix(prefix): getattr(message, name) for name in dir(message) if name.startswith(prefix)}
     assert constants == {member.name: member.value for member in enum}
 
 

@@ -126,7 +126,14 @@ def test_the_learner_beats_its_reference_on_a_two_joint_reach() -> None:
     rng = np.random.default_rng(2)
     store = replay(20_000, discount=0.95)
     config = dataclasses.replace(
-        SMALL, batch=128, actor_rate=1e-3, critic_rate=1e-3, target_rate=0.02, q_weight=1.0, discount=0.95, burn_in_updates=200
+        SMALL,
+        batch=128,
+        actor_rate=1e-3,
+        critic_rate=1e-3,
+        target_rate=0.02,
+        q_weight=1.0,
+        discount=0.95,
+        burn_in_updates=200,
     )
     learner = Learner(config, store, "b")
 

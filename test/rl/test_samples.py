@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import BUNDLE, JOINTS, PERIOD, TOKEN, control_step, normaliser, policy_input
+from support import BUNDLE, PERIOD, TOKEN, control_step, normaliser, policy_input
 
 from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig, Segment
 from rlt_ros.types import Outcome, State
@@ -78,9 +78,7 @@ def test_token_and_reference_are_those_of_the_newest_input_of_the_tick() -> None
 def test_a_human_step_replaces_the_reference_of_its_row() -> None:
     flown = steps(30)
     for k in range(12, 17):
-        flown[k] = dataclasses.replace(
-            flown[k], state=State.HUMAN, command=flown[k].previous + 5e-3
-        )
+        flown[k] = dataclasses.replace(flown[k], state=State.HUMAN, command=flown[k].previous + 5e-3)
     segments = collect(builder(), flown, Outcome.FAILURE, 99.0)
     for index, segment in enumerate(segments):
         for row in range(segment.rows):

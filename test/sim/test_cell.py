@@ -33,7 +33,7 @@ def test_the_arms_follow_a_slow_command_within_a_milliradian_once_it_rests(cell:
     cell.reset(0)
     goal = cell.command
     goal[0] += 0.05
-    for step in range(60):
+    for _ in range(60):
         cell.step(cell.command + np.clip(goal - cell.command, -0.002, 0.002))
     assert np.abs(cell.position - goal)[:6].max() < 3e-3
 

@@ -41,12 +41,22 @@ def test_the_pictures_are_learnt_and_onnx_agrees_with_torch(tmp_path: Path) -> N
     torch.set_num_threads(2)
     losses: list[float] = []
     adapted = adapt(
-        demonstrations(), "push it", AdaptConfig(steps=150, batch=32), MODEL, lambda _, l: losses.append(l["vla"])
+        demonstrations(),
+        "push it",
+        AdaptConfig(steps=150, batch=32),
+        MODEL,
+        lambda _, running: losses.append(running["vla"]),
     )
     assert losses[-1] < 0.5 * losses[0]
     description = {
-        "name": "tiny", "version": "1", "robot": "r", "cameras": ("a", "b"), "joints": ("x", "y", "z"),
-        "period": 0.02, "instruction": "push it", "tasks": ("t",),
+        "name": "tiny",
+        "version": "1",
+        "robot": "r",
+        "cameras": ("a", "b"),
+        "joints": ("x", "y", "z"),
+        "period": 0.02,
+        "instruction": "push it",
+        "tasks": ("t",),
     }
     bundle = export(adapted, tmp_path / "bundle", **description)
     scales = adapted.normaliser

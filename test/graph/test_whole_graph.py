@@ -1,0 +1,189 @@
+"""The whole loop as an operator runs it: `rlt up sim`, watched from outside."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+from rlt_ros.msg import (
+    ActionChunk,
+    ControlStep,
+    EpisodeEvent,
+    GroundTruth,
+    LearnerStatus,
+    PolicyInput,
+    PolicyWeights,
+    SessionState,
+)
+from ros_support import Listener, listener
+
+from rlt_ros.bringup import Bringup
+from rlt_ros.control.actor import Actor, unpack_actor
+from rlt_ros.control.timeline import reference_actions
+from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, from_stamp
+from rlt_ros.nodes.convert import policy_input_from_msg
+from rlt_ros.vla.bundle import load_bundle
+
+pytestmark = pytest.mark.graph
+BUNDLE = load_bundle(Bringup().bundle_path)
+KEYS = [
+    "episodes",
+    "successes",
+    "throughput_per_10min",
+    "transitions",
+    "updates_per_s",
+    "policy_version",
+    "weight_age_s_p50",
+    "loop_p99_ms",
+    "loop_max_ms",
+    "missed_ticks",
+    "run_dir",
+]
+
+
+@dataclass
+class Graph:
+    """A running `rlt up sim` and what it says."""
+
+    ros: Listener
+    process: subprocess.Popen[str]
+    run_dir: Path
+
+    def pid(self, node: str) -> int:
+        """Of a node's process."""
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            if any(part.endswith(f"/{node}") for part in child.cmdline()):
+                return child.pid
+        raise AssertionError(f"{node} does not run")
+
+
+@pytest.fixture
+def graph(domain: int, tmp_path: Path) -> Iterator[Graph]:
+    settings = {
+        "session_node.warmup_episodes": 0,
+        "session_node.explore_share": 0.0,
+        "learner_node.warmup_samples": 50,
+        "learner_node.burn_in_updates": 20,
+        "executor_node.priority": 0,
+        "sim_node.priority": 0,
+    }
+    arguments = [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--json", "--runs", str(tmp_path)]
+    for key, value in settings.items():
+        arguments += ["--set", f"{key}={value}"]
+    with listener() as ros, (tmp_path / "errors").open("w") as errors:
+        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
+        try:
+            ros.wait(lambda: any(path.is_dir() for path in tmp_path.iterdir()), 30, "the run's directory")
+            yield Graph(ros, process, next(path for path in tmp_path.iterdir() if path.is_dir()))
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph) -> None:
+    ros = graph.ros
+    weights = ros.listen(PolicyWeights, "policy", LATCHED_QOS)
+    inputs = ros.listen(PolicyInput, "policy_input", RECORD_QOS)
+    chunks = ros.listen(ActionChunk, "action_chunk", RECORD_QOS)
+    steps = ros.listen(ControlStep, "step", RECORD_QOS)
+    learner = ros.listen(LearnerStatus, "learner_status")
+    truth = ros.listen(GroundTruth, "ground_truth")
+    session = ros.listen(SessionState, "session", LATCHED_QOS)
+    events = ros.listen(EpisodeEvent, "episode", RECORD_QOS)
+
+    # 1. The learner's weights change what the actor commands within one episode.
+    def versions_flown() -> dict[int, set[int]]:
+        flown: dict[int, set[int]] = {}
+        for chunk in chunks:
+            if chunk.source == ActionChunk.SOURCE_ACTOR:
+                flown.setdefault(chunk.episode, set()).add(chunk.policy_version)
+        return flown
+
+    ros.wait(lambda: any(len(versions) >= 3 for versions in versions_flown().values()), 120, "weights in mid-episode")
+    published = {m.version: unpack_actor(bytes(m.data), BUNDLE.id) for m in weights}
+    assert sorted(published) == list(range(min(published), max(published) + 1)), "versions count up by one"
+    episode, versions = max(versions_flown().items(), key=lambda item: len(item[1]))
+    first, last = published[min(versions & set(published))], published[max(versions & set(published))]
+    flown = [c for c in chunks if c.episode == episode and c.policy_version == last.version]
+    assert flown
+    by_sequence = {m.sequence: m for m in inputs}
+    compared = 0
+    for chunk in flown:
+        if chunk.input_sequence not in by_sequence:
+            continue
+        compared += 1
+        new, old = (recompute(actor, chunk, by_sequence[chunk.input_sequence]) for actor in (last, first))
+        base = np.array(chunk.target).reshape(chunk.rows, chunk.joints)
+        moves = np.diff(base, axis=0) / BUNDLE.normaliser.action_std
+        assert np.allclose(moves, new[1:], atol=0.02), "the executor flies what the published weights say"
+        assert np.abs(new - old).max() > 0.0, "and the older weights say something else"
+    assert compared > 0
+
+    # 2. What is on the topics is sound.
+    sequences = [step.sequence for step in steps]
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences))), "no step is lost on the way"
+    gaps = np.diff([from_stamp(step.header.stamp) for step in steps])
+    assert np.median(gaps) == pytest.approx(0.02, abs=0.001)
+    starts = [event.episode for event in events if event.kind == EpisodeEvent.KIND_START]
+    assert starts == sorted(set(starts))
+    assert learner[-1].gaps == 0
+    assert learner[-1].update_ratio <= 5.0
+    assert max(message.depth for message in truth) < 0.05
+
+    # 3. The learner dies; the robot moves on with its last weights.
+    os.kill(graph.pid("learner_node"), signal.SIGKILL)
+    steps.clear()
+    ros.wait(
+        lambda: sum(step.state == ControlStep.STATE_ACTOR for step in steps) >= 200, 60, "200 steps without a learner"
+    )
+    acting = [step for step in steps if step.state == ControlStep.STATE_ACTOR]
+    assert len({step.policy_version for step in acting[-100:]}) == 1
+    assert np.ptp([list(step.command) for step in acting[-100:]], axis=0).max() > 1e-4, "it moves"
+    assert graph.process.poll() is None
+
+    # 4. Ctrl-C: one object with all keys, logs, record.
+    graph.process.send_signal(signal.SIGINT)
+    output, _ = graph.process.communicate(timeout=60)
+    assert graph.process.returncode == 0
+    summary = json.loads(output.strip().splitlines()[-1])
+    assert set(KEYS) <= set(summary)
+    assert summary["policy_version"] == acting[-1].policy_version
+    assert Path(summary["run_dir"]) == graph.run_dir
+    assert (graph.run_dir / "log" / "executor_node.log").is_file()
+    assert json.loads((graph.run_dir / "run.json").read_text())["target"] == "sim"
+    assert session[-1].epoch > 0
+
+
+def recompute(actor: Actor, chunk: ActionChunk, message: PolicyInput) -> np.ndarray:
+    """What `actor` says to the input that `chunk` came from."""
+    seen = policy_input_from_msg(message)
+    reference = reference_actions(seen, from_stamp(chunk.header.stamp), chunk.rows, BUNDLE.normaliser)
+    assert reference is not None
+    return actor(seen.token, np.array(chunk.proprio, dtype=np.float32), reference)
+
+
+def test_a_second_graph_on_the_same_domain_is_refused_and_a_dead_robot_stops_all(graph: Graph, tmp_path: Path) -> None:
+    steps = graph.ros.listen(ControlStep, "step", RECORD_QOS)
+    graph.ros.wait(lambda: bool(steps), 60, "first step")
+    second = subprocess.run(
+        [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--runs", str(tmp_path / "second")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert second.returncode == 2
+    assert "already run on ROS domain" in second.stderr
+    assert "Traceback" not in second.stderr
+    os.kill(graph.pid("sim_node"), signal.SIGKILL)
+    assert graph.process.wait(60) == 1
+    assert "sim_node ended with code -9: stopping" in (tmp_path / "errors").read_text()

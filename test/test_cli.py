@@ -1,0 +1,77 @@
+"""The command line: help, clear errors, JSON as the last line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def rlt(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "rlt_ros.cli", *arguments], capture_output=True, text=True, timeout=120, cwd=cwd
+    )
+
+
+@pytest.mark.parametrize("command", [[], ["up"], ["demo"], ["doctor"], ["adapt"]])
+def test_everything_has_help(command: list[str]) -> None:
+    result = rlt(*command, "--help")
+    assert result.returncode == 0
+    assert "Usage: rlt" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["up", "mars"], "unknown target 'mars': choose sim or robot"),
+        (["up", "sim", "--set", "nonsense"], "write node.parameter=value"),
+        (["up", "sim", "--set", "executor_node.perod=1"], "unknown parameter perod"),
+        (["up", "sim", "--bundle", "/nowhere"], "no bundle at /nowhere"),
+        (["up", "sim", "--config", "/nowhere.yaml"], "cannot read /nowhere.yaml"),
+        (["up", "sim", "--task", "usb"], "unknown task 'usb': choose one of ethernet"),
+        (["up", "sim", "--namespace", "rlt"], "must begin with '/'"),
+        (["doctor", "weather"], "doctor looks at 'all' or 'bundle'"),
+        (["doctor", "bundle", "--bundle", "/nowhere"], "no bundle at /nowhere"),
+    ],
+)
+def test_a_mistake_is_one_line_and_code_2(arguments: list[str], message: str, tmp_path: Path) -> None:
+    result = rlt(*arguments, cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not list(tmp_path.iterdir()), "nothing is left behind by a run that never began"
+
+
+def test_doctor_looks_at_all_that_the_cell_needs() -> None:
+    result = rlt("doctor", "--json")
+    report = json.loads(result.stdout.splitlines()[-1])
+    found = {check["name"]: check for check in report["checks"]}
+    assert {"ros", "gl rendering", "real-time priority", "realsense", "joystick", "onnx providers"} <= set(found)
+    assert all(check["ok"] for check in found.values() if check["required"]), report
+    assert all(check["remedy"] for check in found.values() if not check["ok"])
+    assert result.returncode == 0
+
+
+def test_doctor_finds_what_is_missing(tmp_path: Path) -> None:
+    result = rlt("doctor", "--json", "--bundle", str(tmp_path))
+    report = json.loads(result.stdout.splitlines()[-1])
+    assert result.returncode == 1
+    assert not report["ok"]
+    bundle = next(check for check in report["checks"] if check["name"] == "bundle")
+    assert "rlt adapt" in bundle["remedy"]
+
+
+def test_doctor_prints_the_probe_of_a_bundle() -> None:
+    report = json.loads(rlt("doctor", "bundle", "--json").stdout)
+    assert set(report["token_probe"]) == {"true", "shuffled", "zero"}
+
+
+def test_adapt_does_not_overwrite_a_bundle(tmp_path: Path) -> None:
+    (tmp_path / "bundle.yaml").write_text("precious")
+    result = rlt("adapt", "--out", str(tmp_path))
+    assert result.returncode == 2
+    assert "already holds a bundle" in result.stderr
+    assert (tmp_path / "bundle.yaml").read_text() == "precious"
