@@ -6,6 +6,7 @@ written by `rlt_ros.rl.actor_critic.export_actor`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 
@@ -119,6 +120,26 @@ def unpack_actor(data: bytes, bundle_id: str) -> Actor:
     if spec.bundle_id != bundle_id:
         raise WeightsError("bundle", f"made for bundle {spec.bundle_id}, in use is {bundle_id}")
     return Actor(spec, layers, version)
+
+
+def receive_actor(data: bytes, sha256: str, version: int, bundle_id: str) -> Actor:
+    """Check and load an actor that came over the wire.
+
+    Args:
+        data: from `pack_actor`.
+        sha256: announced hash of the data.
+        version: announced version.
+        bundle_id: the bundle in use.
+
+    Raises:
+        WeightsError: the data is not what was announced, or `unpack_actor` refuses it.
+    """
+    if hashlib.sha256(data).hexdigest() != sha256:
+        raise WeightsError("checksum", "the data is not what its sha256 says")
+    actor = unpack_actor(data, bundle_id)
+    if actor.version != version:
+        raise WeightsError("version", f"the message says version {version}, the weights say {actor.version}")
+    return actor
 
 
 def _metadata(data: bytes) -> dict[str, str]:

@@ -93,6 +93,12 @@ class ManagedNode(LifecycleNode):
     shutdown); an exception in one of them is reported and the transition fails.
     """
 
+    def __init__(self, name: str) -> None:
+        """Make an unconfigured node."""
+        super().__init__(name)
+        self.handles: list[Any] = []
+        self.failure = ""
+
     def setup(self) -> None:
         """Load what is needed; create publishers and subscriptions."""
 
@@ -103,7 +109,10 @@ class ManagedNode(LifecycleNode):
         """Stop working; also called at shutdown, maybe without `start`."""
 
     def release(self) -> None:
-        """Let go of everything that `setup` took."""
+        """Disconnect: destroys what `setup` put into `handles`."""
+        for handle in self.handles:
+            handle.destroy()
+        self.handles = []
 
     def autostart(self) -> None:
         """Configure and activate.

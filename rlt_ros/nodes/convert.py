@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from rlt_ros.msg import ActionChunk, ControlStep, PolicyInput, SessionState
+from rlt_ros.control.realtime import LoopStatistics
+from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus, PolicyInput, SessionState
 from rlt_ros.nodes.base import floats, from_stamp, to_stamp
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.types import ActionChunk as Chunk
@@ -169,3 +172,28 @@ def chunk_to_msg(
     message.target = floats(normaliser.targets(chunk.actions, chunk.base))
     message.reference = floats(normaliser.targets(chunk.reference, chunk.base))
     return message
+
+
+def status_to_msg(step: Step, statistics: LoopStatistics, counters: Mapping[str, int], failure: str) -> ExecutorStatus:
+    """The executor's health, but for what only the node knows: rate, age of the weights, bundle."""
+    message = ExecutorStatus()
+    message.header.stamp = to_stamp(time.time())
+    message.state = int(State.HOLD if failure else step.state)
+    message.reason = failure or step.reason
+    message.ticks = statistics.ticks
+    message.missed_ticks = statistics.missed
+    message.period_error_p99_ms = statistics.period_error.quantile(0.99) * 1e3
+    message.period_error_max_ms = statistics.period_error.max * 1e3
+    message.compute_p99_ms = statistics.compute.quantile(0.99) * 1e3
+    message.policy_version = step.policy_version
+    message.input_age = step.input_age if step.input_sequence >= 0 else -1.0
+    names = list(counters)
+    message.counter_names, message.counter_values = names, [counters[name] for name in names]
+    return message
+
+
+def trajectory_msg(names: Sequence[str], positions: Sequence[float], seconds: float) -> JointTrajectory:
+    """A trajectory of one point, to be reached in `seconds`."""
+    point = JointTrajectoryPoint(positions=positions)
+    point.time_from_start.nanosec = round(seconds * 1e9)
+    return JointTrajectory(joint_names=list(names), points=[point])

@@ -10,7 +10,6 @@ Parameters: `rlt_ros.nodes.parameters.ExecutorParameters`.
 
 from __future__ import annotations
 
-import hashlib
 import sys
 import time
 from collections import deque
@@ -23,12 +22,11 @@ from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+from trajectory_msgs.msg import JointTrajectory
 
 from rlt_ros.config import ConfigError
-from rlt_ros.control.actor import WeightsError, unpack_actor
+from rlt_ros.control.actor import WeightsError, receive_actor
 from rlt_ros.control.executor import Executor
-from rlt_ros.control.limits import JointLimits
 from rlt_ros.control.realtime import PeriodicThread
 from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus, Intervention, PolicyInput, PolicyWeights, SessionState
 from rlt_ros.nodes.base import (
@@ -41,12 +39,19 @@ from rlt_ros.nodes.base import (
     from_stamp,
     read_parameters,
     run,
-    to_stamp,
 )
-from rlt_ros.nodes.convert import JointOrder, chunk_to_msg, policy_input_from_msg, session_from_msg, step_to_msg
+from rlt_ros.nodes.convert import (
+    JointOrder,
+    chunk_to_msg,
+    policy_input_from_msg,
+    session_from_msg,
+    status_to_msg,
+    step_to_msg,
+    trajectory_msg,
+)
 from rlt_ros.nodes.parameters import ExecutorParameters
 from rlt_ros.srv import SetMode
-from rlt_ros.types import Mode, State
+from rlt_ros.types import Mode
 from rlt_ros.vla.bundle import load_bundle
 
 _LAST_WORD = Duration(seconds=0.5)
@@ -62,8 +67,6 @@ class ExecutorNode(ManagedNode):
         self._config = read_parameters(self, ExecutorParameters)
         self._inbox: deque[Callable[[], None]] = deque()
         self._loop: PeriodicThread | None = None
-        self._handles: list[Any] = []
-        self.failure = ""
 
     # -- life cycle ----------------------------------------------------------------------------------------
 
@@ -73,20 +76,11 @@ class ExecutorNode(ManagedNode):
         bundle = load_bundle(p.bundle)
         if abs(bundle.period - p.period) > 1e-6:
             raise ConfigError(f"period is {p.period} s, the bundle's rows are {bundle.period} s apart")
-        for name in ("joint_low", "joint_high", "joint_velocity"):
-            if len(getattr(p, name)) != len(p.joints):
-                raise ConfigError(f"{name} has {len(getattr(p, name))} entries for {len(p.joints)} joints")
         bundle.check_fits(p.joints, bundle.cameras)
         self._bundle = bundle
         self._order = JointOrder(bundle.joints)
-        pick = self._order.index(p.joints)
-        limits = JointLimits(
-            np.array(p.joint_low)[pick], np.array(p.joint_high)[pick], np.array(p.joint_velocity)[pick]
-        )
-        if len(bundle.joints) != len(p.joints):
-            raise ConfigError("the bundle must command every joint of the command topic")
         self._to_wire = JointOrder(p.joints).index(bundle.joints)
-        self._executor = Executor(p, bundle.id, bundle.normaliser, limits)
+        self._executor = Executor(p, bundle.id, bundle.normaliser, p.limits(bundle.joints))
         self._chunks = 0
         self._weights_made = 0.0
         self._pending_made: dict[int, float] = {}
@@ -107,7 +101,7 @@ class ExecutorNode(ManagedNode):
         self._chunk_publisher = self.create_publisher(ActionChunk, "action_chunk", RECORD_QOS)
         self._status = self.create_publisher(ExecutorStatus, "executor_status", 10)
         subscribe = self.create_subscription
-        self._handles = [
+        self.handles = [
             subscribe(PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS),
             subscribe(JointState, "joint_states", self._on_joint_state, SENSOR_QOS),
             subscribe(Intervention, "intervention", self._on_intervention, SENSOR_QOS),
@@ -140,12 +134,6 @@ class ExecutorNode(ManagedNode):
             for publisher in (self._command, self._steps):
                 publisher.wait_for_all_acked(_LAST_WORD)
 
-    def release(self) -> None:
-        """Disconnect."""
-        for handle in self._handles:
-            handle.destroy()
-        self._handles = []
-
     # -- the control thread --------------------------------------------------------------------------------
 
     def _tick(self, now: float) -> None:
@@ -175,13 +163,10 @@ class ExecutorNode(ManagedNode):
 
     def _send(self, command: np.ndarray[Any, Any]) -> None:
         values = doubles(command[self._to_wire])
-        if self._config.command_interface == "forward_position":
+        if self._config.command_interface == "joint_trajectory":
+            self._command.publish(trajectory_msg(self._config.joints, values, self._config.period))
+        else:
             self._command.publish(Float64MultiArray(data=values))
-            return
-        seconds = self._config.period
-        point = JointTrajectoryPoint(positions=values)
-        point.time_from_start.nanosec = round(seconds * 1e9)
-        self._command.publish(JointTrajectory(joint_names=list(self._config.joints), points=[point]))
 
     def _loop_failed(self, error: Exception) -> None:
         """An exception in the loop: nothing more is sent, the robot's controller keeps the last command."""
@@ -230,13 +215,8 @@ class ExecutorNode(ManagedNode):
         self._inbox.append(partial(self._executor.session, time.monotonic(), view))
 
     def _on_policy(self, message: PolicyWeights) -> None:
-        data = bytes(message.data)
         try:
-            if hashlib.sha256(data).hexdigest() != message.sha256:
-                raise WeightsError("checksum", "the data is not what its sha256 says")
-            actor = unpack_actor(data, self._bundle.id)
-            if actor.version != message.version:
-                raise WeightsError("version", f"message says {message.version}, the weights {actor.version}")
+            actor = receive_actor(bytes(message.data), message.sha256, message.version, self._bundle.id)
             self._executor.weights(actor)
         except WeightsError as error:
             self._executor.counters[f"weights_{error.kind}"] += 1
@@ -275,24 +255,11 @@ class ExecutorNode(ManagedNode):
         loop, executor = self._loop, self._executor
         if loop is None or loop.statistics.ticks == 0:
             return
-        statistics, step, now = loop.statistics, self._last_step, time.time()
-        message = ExecutorStatus()
-        message.header.stamp = to_stamp(now)
-        message.state = int(State.HOLD if self.failure else step.state)
-        message.reason = self.failure or step.reason
-        message.rate = float(statistics.ticks - self._last_ticks)
-        self._last_ticks = statistics.ticks
-        message.ticks = statistics.ticks
-        message.missed_ticks = statistics.missed
-        message.period_error_p99_ms = statistics.period_error.quantile(0.99) * 1e3
-        message.period_error_max_ms = statistics.period_error.max * 1e3
-        message.compute_p99_ms = statistics.compute.quantile(0.99) * 1e3
-        message.policy_version = step.policy_version
-        message.weight_age = now - self._weights_made if self._weights_made else -1.0
-        message.input_age = step.input_age if step.input_sequence >= 0 else -1.0
+        rate, self._last_ticks = loop.statistics.ticks - self._last_ticks, loop.statistics.ticks
+        message = status_to_msg(self._last_step, loop.statistics, executor.counters, self.failure)
+        message.rate = float(rate)
+        message.weight_age = time.time() - self._weights_made if self._weights_made else -1.0
         message.bundle_id = self._bundle.id
-        message.counter_names = list(executor.counters)
-        message.counter_values = [executor.counters[name] for name in message.counter_names]
         self._status.publish(message)
 
 

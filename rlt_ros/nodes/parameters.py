@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlt_ros.config import param
+import numpy as np
+
+from rlt_ros.config import ConfigError, param
 from rlt_ros.control.executor import ExecutorConfig
+from rlt_ros.control.limits import JointLimits
 from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.session.episodes import SessionConfig
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
@@ -24,6 +27,21 @@ class ExecutorParameters(ExecutorConfig):
     command_topic: str = param("forward_position_controller/commands", "where commands go")
     priority: int = param(50, "SCHED_FIFO priority of the control loop; 0: normal priority", low=0, high=99)
     autostart: bool = param(True, "configure and activate at start")
+
+    def limits(self, order: tuple[str, ...]) -> JointLimits:
+        """The limits in the order of a bundle's joints.
+
+        Raises:
+            ConfigError: a list of limits has the wrong length, or the bundle leaves a joint without a command.
+        """
+        for name in ("joint_low", "joint_high", "joint_velocity"):
+            if len(getattr(self, name)) != len(self.joints):
+                raise ConfigError(f"{name} has {len(getattr(self, name))} entries for {len(self.joints)} joints")
+        if set(order) != set(self.joints):
+            raise ConfigError(f"the bundle commands {', '.join(order)}; the command topic has {', '.join(self.joints)}")
+        pick = [self.joints.index(name) for name in order]
+        low, high, velocity = (np.array(x)[pick] for x in (self.joint_low, self.joint_high, self.joint_velocity))
+        return JointLimits(low, high, velocity)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from typing import Any
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -37,7 +36,6 @@ class VlaNode(ManagedNode):
         super().__init__("vla_node")
         self._config = read_parameters(self, VlaParameters)
         self._active = False
-        self._handles: list[Any] = []
 
     def setup(self) -> None:
         """Load and warm up the bundle; connect."""
@@ -61,7 +59,7 @@ class VlaNode(ManagedNode):
         self._dropped = 0
         self._publisher = self.create_publisher(PolicyInput, "policy_input", RECORD_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._handles = [
+        self.handles = [
             self.create_subscription(JointState, "joint_states", self._on_joint_state, SENSOR_QOS),
             *(
                 self.create_subscription(
@@ -80,12 +78,6 @@ class VlaNode(ManagedNode):
     def halt(self) -> None:
         """Stop inferring."""
         self._active = False
-
-    def release(self) -> None:
-        """Disconnect."""
-        for handle in self._handles:
-            handle.destroy()
-        self._handles = []
 
     def _on_joint_state(self, message: JointState) -> None:
         try:
