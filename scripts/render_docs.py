@@ -23,7 +23,9 @@ def main() -> None:
     seen = cell.render()
     cell.close()
     row = np.concatenate([seen[name] for name in CAMERA_NAMES], axis=1)
-    Image.fromarray(row).resize((row.shape[1] * 3, row.shape[0] * 3), Image.Resampling.NEAREST).save(OUT / "cameras.png")
+    Image.fromarray(row).resize((row.shape[1] * 3, row.shape[0] * 3), Image.Resampling.NEAREST).save(
+        OUT / "cameras.png"
+    )
     view = mujoco.MjvCamera()
     view.lookat[:] = [0.0, 0.5, 0.25]
     view.distance, view.azimuth, view.elevation = 1.25, 60.0, -22.0

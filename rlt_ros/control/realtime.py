@@ -124,7 +124,8 @@ class PeriodicThread:
 def raise_priority(priority: int) -> str:
     """Ask for SCHED_FIFO and locked memory for the calling thread; returns a warning when refused."""
     try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+        # Threads started by this one (a library's, a window's) must not inherit the priority.
+        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(priority))
     except (AttributeError, PermissionError, OSError) as error:
         return (
             f"no real-time priority ({error}): the loop runs with normal priority and more jitter; "

@@ -38,6 +38,8 @@ class SessionNode(Node):
         self._epoch = time.time_ns() // 1_000_000
         self._next_heartbeat = 0.0
         self._steps_seen = False
+        self._learner_deadline = time.monotonic() + p.learner_wait
+        self._started = False
         self._resets = 0
         self._reset: Future | None = None
         self._reset_since = 0.0
@@ -55,13 +57,17 @@ class SessionNode(Node):
     def _tick(self) -> None:
         now = time.time()
         session = self._session
-        if self._config.autostart and self._steps_seen and session.episode == 0 and session.phase == 0:
-            session.start(now)
-            self._changed(now, [])
+        if self._config.autostart and not self._started and self._steps_seen and self._learner_ready():
+            self._started = True
+            self._changed(now, session.start(now))
         self._look_after_reset(now)
         events = session.tick(now)
         if events or now >= self._next_heartbeat:
             self._changed(now, events)
+
+    def _learner_ready(self) -> bool:
+        """Robot time is dear: the first episodes should find a learner, but none is waited for without end."""
+        return self.count_publishers("policy") > 0 or time.monotonic() > self._learner_deadline
 
     def _look_after_reset(self, now: float) -> None:
         """Have the scene reset by a service, again if it fails; without one somebody calls `~/reset_done`."""

@@ -127,7 +127,11 @@ class SimNode(Node):
         if self._viewer is None:
             import mujoco.viewer  # only here: needs a display
 
-            self._viewer = mujoco.viewer.launch_passive(self._cell.model, self._cell.data)
+            self._viewer = mujoco.viewer.launch_passive(
+                self._cell.model, self._cell.data, show_left_ui=False, show_right_ui=False
+            )
+            self._viewer.cam.lookat[:] = [0.0, 0.5, 0.25]
+            self._viewer.cam.distance, self._viewer.cam.azimuth, self._viewer.cam.elevation = 1.0, 60.0, -22.0
         if self._ticks % 2 == 0 and self._viewer.is_running():
             self._viewer.sync()
 
