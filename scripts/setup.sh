@@ -65,7 +65,7 @@ STEP="python packages"
 hash=$(cat requirements/lock.txt scripts/setup.sh | sha256sum)
 if changed packages "$hash"; then
   say "installing ROS 2 and Python packages (pinned, with hashes)"
-  quietly python -m pip install --disable-pip-version-check "uv==$UV_VERSION" setuptools \
+  quietly python -m pip install --disable-pip-version-check "uv==$UV_VERSION" \
     || fail "pip could not install uv" "is a package index reachable? see $LOG"
   quietly uv pip install --require-hashes -r requirements/lock.txt \
     || fail "a pinned package could not be installed" "the ROS wheels exist for x86-64 Linux; see $LOG"

@@ -53,7 +53,7 @@ class VlaNode(ManagedNode):
         self._sequence = 0
         self._done = 0.0
         self._same_token = 0
-        self._last_token: NDArray[np.float32] | None = None
+        self._last: tuple[NDArray[np.float32], NDArray[np.uint8]] | None = None
         self._passes = 0
         self._seconds: deque[float] = deque(maxlen=200)
         self._dropped = 0
@@ -113,7 +113,7 @@ class VlaNode(ManagedNode):
         images = np.stack([np.frombuffer(m.data, np.uint8).reshape(m.height, m.width, 3) for m in messages])
         try:
             result = self._backend.infer(images, position)
-            self._check_token(result.token)
+            self._check_token(result.token, images)
         except InferenceError as error:
             self._dropped += 1
             self.get_logger().error(f"nothing published: {error}", throttle_duration_sec=1.0)
@@ -133,13 +133,13 @@ class VlaNode(ManagedNode):
         self._passes += 1
         self._seconds.append(result.seconds)
 
-    def _check_token(self, token: NDArray[np.float32]) -> None:
-        """A token that never changes carries nothing (seen elsewhere: always zero online)."""
-        same = self._last_token is not None and np.array_equal(token, self._last_token)
-        self._same_token = self._same_token + 1 if same else 0
-        self._last_token = token
+    def _check_token(self, token: NDArray[np.float32], images: NDArray[np.uint8]) -> None:
+        """A token that does not change when the pictures do carries nothing (seen elsewhere: always zero online)."""
+        if self._last is not None and not np.array_equal(images, self._last[1]):
+            self._same_token = self._same_token + 1 if np.array_equal(token, self._last[0]) else 0
+        self._last = (token, images)
         if self._same_token >= _CONSTANT_TOKENS:
-            raise InferenceError(f"the RL token has been the same for {self._same_token} passes")
+            raise InferenceError(f"the RL token has been the same for {self._same_token} different sets of pictures")
 
     def _set_instruction(
         self, request: SetInstruction.Request, response: SetInstruction.Response

@@ -1,0 +1,156 @@
+"""vla_node as a process, with cameras and a robot played by the test."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from array import array
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from rlt_ros.msg import PolicyInput
+from rlt_ros.srv import SetInstruction
+from ros_support import Listener, listener, node_process
+from sensor_msgs.msg import Image, JointState
+
+from rlt_ros.bringup import Bringup
+from rlt_ros.nodes.base import RECORD_QOS, from_stamp, to_stamp
+from rlt_ros.vla.bundle import file_sha256, load_bundle
+
+pytestmark = pytest.mark.graph
+BUNDLE = load_bundle(Bringup().bundle_path)
+
+
+class FakeCameras:
+    """Sends camera sets and joint states."""
+
+    def __init__(self, ros: Listener) -> None:
+        self.ros = ros
+        self.inputs = ros.listen(PolicyInput, "policy_input", RECORD_QOS)
+        self._joints = ros.node.create_publisher(JointState, "joint_states", 10)
+        self._images = {name: ros.node.create_publisher(Image, f"{name}/color/image_raw", 2) for name in BUNDLE.cameras}
+        self._rng = np.random.default_rng(0)
+
+    def send(self, *, size: int = BUNDLE.image_size, skew: float = 0.0, joints: bool = True) -> float:
+        """One set; returns its stamp. `skew` moves the last camera's stamp."""
+        now = time.time()
+        if joints:
+            state = JointState(name=list(BUNDLE.joints), position=[0.1] * 14, velocity=[0.0] * 14)
+            state.header.stamp = to_stamp(now)
+            self._joints.publish(state)
+            self.ros.spin(0.01)
+        for index, publisher in enumerate(self._images.values()):
+            image = Image(height=size, width=size, encoding="rgb8", step=3 * size)
+            image.header.stamp = to_stamp(now + (skew if index == 2 else 0.0))
+            image.data = array("B", self._rng.integers(0, 255, size * size * 3, dtype=np.uint8).tobytes())
+            publisher.publish(image)
+        return now
+
+    def send_until_answered(self, seconds: float = 30.0) -> None:
+        """The first answer also says that discovery is done."""
+        deadline = time.monotonic() + seconds
+        while not self.inputs:
+            assert time.monotonic() < deadline, "no policy input"
+            self.send()
+            self.ros.spin(0.05)
+        self.ros.spin(0.3)
+        self.inputs.clear()
+
+
+def test_token_and_reference_come_together_with_the_capture_time(domain: int, tmp_path: Path) -> None:
+    with listener() as ros, node_process("vla_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "log"):
+        cameras = FakeCameras(ros)
+        cameras.send_until_answered()
+        stamp = cameras.send()
+        ros.wait(lambda: bool(cameras.inputs), 5, "an answer")
+        answer = cameras.inputs[0]
+        assert from_stamp(answer.header.stamp) == pytest.approx(stamp, abs=1e-6)
+        assert answer.bundle_id == BUNDLE.id
+        assert len(answer.token) == BUNDLE.token_dim
+        assert len(answer.reference) == answer.horizon * answer.joints == 50 * 14
+        assert np.isfinite(answer.reference).all()
+        assert list(answer.position) == pytest.approx([0.1] * 14)
+        assert 0 < answer.inference_time < 1
+
+        cameras.inputs.clear()
+        cameras.send(size=64)
+        cameras.send(skew=0.01)
+        ros.spin(0.3)
+        cameras.send(joints=False)
+        ros.spin(0.3)
+        assert not cameras.inputs, "wrong size, mixed stamps and missing joint states give nothing"
+        cameras.send()
+        ros.wait(lambda: bool(cameras.inputs), 5, "an answer after the bad ones")
+
+        ok = ros.call(SetInstruction, "vla_node/set_instruction", SetInstruction.Request(instruction="wait here"))
+        assert ok.success
+        assert not ros.call(SetInstruction, "vla_node/set_instruction", SetInstruction.Request(instruction="?")).success
+    assert "64x64 rgb8" in (tmp_path / "log").read_text()
+
+
+def constant_bundle(directory: Path) -> Path:
+    """A bundle whose model gives the same token whatever it sees."""
+    shutil.copytree(BUNDLE.directory, directory)
+    size = BUNDLE.image_size
+    inputs = [
+        helper.make_tensor_value_info("images", TensorProto.UINT8, [3, size, size, 3]),
+        helper.make_tensor_value_info("position", TensorProto.FLOAT, [14]),
+        helper.make_tensor_value_info("instruction", TensorProto.INT64, [8]),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("token", TensorProto.FLOAT, [BUNDLE.token_dim]),
+        helper.make_tensor_value_info("reference", TensorProto.FLOAT, [50, 14]),
+    ]
+    constants = [
+        helper.make_node("Constant", [], [name], value=helper.make_tensor(name, TensorProto.FLOAT, shape, values))
+        for name, shape, values in (
+            ("token", [BUNDLE.token_dim], [0.5] * BUNDLE.token_dim),
+            ("reference", [50, 14], [0.0] * 700),
+        )
+    ]
+    graph = helper.make_graph(constants, "constant", inputs, outputs)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, directory / "model.onnx")
+    description = directory / "bundle.yaml"
+    text = description.read_text().replace(BUNDLE.sha256, file_sha256(directory / "model.onnx"))
+    description.write_text(text)
+    return directory
+
+
+def test_a_token_that_never_changes_is_an_error(domain: int, tmp_path: Path) -> None:
+    bundle = constant_bundle(tmp_path / "bundle")
+    with listener() as ros, node_process("vla_node", {"bundle": str(bundle)}, tmp_path / "log"):
+        cameras = FakeCameras(ros)
+        cameras.send_until_answered()
+        deadline = time.monotonic() + 30
+        while "has been the same" not in (tmp_path / "log").read_text():
+            assert time.monotonic() < deadline, "the constant token was not noticed"
+            cameras.send()
+            ros.spin(0.03)
+        ros.spin(0.3)
+        cameras.inputs.clear()
+        for _ in range(5):
+            cameras.send()
+            ros.spin(0.05)
+        assert not cameras.inputs
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"cameras": "[base]"}, "cameras left_wrist, right_wrist are not on this robot"),
+        ({"bundle": "/nowhere"}, "make one with 'rlt adapt'"),
+        ({"instruction": "'!'"}, "holds no word"),
+    ],
+)
+def test_a_wrong_start_ends_with_one_clear_error(
+    domain: int, tmp_path: Path, parameters: dict[str, str], message: str
+) -> None:
+    log = tmp_path / "log"
+    with node_process("vla_node", {"bundle": str(BUNDLE.directory), **parameters}, log) as process:
+        assert process.wait(30) == 2, log.read_text()
+    assert message in log.read_text()
+    assert "Traceback" not in log.read_text()
