@@ -152,6 +152,18 @@ def read_parameter_file(path: Path) -> dict[str, dict[str, Any]]:
     return out
 
 
+def check_domain(environment: Mapping[str, str]) -> str:
+    """The ROS domain in use.
+
+    Raises:
+        ConfigError: `ROS_DOMAIN_ID` is not a number that DDS can use on every system.
+    """
+    text = environment.get("ROS_DOMAIN_ID") or "0"
+    if not text.isdigit() or int(text) > 101:
+        raise ConfigError(f"ROS_DOMAIN_ID is '{text}': set it to a number from 0 to 101")
+    return text
+
+
 def share_directory() -> Path:
     """Where config, launch and bundles are installed; a source checkout is its own share directory."""
     source = Path(__file__).resolve().parents[1]

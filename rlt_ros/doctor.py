@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup import Bringup, check_domain
 from rlt_ros.control.realtime import raise_priority
 
 
@@ -47,7 +47,7 @@ def checks(bundle: Path | None = None) -> Iterator[Check]:
     yield _guarded("torch", True, _torch, "run 'make setup', or pip install torch")
     yield _guarded("bundle", True, lambda: _bundle(bundle), "make one with 'rlt adapt'")
     yield _guarded("onnx providers", True, _onnx, "pip install onnxruntime, or onnxruntime-gpu")
-    yield _guarded("gl rendering", True, _gl, "install libegl1 and libgl1-mesa-dri, or set MUJOCO_GL=osmesa")
+    yield check_rendering()
     yield _guarded("domain", True, _domain, "set ROS_DOMAIN_ID to a number from 0 to 101")
     yield _guarded(
         "real-time priority", False, _priority, "allow 'rtprio 99' in /etc/security/limits.conf, or grant CAP_SYS_NICE"
@@ -57,6 +57,11 @@ def checks(bundle: Path | None = None) -> Iterator[Check]:
     yield _guarded("realsense", False, _realsense, "pip install 'rlt_ros[realsense]' and connect a camera")
     yield _guarded("joystick", False, _joystick, "connect a game pad; needed for teleoperation only")
     yield _guarded("display", False, _display, "set DISPLAY for the cell's 3D window; not needed with --headless")
+
+
+def check_rendering() -> Check:
+    """Can the cell's cameras be rendered?"""
+    return _guarded("gl rendering", True, _gl, "install libegl1 and libgl1-mesa-dri, and unset MUJOCO_GL")
 
 
 def _guarded(name: str, required: bool, look: Callable[[], str], remedy: str) -> Check:
@@ -112,11 +117,8 @@ def _gl() -> str:
 
 
 def _domain() -> str:
-    text = os.environ.get("ROS_DOMAIN_ID", "0") or "0"
-    if not text.isdigit() or int(text) > 101:
-        raise ValueError(f"ROS_DOMAIN_ID is '{text}'")
     reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
-    return f"domain {text}, discovery {reach}"
+    return f"domain {check_domain(os.environ)}, discovery {reach}"
 
 
 def _priority() -> str:

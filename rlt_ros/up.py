@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.text import Text
 
 from rlt_ros import __version__
-from rlt_ros.bringup import PACKAGE, Bringup, NodeSpec
+from rlt_ros.bringup import PACKAGE, Bringup, NodeSpec, check_domain
 from rlt_ros.config import ConfigError
+from rlt_ros.doctor import check_rendering
 from rlt_ros.runner import Command, Runner, node_environment, wait_until
 from rlt_ros.vla.bundle import load_bundle
 
@@ -74,6 +75,9 @@ def run_graph(bringup: Bringup, *, duration: float, quiet: bool, argv: list[str]
     assert run_dir is not None
     specs = bringup.nodes()
     load_bundle(bringup.bundle_path)
+    check_domain(os.environ)
+    if bringup.target == "sim":
+        _require_rendering()
     run_dir.mkdir(parents=True, exist_ok=True)
     _write_record(bringup, specs, argv)
     import rclpy  # slow, and only needed once everything else is in order
@@ -104,6 +108,13 @@ def run_graph(bringup: Bringup, *, duration: float, quiet: bool, argv: list[str]
     summary["run_dir"] = str(run_dir)
     (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
     return summary, code
+
+
+def _require_rendering() -> None:
+    """The cell's cameras need OpenGL; its absence is clearer here than as a crash of sim_node."""
+    check = check_rendering()
+    if not check.ok:
+        raise ConfigError(f"the cell cannot render its cameras ({check.detail}): {check.remedy}")
 
 
 def _watch(runner: Runner, monitor: Any, output: Output, duration: float, stopping: threading.Event) -> int:

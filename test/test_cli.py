@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes.util
 import json
 import subprocess
 import sys
@@ -75,3 +76,22 @@ def test_adapt_does_not_overwrite_a_bundle(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert "already holds a bundle" in result.stderr
     assert (tmp_path / "bundle.yaml").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("MUJOCO_GL", "osmesa", "install libegl1 and libgl1-mesa-dri"),
+        ("ROS_DOMAIN_ID", "many", "set it to a number from 0 to 101"),
+    ],
+)
+def test_an_environment_in_which_nothing_can_run_is_explained(
+    variable: str, value: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if variable == "MUJOCO_GL" and ctypes.util.find_library("OSMesa"):
+        pytest.skip("OSMesa is installed here, so this renderer works")
+    monkeypatch.setenv(variable, value)
+    result = rlt("up", "sim", "--headless", cwd=tmp_path)
+    assert result.returncode == 2
+    assert message in result.stderr
+    assert not list(tmp_path.iterdir())
