@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections import Counter
 from pathlib import Path
 
 import torch
@@ -24,12 +23,12 @@ from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, from_stamp, octets, read
 from rlt_ros.nodes.convert import policy_input_from_msg, step_from_msg
 from rlt_ros.nodes.parameters import LearnerParameters
 from rlt_ros.rl.checkpoint import save_checkpoint
+from rlt_ros.rl.ingest import Ingest
 from rlt_ros.rl.learner import Learner
 from rlt_ros.rl.replay import Replay, ReplaySpec
 from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
 from rlt_ros.srv import SetRatio
-from rlt_ros.types import ControlStep as Step
-from rlt_ros.types import Outcome, Phase
+from rlt_ros.types import Outcome
 from rlt_ros.vla.bundle import load_bundle
 
 _WORK_SLICE = 0.015
@@ -54,13 +53,8 @@ class LearnerNode(Node):
         spec = ReplaySpec(p.capacity, bundle.token_dim, len(bundle.joints), p.chunk, p.stride, p.discount)
         self._bundle = bundle
         self._learner = Learner(p, Replay(spec), bundle.id)
-        self._builder = EpisodeBuilder(samples, bundle.normaliser, bundle.id, bundle.token_dim)
-        self._counters: Counter[str] = self._builder.counters
-        self._epoch = 0
-        self._episode = 0
-        self._end: tuple[float, Outcome] | None = None
-        self._next_sequence: int | None = None
-        self._gaps = 0
+        builder = EpisodeBuilder(samples, bundle.normaliser, bundle.id, bundle.token_dim)
+        self._ingest = Ingest(builder, self._learner.replay)
         self._paused = False
         self._version = 0
         self._published_updates = -1
@@ -82,63 +76,23 @@ class LearnerNode(Node):
 
     def _on_policy_input(self, message: PolicyInput) -> None:
         try:
-            self._builder.policy_input(policy_input_from_msg(message))
+            self._ingest.policy_input(policy_input_from_msg(message))
         except ValueError:
-            self._counters["input_malformed"] += 1
+            self._ingest.counters["input_malformed"] += 1
 
     def _on_session(self, message: SessionState) -> None:
-        self._begin_epoch(message.epoch)
-
-    def _begin_epoch(self, epoch: int) -> None:
-        """A new session: what is unfinished belongs to nobody."""
-        if epoch > self._epoch:
-            self._epoch, self._episode, self._end = epoch, 0, None
-            self._builder.begin()
+        self._ingest.session(message.epoch)
 
     def _on_step(self, message: ControlStep) -> None:
-        if self._next_sequence is not None and message.sequence > self._next_sequence:
-            self._gaps += message.sequence - self._next_sequence
-        self._next_sequence = message.sequence + 1
-        if message.epoch != self._epoch:
-            self._counters["step_of_other_session"] += message.epoch != 0
-            return
         try:
-            step = step_from_msg(message)
+            self._ingest.step(step_from_msg(message))
         except ValueError:
-            self._counters["step_malformed"] += 1
-            return
-        if self._end is not None and step.time > self._end[0]:
-            self._finish()
-        if step.session.phase is Phase.CRITICAL:
-            self._store(step)
-
-    def _store(self, step: Step) -> None:
-        if step.session.episode != self._episode:
-            if self._builder.ticks:
-                self._counters["episode_without_end"] += 1
-            self._builder.begin()
-            self._learner.replay.begin_episode()
-            self._episode = step.session.episode
-        for segment in self._builder.step(step):
-            self._learner.replay.add(segment)
+            self._ingest.counters["step_malformed"] += 1
 
     def _on_event(self, message: EpisodeEvent) -> None:
-        if message.epoch < self._epoch:
-            self._counters["event_of_other_session"] += 1
-            return
-        self._begin_epoch(message.epoch)
         if message.kind == EpisodeEvent.KIND_END:
-            self._end = (from_stamp(message.header.stamp), Outcome(message.outcome))
-            # Steps travel on another topic; the one after the end says that all before it are here.
-            if self._builder.last_time > self._end[0]:
-                self._finish()
-
-    def _finish(self) -> None:
-        assert self._end is not None
-        (when, outcome), self._end = self._end, None
-        if self._builder.ticks:
-            for segment in self._builder.end(when, outcome):
-                self._learner.replay.add(segment)
+            stamp = from_stamp(message.header.stamp)
+            self._ingest.end(message.epoch, message.episode, stamp, Outcome(message.outcome))
 
     # -- learning ------------------------------------------------------------------------------------------
 
@@ -190,9 +144,9 @@ class LearnerNode(Node):
         message.anchor_distance = report.anchor_distance
         message.episodes = learner.replay.episodes
         message.samples_by_source = [int(count) for count in learner.replay.samples_by_source]
-        message.gaps = self._gaps
-        message.counter_names = list(self._counters)
-        message.counter_values = [self._counters[name] for name in message.counter_names]
+        message.gaps = self._ingest.gaps
+        message.counter_names = list(self._ingest.counters)
+        message.counter_values = [self._ingest.counters[name] for name in message.counter_names]
         message.paused = self._paused
         self._status.publish(message)
         self._status_updates = learner.updates

@@ -1,0 +1,97 @@
+"""Streams that arrive late, doubled or from another session end up in the replay as they flew."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from support import BUNDLE, JOINTS, PERIOD, TOKEN, control_step, normaliser, policy_input, session
+
+from rlt_ros.rl.ingest import Ingest
+from rlt_ros.rl.replay import Replay, ReplaySpec
+from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
+from rlt_ros.types import Outcome, Phase
+
+
+def made() -> tuple[Ingest, Replay]:
+    replay = Replay(ReplaySpec(1000, TOKEN, JOINTS))
+    ingest = Ingest(EpisodeBuilder(SampleConfig(), normaliser(), BUNDLE, TOKEN), replay)
+    ingest.session(1)
+    for sequence in range(400):
+        ingest.policy_input(policy_input(sequence * 2 * PERIOD, sequence))
+    return ingest, replay
+
+
+def tick(k: int, episode: int = 1, phase: Phase = Phase.CRITICAL, epoch: int = 1):
+    view = session(phase, episode=episode, epoch=epoch)
+    return dataclasses.replace(control_step(k, k * PERIOD, input_sequence=max(0, (k - 1) // 2)), session=view)
+
+
+@given(st.integers(0, 20), st.integers(0, 6))
+def test_the_replay_does_not_depend_on_when_the_outcome_arrives(delay: int, trailing: int) -> None:
+    """Success at tick 39; the executor flies `trailing` ticks more; the message comes `delay` ticks after it."""
+    ingest, replay = made()
+    for k in range(100):
+        if k == 40 + delay:
+            ingest.end(1, 1, 39.5 * PERIOD, Outcome.SUCCESS)
+        ingest.step(tick(k, phase=Phase.CRITICAL if k <= 40 + trailing else Phase.ENDED))
+    assert replay.samples == 20
+    assert replay.episodes == 1
+    batch = replay.sample(200, np.random.default_rng(0))
+    assert (batch.rewards > 0).any()
+    assert ingest.counters["episode_without_end"] == 0
+    assert replay.samples_by_source.sum() == 40
+
+
+def test_only_the_critical_phase_is_stored() -> None:
+    ingest, replay = made()
+    for k in range(60):
+        ingest.step(tick(k, phase=Phase.BASE if k < 30 else Phase.CRITICAL))
+    ingest.end(1, 1, 59 * PERIOD, Outcome.FAILURE)
+    ingest.step(tick(60, phase=Phase.ENDED))
+    assert replay.samples == 15
+
+
+def test_gaps_are_counted_and_other_sessions_refused() -> None:
+    ingest, replay = made()
+    ingest.step(tick(0))
+    ingest.step(tick(5))
+    assert ingest.gaps == 4
+    ingest.step(tick(6, epoch=9))
+    assert ingest.counters["step_of_other_session"] == 1
+    ingest.session(2)
+    ingest.end(1, 1, 0.1, Outcome.SUCCESS)
+    assert ingest.counters["event_of_other_session"] == 1
+    assert replay.samples == 0
+
+
+def test_an_episode_whose_end_was_lost_is_counted_and_does_not_leak_into_the_next() -> None:
+    ingest, replay = made()
+    for k in range(60):
+        ingest.step(tick(k, episode=1 if k < 30 else 2))
+    assert ingest.counters["episode_without_end"] == 1
+    ingest.end(1, 2, 59 * PERIOD, Outcome.TIMEOUT)
+    ingest.step(tick(60, episode=2, phase=Phase.ENDED))
+    assert replay.samples == 15
+
+
+def test_the_end_of_an_episode_that_was_never_seen_ends_nothing() -> None:
+    ingest, replay = made()
+    ingest.end(1, 1, 0.5, Outcome.SUCCESS)
+    for k in range(30):
+        ingest.step(tick(k, episode=2))
+    ingest.end(1, 2, 29 * PERIOD, Outcome.SUCCESS)
+    ingest.step(tick(30, episode=2, phase=Phase.ENDED))
+    assert replay.samples == 15
+
+
+def test_an_outcome_that_overtakes_all_steps_of_its_episode_waits_for_them() -> None:
+    """After a pause the queue of events is read before the longer queue of steps."""
+    ingest, replay = made()
+    ingest.end(1, 1, 39.5 * PERIOD, Outcome.SUCCESS)
+    for k in range(60):
+        ingest.step(tick(k, phase=Phase.CRITICAL if k < 43 else Phase.ENDED))
+    assert replay.samples == 20
+    assert (replay.sample(200, np.random.default_rng(0)).rewards > 0).any()
