@@ -16,7 +16,6 @@ REQUIRES = [
     "PyYAML>=6,<7",
     "rich>=13.7,<16",
     "typer>=0.12,<1",
-    "psutil>=5.9,<8",
 ]
 
 EXTRAS = {
@@ -56,6 +55,7 @@ EXTRAS = {
         "mypy>=1.13,<3",
         "types-PyYAML>=6,<7",
         "pillow>=10,<14",
+        "psutil>=5.9,<8",
     ],
     # Hardware and heavyweights: never needed by the simulated cell.
     "cuda": ["onnxruntime-gpu>=1.18,<2"],

@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from rlt_ros.config import ConfigError, from_mapping
-from rlt_ros.nodes.parameters import PARAMETERS
+from rlt_ros.nodes.parameters import PARAMETERS, ExecutorParameters, SessionParameters, VlaParameters
 from rlt_ros.sim.tasks import get_task
 
 PACKAGE = "rlt_ros"
@@ -47,23 +47,23 @@ class Bringup:
 
     Attributes:
         target: `sim` or `robot`.
-        task: task of the cell or name of the work on a robot.
-        bundle: directory of the VLA bundle.
+        task: task of the cell or name of the work on a robot; None for the file's.
+        bundle: directory of the VLA bundle; None for the file's, or the shipped one.
         config: ROS parameter file; None for the target's default.
         namespace: of all nodes.
         headless: do not open a window.
-        seed: of start positions, exploration and learning.
+        seed: of start positions, exploration and learning; None for the file's.
         run_dir: where logs and checkpoints go; None: no checkpoints.
         settings: `node.parameter` -> value, beats everything else.
     """
 
     target: str = "sim"
-    task: str = "ethernet"
+    task: str | None = None
     bundle: Path | None = None
     config: Path | None = None
     namespace: str = "/rlt"
     headless: bool = True
-    seed: int = 0
+    seed: int | None = None
     run_dir: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -74,8 +74,18 @@ class Bringup:
 
     @property
     def bundle_path(self) -> Path:
-        """The bundle in use."""
-        return self.bundle or share_directory() / "bundles" / DEFAULT_BUNDLE
+        """The bundle in use: the one given, the executor's in the parameter file, or the shipped one."""
+        named = self.settings.get("executor_node.bundle") or self._from_file().get("executor_node", {}).get("bundle")
+        return self.bundle or (Path(named) if named else share_directory() / "bundles" / DEFAULT_BUNDLE)
+
+    @property
+    def task_name(self) -> str:
+        """The task in use: the one given, or the session's in the parameter file."""
+        named = self._from_file().get("session_node", {}).get("task", SessionParameters.task)
+        return self.task or str(named)
+
+    def _from_file(self) -> dict[str, dict[str, Any]]:
+        return read_parameter_file(self.config_path, self.namespace)
 
     def nodes(self) -> list[NodeSpec]:
         """The processes in the order in which they stop; they start in the reverse order.
@@ -87,24 +97,35 @@ class Bringup:
         if self.target not in TARGETS:
             raise ConfigError(f"unknown target '{self.target}': choose {' or '.join(TARGETS)}")
         if self.target == "sim":
-            get_task(self.task)
+            get_task(self.task_name)
         bundle = {"bundle": str(self.bundle_path)}
         checkpoints = {"checkpoint_dir": str(self.run_dir / "checkpoints")} if self.run_dir else {}
-        robot = _ROBOT_REMAPPINGS if self.target == "robot" else {}
+        robot = self._robot_remappings() if self.target == "robot" else {}
+        seed = {} if self.seed is None else {"seed": self.seed}
+        task = {"task": self.task_name}
         specs = [
-            NodeSpec("session_node", {"task": self.task, "seed": self.seed}),
-            NodeSpec("executor_node", {**bundle, "seed": self.seed}, robot),
+            NodeSpec("session_node", {**task, **seed}),
+            NodeSpec("executor_node", {**bundle, **seed}, robot),
             NodeSpec("vla_node", bundle, robot),
-            NodeSpec("learner_node", {**bundle, "seed": self.seed, **checkpoints}, required=False, stop_seconds=15.0),
+            NodeSpec("learner_node", {**bundle, **seed, **checkpoints}, required=False, stop_seconds=15.0),
         ]
         if self.target == "sim":
             view = {"viewer": not self.headless}
-            specs.append(NodeSpec("sim_node", {"task": self.task, "seed": self.seed, **view}))
+            specs.append(NodeSpec("sim_node", {**task, **seed, **view}))
         specs = [
             dataclasses.replace(spec, parameters={**spec.parameters, **self._settings(spec.name)}) for spec in specs
         ]
         self._check(specs)
         return specs
+
+    def _robot_remappings(self) -> dict[str, str]:
+        """Names of a ros2_control robot and of realsense-ros cameras, seen from inside our namespace."""
+        from_file = self._from_file()
+        executor = {**from_file.get("executor_node", {}), **self._settings("executor_node")}
+        topic = from_mapping(ExecutorParameters, executor, "executor_node").wire_topic
+        cameras = from_file.get("vla_node", {}).get("cameras", VlaParameters.cameras)
+        ours = ["joint_states", topic, *(f"{name}/color/image_raw" for name in cameras)]
+        return {name: f"/{name}" for name in ours if not name.startswith("/")}
 
     def _settings(self, node: str) -> dict[str, Any]:
         prefix = f"{node}."
@@ -116,7 +137,7 @@ class Bringup:
         for key in self.settings:
             if key.split(".")[0] not in names or "." not in key:
                 raise ConfigError(f"--set {key}: write node.parameter=value with one of {', '.join(names)}")
-        from_file = read_parameter_file(self.config_path)
+        from_file = self._from_file()
         for node in from_file:
             if node not in names:
                 raise ConfigError(f"{self.config_path}: unknown node '{node}'; known are {', '.join(names)}")
@@ -124,16 +145,12 @@ class Bringup:
             from_mapping(PARAMETERS[spec.name], {**from_file.get(spec.name, {}), **spec.parameters}, spec.name)
 
 
-# Names of a ros2_control robot and of realsense-ros cameras, seen from inside our namespace.
-_ROBOT_REMAPPINGS = {
-    "joint_states": "/joint_states",
-    "forward_position_controller/commands": "/forward_position_controller/commands",
-    **{f"{name}/color/image_raw": f"/{name}/color/image_raw" for name in ("left_wrist", "right_wrist", "base")},
-}
+def read_parameter_file(path: Path, namespace: str = "/rlt") -> dict[str, dict[str, Any]]:
+    """The parameters of a ROS parameter file, by node name.
 
-
-def read_parameter_file(path: Path) -> dict[str, dict[str, Any]]:
-    """The parameters of a ROS parameter file, by node name (without the `/**/` of its namespace).
+    Args:
+        path: of the file.
+        namespace: of the nodes; keys must be `/**/node` or `<namespace>/node`, others ROS would silently ignore.
 
     Raises:
         ConfigError: the file is missing or not a ROS parameter file.
@@ -144,11 +161,20 @@ def read_parameter_file(path: Path) -> dict[str, dict[str, Any]]:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    out = {}
+    if not isinstance(data or {}, dict):
+        raise ConfigError(f"{path} must hold a mapping of node names, it holds a {type(data).__name__}")
+    out: dict[str, dict[str, Any]] = {}
     for key, value in (data or {}).items():
+        where, _, node = str(key).rpartition("/")
+        if where not in ("/**", namespace.rstrip("/")):
+            raise ConfigError(f"{path}: '{key}' is no node of ours to ROS: write '/**/{node}'")
         if not isinstance(value, dict) or set(value) != {"ros__parameters"}:
             raise ConfigError(f"{path}: '{key}' must hold 'ros__parameters' and nothing else")
-        out[str(key).rsplit("/", 1)[-1]] = dict(value["ros__parameters"] or {})
+        if not isinstance(value["ros__parameters"], dict):
+            raise ConfigError(f"{path}: 'ros__parameters' of '{key}' must be a mapping")
+        if node in out:
+            raise ConfigError(f"{path}: '{node}' stands there twice; put its parameters under one key")
+        out[node] = value["ros__parameters"]
     return out
 
 

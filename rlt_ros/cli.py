@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,6 +29,8 @@ app = typer.Typer(
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Task = Annotated[str, typer.Option(help="Task of the simulated cell, or name of the work on a robot.")]
+OptionalTask = Annotated[str | None, typer.Option(help="Task of the cell, or name of the work; default: the file's.")]
+OptionalSeed = Annotated[int | None, typer.Option(min=0, help="Seed of starts, noise, learning; default: the file's.")]
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="VLA bundle; default: the shipped one.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of start positions, exploration and learning.")]
 
@@ -34,13 +38,13 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of start positions, explora
 @app.command()
 def up(
     target: Annotated[str, typer.Argument(help=f"What to start: {' or '.join(TARGETS)}.")],
-    task: Task = "ethernet",
+    task: OptionalTask = None,
     bundle: BundlePath = None,
     config: Annotated[Path | None, typer.Option(help="ROS parameter file; default: config/TARGET.yaml.")] = None,
     namespace: Annotated[str, typer.Option(help="ROS namespace of all nodes.")] = "/rlt",
     headless: Annotated[bool, typer.Option("--headless", help="Do not open the cell's window.")] = False,
     duration: Annotated[float, typer.Option(min=0, help="Seconds from the first episode; 0: until Ctrl-C.")] = 0.0,
-    seed: Seed = 0,
+    seed: OptionalSeed = None,
     runs: Annotated[Path, typer.Option(help="Where the run's directory is made.")] = Path("runs"),
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NODE.PARAMETER=VALUE", help="Override a parameter.")
@@ -71,25 +75,25 @@ def demo(
 
 def _run_graph(
     target: str,
-    task: str,
+    task: str | None,
     bundle: Path | None,
     config: Path | None,
     namespace: str,
     headless: bool,
     duration: float,
-    seed: int,
+    seed: int | None,
     runs: Path,
     settings: list[str] | None,
     as_json: bool,
 ) -> None:
+    from rlt_ros.doctor import display_works
     from rlt_ros.up import new_run_dir, print_summary, run_graph
 
-    if not headless and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+    if target == "sim" and not headless and not display_works():
         headless = True
-        if target == "sim":
-            print("no display: the cell's window stays closed", file=sys.stderr)
-    if not namespace.startswith("/"):
-        raise ConfigError(f"namespace '{namespace}' must begin with '/'")
+        print("no display: the cell's window stays closed", file=sys.stderr)
+    if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", namespace):
+        raise ConfigError(f"namespace '{namespace}' must begin with '/' and hold letters, digits and '_' only")
     bringup = Bringup(
         target=target,
         task=task,
@@ -98,10 +102,11 @@ def _run_graph(
         namespace=namespace,
         headless=headless,
         seed=seed,
-        run_dir=new_run_dir(runs, f"{target}-{task}"),
         settings=_parse_settings(settings or []),
     )
-    summary, code = run_graph(bringup, duration=duration, quiet=False, argv=sys.argv[1:])
+    bringup.nodes()  # finds what is wrong before a directory is made
+    bringup = dataclasses.replace(bringup, run_dir=new_run_dir(runs, f"{target}-{bringup.task_name}"))
+    summary, code = run_graph(bringup, duration=duration, argv=sys.argv[1:])
     print_summary(summary, as_json)
     raise typer.Exit(code)
 
@@ -169,14 +174,15 @@ def _doctor_bundle(path: Path | None, as_json: bool) -> None:
 def adapt(
     out: Annotated[Path, typer.Option(help="Directory of the new bundle.")],
     task: Task = "ethernet",
-    episodes: Annotated[int, typer.Option(min=2, help="Demonstrations by the scripted expert.")] = 400,
-    steps: Annotated[int, typer.Option(min=1, help="Gradient steps.")] = 3500,
+    episodes: Annotated[int, typer.Option(min=2, help="Demonstrations by the scripted expert.")] = 1000,
+    steps: Annotated[int, typer.Option(min=1, help="Gradient steps.")] = 5000,
     seed: Annotated[int, typer.Option(min=0, help="Of demonstrations, weights and batches.")] = 0,
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = DEFAULT_BUNDLE,
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = os.cpu_count() or 1,
     as_json: Json = False,
 ) -> None:
     """Stage 1: demonstrate, train the small VLA and the RL token, export a bundle."""
+    import onnxscript  # noqa: F401  (the export at the end needs it)
     import torch
 
     from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
@@ -188,6 +194,7 @@ def adapt(
 
     if (out / "bundle.yaml").exists():
         raise ConfigError(f"{out} already holds a bundle; choose another directory or remove it")
+    out.mkdir(parents=True, exist_ok=True)  # found out before, not after, an hour of training
     torch.set_num_threads(threads)
     cell = Cell(get_task(task))
     columns = (
@@ -244,7 +251,10 @@ def main() -> None:
     """Entry point: expected errors become one line and exit code 2."""
     try:
         app(prog_name="rlt")
-    except (ConfigError, ValueError) as error:
+    except ImportError as error:
+        print(f"error: {error}; run 'make setup', or source ROS 2 and the workspace of rlt_ros", file=sys.stderr)
+        sys.exit(2)
+    except (ConfigError, ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
 

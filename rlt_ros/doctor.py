@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -160,7 +161,14 @@ def _joystick() -> str:
 
 
 def _display() -> str:
-    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    if not display:
-        raise RuntimeError("no display")
-    return display
+    if not display_works():
+        raise RuntimeError("no window can be opened")
+    return os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or ""
+
+
+def display_works() -> bool:
+    """Can a window be opened? Asked in a process of its own: a variable may name a display that is gone."""
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return False
+    code = "import glfw, sys; sys.exit(0 if glfw.init() else 1)"
+    return subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True).returncode == 0

@@ -17,9 +17,10 @@ _ARGUMENTS = {
     "namespace": ("/rlt", "namespace of all nodes"),
     "config": ("", "ROS parameter file; empty: the target's default"),
     "bundle": ("", "directory of the VLA bundle; empty: the shipped one"),
-    "task": ("ethernet", "task of the cell, or name of the work"),
+    "task": ("", "task of the cell, or name of the work; empty: the file's"),
+    "learner": ("true", "start the learner here; false: it runs on a machine of its own"),
     "headless": ("true", "do not open the cell's window"),
-    "seed": ("0", "seed of start positions, exploration and learning"),
+    "seed": ("", "seed of start positions, exploration and learning; empty: the file's"),
     "run_dir": ("", "where checkpoints go; empty: none are written"),
 }
 
@@ -41,15 +42,17 @@ def _nodes(context: LaunchContext, target: str, only: Sequence[str]) -> list[Nod
 
     bringup = Bringup(
         target=target,
-        task=given["task"],
+        task=given["task"] or None,
         bundle=path("bundle"),
         config=path("config"),
         namespace=given["namespace"],
         headless=given["headless"].lower() != "false",
-        seed=int(given["seed"]),
+        seed=int(given["seed"]) if given["seed"] else None,
         run_dir=path("run_dir"),
     )
-    return [node_action(spec, bringup) for spec in bringup.nodes() if not only or spec.name in only]
+    left_out = () if only or given["learner"].lower() != "false" else ("learner_node",)
+    names = only or [spec.name for spec in bringup.nodes() if spec.name not in left_out]
+    return [node_action(spec, bringup) for spec in bringup.nodes() if spec.name in names]
 
 
 def node_action(spec: NodeSpec, bringup: Bringup) -> Node:
@@ -60,7 +63,7 @@ def node_action(spec: NodeSpec, bringup: Bringup) -> Node:
         executable=spec.name,
         name=spec.name,
         namespace=bringup.namespace,
-        parameters=[str(bringup.config_path), {name: value for name, value in spec.parameters.items() if value != ""}],
+        parameters=[str(bringup.config_path), dict(spec.parameters)],
         remappings=list(spec.remappings.items()),
         output="screen",
         sigterm_timeout=str(spec.stop_seconds),

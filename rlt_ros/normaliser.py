@@ -1,7 +1,8 @@
 """The one place where physical quantities become the numbers a network sees, and back.
 
 Actions inside RL are changes of the joint target per tick, in units of the demonstrations' standard
-deviation (the paper's delta action space). The same object is stored in the bundle and in every checkpoint.
+deviation (the paper's delta action space). It is
+stored in the bundle, which every checkpoint names.
 """
 
 from __future__ import annotations

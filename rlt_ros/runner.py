@@ -96,10 +96,6 @@ class Runner:
                 out.append((command, code))
         return out
 
-    def pids(self) -> dict[str, int]:
-        """Process ids of what runs."""
-        return {command.name: process.pid for command, process, _ in self._running}
-
     def stop(self) -> list[str]:
         """Stop everything, last started first; returns the names of those that had to be killed."""
         killed = []

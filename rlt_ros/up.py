@@ -26,23 +26,21 @@ from rlt_ros.vla.bundle import load_bundle
 
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
 _STATUS_EVERY = 10.0
+_FIRST_EPISODE_WITHIN = 120.0
 
 
 class Output:
-    """Prefixed lines of many processes on one terminal, or nothing."""
+    """Prefixed lines of many processes on one terminal."""
 
-    def __init__(self, console: Console, names: list[str], quiet: bool) -> None:
-        """Colour each of `names`; `quiet` shows warnings and errors only."""
+    def __init__(self, console: Console, names: list[str]) -> None:
+        """Colour each of `names`."""
         self._console = console
         self._width = max(map(len, names))
         self._colours = {name: _COLOURS[index % len(_COLOURS)] for index, name in enumerate(names)}
-        self._quiet = quiet
         self._lock = threading.Lock()
 
     def line(self, name: str, text: str) -> None:
         """One line of a process."""
-        if self._quiet and text.startswith(("INFO", "DEBUG")):
-            return
         out = Text(f"{name:<{self._width}} ", style=self._colours.get(name, "bold"))
         out.append("| ", style="dim")
         out.append(
@@ -56,13 +54,12 @@ class Output:
         self.line("rlt", text)
 
 
-def run_graph(bringup: Bringup, *, duration: float, quiet: bool, argv: list[str]) -> tuple[dict[str, Any], int]:
+def run_graph(bringup: Bringup, *, duration: float, argv: list[str]) -> tuple[dict[str, Any], int]:
     """Run the graph until the time is over, Ctrl-C, or a required node's death.
 
     Args:
         bringup: what to start; its run directory must be set.
         duration: seconds from the first episode; 0: no end.
-        quiet: show warnings and errors only.
         argv: the command line, for the record.
 
     Returns:
@@ -88,7 +85,7 @@ def run_graph(bringup: Bringup, *, duration: float, quiet: bool, argv: list[str]
     stopping = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
-    output = Output(Console(stderr=True, highlight=False), ["rlt", *(spec.name for spec in specs)], quiet)
+    output = Output(Console(stderr=True, highlight=False), ["rlt", *(spec.name for spec in specs)])
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     monitor = Monitor(bringup.namespace)
     runner = Runner(node_environment(run_dir), run_dir / "log", output.line)
@@ -135,6 +132,9 @@ def _watch(runner: Runner, monitor: Any, output: Output, duration: float, stoppi
             deadline = now + duration if duration > 0 else float("inf")
         if deadline is not None and now >= deadline:
             return 0
+        if deadline is None and duration > 0 and now - started > _FIRST_EPISODE_WITHIN + duration:
+            output.say("ERROR no episode has begun; see the log files of the run")
+            return 1
         if now >= next_status:
             next_status = now + _STATUS_EVERY
             output.say(_status(monitor.summary()))
@@ -175,8 +175,7 @@ def _command(spec: NodeSpec, bringup: Bringup) -> Command:
     arguments = [str(program), "--ros-args", "-r", f"__ns:={bringup.namespace}"]
     arguments += ["--params-file", str(bringup.config_path)]
     for name, value in spec.parameters.items():
-        if value != "":
-            arguments += ["-p", f"{name}:={_ros_value(value)}"]
+        arguments += ["-p", f"{name}:={_ros_value(value)}"]
     for ours, theirs in spec.remappings.items():
         arguments += ["-r", f"{ours}:={theirs}"]
     return Command(spec.name, tuple(arguments), spec.required, spec.stop_seconds)
@@ -197,7 +196,7 @@ def _write_record(bringup: Bringup, specs: list[NodeSpec], argv: list[str]) -> N
         "python": platform.python_version(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
         "target": bringup.target,
-        "task": bringup.task,
+        "task": bringup.task_name,
         "bundle": str(bringup.bundle_path),
         "config": str(bringup.config_path),
         "nodes": {spec.name: dict(spec.parameters) for spec in specs},

@@ -1,6 +1,6 @@
 """Print the requirements that setup.py declares, for tools that cannot read extras of a package they may not install.
 
-Usage: dependencies.py [--only NAME] EXTRA...   ('--only torch' prints that one requirement of the core list)
+Usage: dependencies.py EXTRA...
 """
 
 import argparse
@@ -14,7 +14,6 @@ from setuptools import distutils  # noqa: F401  (makes distutils importable on P
 def main() -> None:
     """Print one requirement a line, torch left out: it is installed on its own, as a CPU build."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", help="print this requirement alone")
     parser.add_argument("extras", nargs="*")
     arguments = parser.parse_args()
     distribution = run_setup(str(Path(__file__).parents[1] / "setup.py"), stop_after="init")
@@ -23,7 +22,7 @@ def main() -> None:
         requirements += distribution.extras_require[extra]
     for requirement in requirements:
         name = re.split(r"[^A-Za-z0-9_-]", requirement)[0]
-        if name == arguments.only if arguments.only else name != "torch":
+        if name != "torch":
             print(requirement)
 
 

@@ -23,6 +23,7 @@ mkdir -p build
 : >"$LOG"
 
 STEP="system packages"
+PYTHON=${PYTHON:-python3}
 missing=()
 if command -v dpkg-query >/dev/null; then
   for package in "${APT_PACKAGES[@]}"; do
@@ -30,6 +31,14 @@ if command -v dpkg-query >/dev/null; then
   done
 else
   for tool in cmake g++ make; do command -v "$tool" >/dev/null || missing+=("$tool"); done
+fi
+if ! command -v "$PYTHON" >/dev/null; then
+  missing+=("$PYTHON" "$PYTHON-venv" "$PYTHON-dev")
+else
+  # Debian and Ubuntu split venv and headers off their own Python.
+  "$PYTHON" -c 'import ensurepip' 2>/dev/null || missing+=("$(basename "$PYTHON")-venv")
+  "$PYTHON" -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' \
+    || missing+=("$(basename "$PYTHON")-dev")
 fi
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
@@ -44,14 +53,12 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 STEP="virtual environment"
-if [ ! -x "$VENV/bin/python" ]; then
-  PYTHON=${PYTHON:-python3}
-  command -v "$PYTHON" >/dev/null || fail "no $PYTHON" "install Python 3.10 to 3.14, or name one: make setup PYTHON=python3.11"
+if [ ! -f "$VENV/bin/activate" ] || [ ! -x "$VENV/bin/python" ]; then
   "$PYTHON" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' \
     || fail "$("$PYTHON" --version) is not supported" "ROS wheels exist for Python 3.10 to 3.14: make setup PYTHON=python3.11"
   say "creating $VENV with $("$PYTHON" --version)"
   rm -rf "$VENV"
-  quietly "$PYTHON" -m venv "$VENV" || fail "python -m venv did not work" "on Debian and Ubuntu: apt-get install python3-venv"
+  quietly "$PYTHON" -m venv "$VENV" || { rm -rf "$VENV"; fail "python -m venv did not work" "see $LOG"; }
 fi
 mkdir -p "$STATE"
 # shellcheck source=/dev/null

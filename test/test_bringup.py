@@ -56,6 +56,11 @@ def test_a_wrong_setting_is_refused(settings: dict[str, object], message: str) -
         ("/**/exekutor_node: {ros__parameters: {}}", "unknown node 'exekutor_node'"),
         ("/**/executor_node: {period: 0.02}", "must hold 'ros__parameters'"),
         ("a: [", "not valid YAML"),
+        ("[1, 2]", "must hold a mapping"),
+        ("/**/executor_node: {ros__parameters: [1]}", "must be a mapping"),
+        ("executor_node: {ros__parameters: {period: 0.02}}", "no node of ours to ROS: write '/../executor_node'"),
+        ("/a/executor_node: {ros__parameters: {}}", "no node of ours"),
+        ("/**/vla_node: {ros__parameters: {}}\n/rlt/vla_node: {ros__parameters: {}}", "stands there twice"),
     ],
 )
 def test_a_wrong_file_is_refused(tmp_path: Path, content: str, message: str) -> None:
@@ -104,3 +109,23 @@ def test_interfaces_explain_every_field() -> None:
 def test_parameter_files_are_plain_ros_parameter_files() -> None:
     for path in (share_directory() / "config").glob("*.yaml"):
         assert all(key.startswith("/**/") for key in yaml.safe_load(path.read_text()))
+
+
+def test_the_users_file_beats_our_defaults(tmp_path: Path) -> None:
+    """The shipped VLA must not fly where the file names another."""
+    file = tmp_path / "robot.yaml"
+    file.write_text(
+        "/**/executor_node: {ros__parameters: {bundle: /my/bundle, seed: 7, command_interface: joint_trajectory}}\n"
+        "/**/session_node: {ros__parameters: {task: my_task}}\n"
+        "/**/vla_node: {ros__parameters: {cameras: [a, b]}}\n"
+    )
+    bringup = Bringup(target="robot", config=file)
+    specs = {spec.name: spec for spec in bringup.nodes()}
+    assert specs["executor_node"].parameters["bundle"] == specs["vla_node"].parameters["bundle"] == "/my/bundle"
+    assert "seed" not in specs["executor_node"].parameters
+    assert bringup.task_name == "my_task"
+    assert specs["vla_node"].remappings["b/color/image_raw"] == "/b/color/image_raw"
+    topic = "joint_trajectory_controller/joint_trajectory"
+    assert specs["executor_node"].remappings[topic] == f"/{topic}"
+    given = Bringup(target="robot", config=file, seed=3, bundle=Path("/other"))
+    assert {spec.name: spec for spec in given.nodes()}["executor_node"].parameters["bundle"] == "/other"

@@ -87,6 +87,11 @@ class Executor:
         self._noise_episode = -1
         self._hold_reason = ""
 
+    def forget_robot(self) -> None:
+        """Start from where the robot will be found: after a pause in which others may have moved it."""
+        self._last = self._position = self._chunk = None
+        self._input = None
+
     # -- what arrives --------------------------------------------------------------------------------------
 
     def joint_state(self, time: float, position: Array, velocity: Array) -> None:
@@ -124,7 +129,11 @@ class Executor:
         return ""
 
     def weights(self, actor: Actor) -> None:
-        """A checked actor; it takes over at the next chunk boundary.
+        """An actor that takes over at the next chunk boundary; `check_actor` must have passed it."""
+        self._next_actor = actor
+
+    def check_actor(self, actor: Actor) -> None:
+        """Refuse an actor that this executor cannot fly.
 
         Raises:
             WeightsError: its chunk or joints are not this executor's.
@@ -135,7 +144,6 @@ class Executor:
                 f"the actor gives {actor.spec.chunk} rows of {actor.spec.joints} joints, "
                 f"the executor flies {self.config.chunk} of {self._joints}",
             )
-        self._next_actor = actor
 
     def session(self, time: float, view: SessionView) -> None:
         """The session's state or heartbeat."""
@@ -174,6 +182,7 @@ class Executor:
 
     def tick(self, now: float) -> ControlStep:
         """Decide, move the running chunk on by a row, guard, and say what was done."""
+        self._find_robot(now)
         state, reason = self._decide(now)
         previous = self._last if self._last is not None else np.zeros(self._joints)
         started = None
@@ -191,15 +200,13 @@ class Executor:
             self._chunk = None
         else:
             self._chunk = None
-        released = self._session.phase is Phase.RESET and state is State.HOLD
-        if released and self._position is not None:
-            # Somebody else moves the robot now; go on from wherever it will be.
-            command, limited, sent = self._position, False, False
-        elif self._last is None:
-            command, limited, sent = previous, False, False
-        else:
+        limited = False
+        # During a reset somebody else moves the robot; where it is unknown there is nothing to repeat.
+        sent = self._last is not None and not self._released(state)
+        command = previous
+        if state in (State.REFERENCE, State.ACTOR, State.HUMAN):
             guarded = guard(wish, previous, self.limits, self.config.period)
-            command, limited, sent = guarded.command, bool(guarded.limited.any()), True
+            command, limited = guarded.command, bool(guarded.limited.any())
             if guarded.refused:
                 state, reason, limited = State.HOLD, "command_not_finite", False
                 self._chunk = None
@@ -209,7 +216,9 @@ class Executor:
         if state is State.HOLD and reason != self._hold_reason:
             self.counters[f"hold_{reason}"] += 1
         self._hold_reason = reason if state is State.HOLD else ""
-        self._state, self._last = state, command if self._position is not None else None
+        self._state = state
+        if self._last is not None:
+            self._last = command
         self._sequence += 1
         usable = self._usable_input(now)
         return ControlStep(
@@ -231,6 +240,17 @@ class Executor:
             chunk=started,
         )
 
+    def _find_robot(self, now: float) -> None:
+        """Where commands start from: the robot itself at first and while others move it, if that is known now."""
+        known = self._position is not None and now - self._joint_time <= self.config.max_joint_age
+        if self._session.phase is Phase.RESET and self._human_time == -np.inf:
+            self._last = self._position if known else None
+        elif self._last is None and known:
+            self._last = self._position
+
+    def _released(self, state: State) -> bool:
+        return self._session.phase is Phase.RESET and state is not State.HUMAN
+
     def _decide(self, now: float) -> tuple[State, str]:
         """Who may command in this tick, before looking at the policy's inputs."""
         config, session = self.config, self._session
@@ -238,10 +258,10 @@ class Executor:
             return State.ESTOP, self.estop_reason
         if self._position is None:
             return State.HOLD, "no_joint_states"
-        if self._last is None:
-            self._last = self._position
         if now - self._joint_time > config.max_joint_age:
             return State.HOLD, "joint_states_stale"
+        if self.mode is Mode.HOLD:
+            return State.HOLD, "mode_hold"
         if self._human_lost:
             return State.HOLD, "intervention_lost"
         if self._human_time > -np.inf:
@@ -249,8 +269,6 @@ class Executor:
                 self._human_lost = True
                 return State.HOLD, "intervention_lost"
             return State.HUMAN, ""
-        if self.mode is Mode.HOLD:
-            return State.HOLD, "mode_hold"
         if now - self._session_time > config.max_session_age:
             return State.HOLD, "session_silent"
         if session.phase not in (Phase.BASE, Phase.CRITICAL):

@@ -25,7 +25,7 @@ from std_srvs.srv import Trigger
 from trajectory_msgs.msg import JointTrajectory
 
 from rlt_ros.config import ConfigError
-from rlt_ros.control.actor import WeightsError, receive_actor
+from rlt_ros.control.actor import Actor, WeightsError, receive_actor
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.realtime import PeriodicThread
 from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus, Intervention, PolicyInput, PolicyWeights, SessionState
@@ -65,7 +65,7 @@ class ExecutorNode(ManagedNode):
         """Read the parameters."""
         super().__init__("executor_node")
         self._config = read_parameters(self, ExecutorParameters)
-        self._inbox: deque[Callable[[], None]] = deque()
+        self._inbox: deque[Callable[[], object]] = deque()
         self._loop: PeriodicThread | None = None
 
     # -- life cycle ----------------------------------------------------------------------------------------
@@ -83,25 +83,24 @@ class ExecutorNode(ManagedNode):
         self._executor = Executor(p, bundle.id, bundle.normaliser, p.limits(bundle.joints))
         self._chunks = 0
         self._weights_made = 0.0
-        self._pending_made: dict[int, float] = {}
+        self._made: dict[int, float] = {}
         self._last_ticks = 0
         self._connect()
 
     def _connect(self) -> None:
         p = self._config
-        command_type = {"forward_position": Float64MultiArray, "joint_trajectory": JointTrajectory}.get(
-            p.command_interface
-        )
-        if command_type is None:
-            raise ConfigError(
-                f"command_interface '{p.command_interface}' is unknown: forward_position or joint_trajectory"
-            )
-        self._command = self.create_publisher(command_type, p.command_topic, COMMAND_QOS)
+        topic = p.wire_topic
+        command_type = JointTrajectory if p.command_interface == "joint_trajectory" else Float64MultiArray
+        self._command = self.create_publisher(command_type, topic, COMMAND_QOS)
         self._steps = self.create_publisher(ControlStep, "step", RECORD_QOS)
         self._chunk_publisher = self.create_publisher(ActionChunk, "action_chunk", RECORD_QOS)
         self._status = self.create_publisher(ExecutorStatus, "executor_status", 10)
         subscribe = self.create_subscription
         self.handles = [
+            self._command,
+            self._steps,
+            self._chunk_publisher,
+            self._status,
             subscribe(PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS),
             subscribe(JointState, "joint_states", self._on_joint_state, SENSOR_QOS),
             subscribe(Intervention, "intervention", self._on_intervention, SENSOR_QOS),
@@ -118,6 +117,10 @@ class ExecutorNode(ManagedNode):
         p = self._config
         # A callback must not keep the interpreter from the control thread for the usual 5 ms.
         sys.setswitchinterval(5e-4)
+        self._inbox.clear()
+        self._executor.forget_robot()
+        self._executor.mode = Mode.AUTO
+        self._last_ticks = 0
         self._loop = PeriodicThread(p.period, self._tick, self._loop_failed)
         self._loop.start(p.priority)
         if self._loop.warning:
@@ -129,6 +132,7 @@ class ExecutorNode(ManagedNode):
         if self._loop is not None:
             self._loop.stop()
             self._loop = None
+            self._drain()
             self._executor.mode = Mode.HOLD
             self._tick(time.monotonic())
             for publisher in (self._command, self._steps):
@@ -137,9 +141,7 @@ class ExecutorNode(ManagedNode):
     # -- the control thread --------------------------------------------------------------------------------
 
     def _tick(self, now: float) -> None:
-        inbox = self._inbox
-        while inbox:
-            inbox.popleft()()
+        self._drain()
         step = self._executor.tick(now)
         if step.sent:
             self._send(step.command)
@@ -158,8 +160,17 @@ class ExecutorNode(ManagedNode):
                 )
             )
             self._chunks += 1
-            self._weights_made = self._pending_made.pop(step.policy_version, self._weights_made)
+            self._weights_made = self._made.get(step.policy_version, self._weights_made)
         self._last_step = step
+
+    def _drain(self) -> None:
+        while self._inbox:
+            self._inbox.popleft()()
+
+    def _put(self, call: Callable[[], object]) -> None:
+        """Leave something for the control thread; while it does not run, nothing may pile up."""
+        if self._loop is not None:
+            self._inbox.append(call)
 
     def _send(self, command: np.ndarray[Any, Any]) -> None:
         values = doubles(command[self._to_wire])
@@ -182,7 +193,7 @@ class ExecutorNode(ManagedNode):
         except ValueError:
             self._executor.counters["input_shape"] += 1
             return
-        self._inbox.append(lambda: self._executor.policy_input(time.monotonic(), policy_input))
+        self._put(lambda: self._executor.policy_input(time.monotonic(), policy_input))
 
     def _on_joint_state(self, message: JointState) -> None:
         try:
@@ -192,7 +203,7 @@ class ExecutorNode(ManagedNode):
             self.get_logger().error(str(error), throttle_duration_sec=5.0)
             return
         stamp = min(time.monotonic(), from_stamp(message.header.stamp) + time.monotonic() - time.time())
-        self._inbox.append(partial(self._executor.joint_state, stamp, position, velocity))
+        self._put(partial(self._executor.joint_state, stamp, position, velocity))
 
     def _on_intervention(self, message: Intervention) -> None:
         target = None
@@ -204,7 +215,7 @@ class ExecutorNode(ManagedNode):
             except (ValueError, IndexError):
                 self._executor.counters["intervention_malformed"] += 1
                 return
-        self._inbox.append(partial(self._executor.intervention, time.monotonic(), message.active, target))
+        self._put(partial(self._executor.intervention, time.monotonic(), message.active, target))
 
     def _on_session(self, message: SessionState) -> None:
         try:
@@ -212,19 +223,23 @@ class ExecutorNode(ManagedNode):
         except ValueError:
             self._executor.counters["session_malformed"] += 1
             return
-        self._inbox.append(partial(self._executor.session, time.monotonic(), view))
+        self._put(partial(self._executor.session, time.monotonic(), view))
 
     def _on_policy(self, message: PolicyWeights) -> None:
         try:
             actor = receive_actor(bytes(message.data), message.sha256, message.version, self._bundle.id)
-            self._executor.weights(actor)
+            self._executor.check_actor(actor)
         except WeightsError as error:
             self._executor.counters[f"weights_{error.kind}"] += 1
             self.get_logger().error(f"weights {message.version} refused: {error}", throttle_duration_sec=5.0)
             return
-        self._pending_made[actor.version] = from_stamp(message.header.stamp)
-        while len(self._pending_made) > 10:
-            self._pending_made.pop(next(iter(self._pending_made)), None)
+        self._put(partial(self._accept, actor, from_stamp(message.header.stamp)))
+
+    def _accept(self, actor: Actor, made: float) -> None:
+        self._executor.weights(actor)
+        self._made[actor.version] = made
+        while len(self._made) > 10:
+            del self._made[next(iter(self._made))]
 
     # -- services ------------------------------------------------------------------------------------------
 
@@ -234,12 +249,12 @@ class ExecutorNode(ManagedNode):
         except ValueError:
             response.message = f"mode {request.mode} is unknown: 0 HOLD, 1 REFERENCE, 2 AUTO"
             return response
-        self._inbox.append(partial(setattr, self._executor, "mode", mode))
+        self._put(partial(setattr, self._executor, "mode", mode))
         response.success, response.message = True, mode.name
         return response
 
     def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._inbox.append(partial(self._executor.estop, "emergency stop by service"))
+        self._put(partial(self._executor.estop, "emergency stop by service"))
         response.success, response.message = True, "latched; clear it with ~/clear_estop"
         return response
 
@@ -247,7 +262,7 @@ class ExecutorNode(ManagedNode):
         if not self._executor.estop_reason:
             response.message = "no emergency stop is latched"
             return response
-        self._inbox.append(self._executor.clear_estop)
+        self._put(self._executor.clear_estop)
         response.success, response.message = True, "cleared; mode is HOLD, set it to AUTO to go on"
         return response
 

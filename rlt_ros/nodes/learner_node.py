@@ -57,7 +57,7 @@ class LearnerNode(Node):
         self._ingest = Ingest(builder, self._learner.replay)
         self._paused = False
         self._version = 0
-        self._published_updates = -1
+        self._published_updates = 0
         self._next_publication = 0.0
         self._next_status = time.monotonic() + 1.0
         self._status_updates = 0
@@ -106,7 +106,7 @@ class LearnerNode(Node):
             while learner.budget > 0 and time.monotonic() < until:
                 learner.update()
         now = time.monotonic()
-        if now >= self._next_publication and learner.updates != self._published_updates:
+        if now >= self._next_publication and learner.updates > self._published_updates:
             self._publish_weights()
             self._next_publication = now + self._config.publish_period
         if now >= self._next_status:

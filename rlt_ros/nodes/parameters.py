@@ -13,6 +13,11 @@ from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.session.episodes import SessionConfig
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 
+COMMAND_TOPICS = {
+    "forward_position": "forward_position_controller/commands",
+    "joint_trajectory": "joint_trajectory_controller/joint_trajectory",
+}
+
 
 @dataclass(frozen=True)
 class ExecutorParameters(ExecutorConfig):
@@ -24,9 +29,20 @@ class ExecutorParameters(ExecutorConfig):
     joint_high: tuple[float, ...] = param((3.14,) * 14, "largest target of each joint", unit="rad, grippers 0-1")
     joint_velocity: tuple[float, ...] = param((1.0,) * 14, "largest speed of each joint's target", unit="1/s", low=0.0)
     command_interface: str = param("forward_position", "forward_position or joint_trajectory")
-    command_topic: str = param("forward_position_controller/commands", "where commands go")
+    command_topic: str = param("", "where commands go; empty: the usual topic of the interface")
     priority: int = param(50, "SCHED_FIFO priority of the control loop; 0: normal priority", low=0, high=99)
     autostart: bool = param(True, "configure and activate at start")
+
+    @property
+    def wire_topic(self) -> str:
+        """Where commands go.
+
+        Raises:
+            ConfigError: the command interface is unknown.
+        """
+        if self.command_interface not in COMMAND_TOPICS:
+            raise ConfigError(f"command_interface '{self.command_interface}' is unknown: {' or '.join(COMMAND_TOPICS)}")
+        return self.command_topic or COMMAND_TOPICS[self.command_interface]
 
     def limits(self, order: tuple[str, ...]) -> JointLimits:
         """The limits in the order of a bundle's joints.

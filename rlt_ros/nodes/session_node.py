@@ -20,7 +20,7 @@ from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, SENSOR_QOS, from_stamp, 
 from rlt_ros.nodes.parameters import SessionParameters
 from rlt_ros.session.episodes import Event, EventKind, Session, SessionError
 from rlt_ros.srv import Label, ResetCell
-from rlt_ros.types import Outcome
+from rlt_ros.types import Outcome, Phase
 
 _TICK = 0.02
 _HEARTBEAT = 0.2
@@ -59,7 +59,8 @@ class SessionNode(Node):
         session = self._session
         if self._config.autostart and not self._started and self._steps_seen and self._learner_ready():
             self._started = True
-            self._changed(now, session.start(now))
+            if session.phase is Phase.IDLE:
+                self._changed(now, session.start(now))
         self._look_after_reset(now)
         events = session.tick(now)
         if events or now >= self._next_heartbeat:
@@ -72,7 +73,10 @@ class SessionNode(Node):
     def _look_after_reset(self, now: float) -> None:
         """Have the scene reset by a service, again if it fails; without one somebody calls `~/reset_done`."""
         client, pending = self._reset_client, self._reset
-        if client is None or not self._session.wants_reset:
+        if client is None:
+            return
+        if not self._session.wants_reset:
+            self._reset = None  # an answer to a reset that somebody else ended means nothing
             return
         if pending is None:
             if not client.service_is_ready():

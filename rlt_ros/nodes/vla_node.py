@@ -60,6 +60,8 @@ class VlaNode(ManagedNode):
         self._publisher = self.create_publisher(PolicyInput, "policy_input", RECORD_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.handles = [
+            self._publisher,
+            self._diagnostics,
             self.create_subscription(JointState, "joint_states", self._on_joint_state, SENSOR_QOS),
             *(
                 self.create_subscription(
@@ -93,6 +95,12 @@ class VlaNode(ManagedNode):
             self.get_logger().error(
                 f"{camera}: got {message.width}x{message.height} {message.encoding}, "
                 f"the bundle needs {size}x{size} rgb8",
+                throttle_duration_sec=5.0,
+            )
+            return
+        if message.step != 3 * size or len(message.data) != 3 * size * size:
+            self.get_logger().error(
+                f"{camera}: {len(message.data)} bytes in rows of {message.step}, expected {size} rows of {3 * size}",
                 throttle_duration_sec=5.0,
             )
             return

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from rlt_ros.rl.learner import Learner
@@ -37,7 +37,7 @@ def save_checkpoint(learner: Learner, directory: Path, *, version: int, bundle_i
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
-        save_file(_tensors(learner), fresh / "learner.safetensors")
+        (fresh / "learner.safetensors").write_bytes(save(_tensors(learner)))
         description: dict[str, Any] = {
             "format": FORMAT,
             "bundle_id": bundle_id,

@@ -123,12 +123,11 @@ class Session:
         return [self._relabel(now, Outcome.FAILURE, EventKind.UNDO)]
 
     def _relabel(self, now: float, outcome: Outcome, kind: EventKind) -> Event:
-        if self.phase is not Phase.ENDED or self._last_record is None:
+        if self.phase not in (Phase.ENDED, Phase.RESET) or self._last_record is None:
             raise SessionError(f"there is no ended episode to label (phase {self.phase.name})")
         corrected = dataclasses.replace(self._last_record, outcome=outcome)
         self.statistics.relabel(self._last_record, corrected)
         self._last_record, self.outcome = corrected, outcome
-        self._phase_since = now
         return Event(kind, now, self.episode, outcome, corrected.duration, corrected.actor_enabled)
 
     def reset_done(self, now: float) -> list[Event]:
@@ -184,6 +183,7 @@ class Session:
 
     def _start_episode(self, now: float) -> list[Event]:
         self.episode += 1
+        self._last_record = None
         self.outcome = Outcome.NONE
         self.actor_enabled = self.statistics.episodes >= self.config.warmup_episodes
         self.explore = bool(self._rng.random() < self.config.explore_share)

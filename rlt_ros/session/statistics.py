@@ -33,7 +33,6 @@ class Throughput:
         self._recent: deque[EpisodeRecord] = deque(maxlen=window)
         self.episodes = 0
         self.successes = 0
-        self._time = 0.0
 
     def add(self, record: EpisodeRecord) -> None:
         """Count an episode."""
@@ -42,7 +41,6 @@ class Throughput:
         self._recent.append(record)
         self.episodes += 1
         self.successes += record.outcome is Outcome.SUCCESS
-        self._time += record.duration
 
     def relabel(self, old: EpisodeRecord, new: EpisodeRecord) -> None:
         """Correct an episode that was counted, the newest one."""
@@ -50,7 +48,6 @@ class Throughput:
             self._recent.pop()
             self.episodes -= 1
             self.successes -= old.outcome is Outcome.SUCCESS
-            self._time -= old.duration
         self.add(new)
 
     @property
@@ -66,11 +63,6 @@ class Throughput:
             sum(record.outcome is Outcome.SUCCESS for record in self._recent),
             sum(record.duration for record in self._recent),
         )
-
-    @property
-    def total_per_10min(self) -> float:
-        """Successes per 10 minutes of episode time since the start."""
-        return _rate(self.successes, self._time)
 
 
 def _rate(successes: int, seconds: float) -> float:

@@ -105,11 +105,6 @@ class Cell:
         return out
 
     @property
-    def time(self) -> float:
-        """Simulated seconds since the reset."""
-        return float(self.data.time)
-
-    @property
     def command(self) -> Array:
         """The joint targets of the last step, shape (14,)."""
         return self._command.copy()

@@ -168,7 +168,7 @@ def evaluate(
     words: Tensor,
     held_out: np.ndarray[Any, Any],
 ) -> dict[str, Any]:
-    """Validation loss, the token's probe and its linear read-out of the lateral offset, on held-out episodes."""
+    """Validation loss and the token's probe, on held-out episodes."""
     losses, zs = [], []
     for start in range(0, len(held_out), 128):
         loss, z = _vla_loss(vla, demos, normaliser, words, held_out[start : start + 128])

@@ -88,9 +88,7 @@ class OnnxBackend:
         for _ in range(3):
             try:
                 result = self.infer(np.zeros(self._images_shape, np.uint8), np.zeros(len(bundle.joints)))
-            except InferenceError:
-                raise
-            except Exception as error:
+            except InferenceError as error:
                 raise BundleError(f"{bundle.model_path} does not run: {error}") from error
         shapes = (result.token.shape, result.reference.shape)
         expected = ((bundle.token_dim,), (bundle.horizon, len(bundle.joints)))
@@ -105,15 +103,19 @@ class OnnxBackend:
         """See `VlaBackend`.
 
         Raises:
-            InferenceError: the images have the wrong shape, or token or reference is not finite or all zero.
+            InferenceError: the images have the wrong shape, the model fails, token or
+                reference is not finite, or the token is all zero.
         """
         if images.shape != self._images_shape:
             raise InferenceError(f"images have shape {images.shape}, the bundle needs {self._images_shape}")
         start = time.perf_counter()
-        token, reference = self._session.run(
-            ["token", "reference"],
-            {"images": images, "position": position.astype(np.float32), "instruction": self._words},
-        )
+        try:
+            token, reference = self._session.run(
+                ["token", "reference"],
+                {"images": images, "position": position.astype(np.float32), "instruction": self._words},
+            )
+        except Exception as error:  # ONNX Runtime's exceptions share no base class
+            raise InferenceError(f"the model does not run: {error}") from error
         seconds = time.perf_counter() - start
         if not (np.isfinite(token).all() and np.isfinite(reference).all()):
             raise InferenceError("token or reference is not finite")

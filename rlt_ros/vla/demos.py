@@ -26,7 +26,6 @@ class Demonstrations:
         steps: change of the joint target in each of the next `horizon` ticks, shape (N, H, J).
         valid: which of these ticks were demonstrated, shape (N, H).
         episode: episode of each observation, shape (N,).
-        insertion: plug's tip in the socket's frame: depth and lateral offset in metres, shape (N, 2).
         ticks: length of each episode until success, shape (E,); 0 where it failed.
     """
 
@@ -36,7 +35,6 @@ class Demonstrations:
     steps: NDArray[np.float32]
     valid: NDArray[np.bool_]
     episode: NDArray[np.int32]
-    insertion: NDArray[np.float32]
     ticks: NDArray[np.int32]
 
 
@@ -60,7 +58,7 @@ def collect(
         progress: called after every episode with the number done.
     """
     kept: dict[str, list[NDArray[np.generic]]] = {
-        name: [] for name in ("images", "position", "velocity", "steps", "valid", "insertion")
+        name: [] for name in ("images", "position", "velocity", "steps", "valid")
     }
     owner: list[int] = []
     lengths = np.zeros(episodes, dtype=np.int32)
@@ -72,7 +70,6 @@ def collect(
         end = limit + _OVERRUN
         for tick in range(limit + _OVERRUN):
             if tick % stride == 0:
-                place = cell.insertion()
                 images = cell.render()
                 seen.append(
                     (
@@ -80,7 +77,6 @@ def collect(
                         np.stack([images[name] for name in CAMERA_NAMES]),
                         cell.position.astype(np.float32),
                         cell.velocity.astype(np.float32),
-                        np.array([place.depth, place.lateral], dtype=np.float32),
                     )
                 )
             command = expert.act()
@@ -95,7 +91,7 @@ def collect(
         if not lengths[episode]:
             continue
         steps = np.diff(np.array(commands, dtype=np.float64), axis=0).astype(np.float32)
-        for tick, images_now, position, velocity, place_now in seen:
+        for tick, images_now, position, velocity in seen:
             rows = np.zeros((horizon, steps.shape[1]), dtype=np.float32)
             future = steps[tick : tick + horizon]
             rows[: len(future)] = future
@@ -104,7 +100,6 @@ def collect(
             kept["velocity"].append(velocity)
             kept["steps"].append(rows)
             kept["valid"].append(np.arange(horizon) < len(future))
-            kept["insertion"].append(place_now)
             owner.append(episode)
     if not owner:
         raise RuntimeError(f"the expert failed in all {episodes} episodes of task '{cell.task.name}'")

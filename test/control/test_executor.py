@@ -77,7 +77,7 @@ def test_weights_are_swapped_at_a_chunk_boundary_only_and_stamped() -> None:
 
 def test_an_actor_of_another_chunk_length_is_refused() -> None:
     with pytest.raises(WeightsError, match="rows"):
-        Rig().executor.weights(actor(chunk=5))
+        Rig().executor.check_actor(actor(chunk=5))
 
 
 @pytest.mark.parametrize(
@@ -273,3 +273,55 @@ def test_whatever_arrives_no_command_jumps_or_is_absurd(events: list[str], seed:
         assert np.abs(step.command).max() <= 3.0
         assert (step.reason != "") == (step.state in (State.HOLD, State.ESTOP))
         last = step
+
+
+def test_an_emergency_stop_before_the_first_joint_state_never_sends_zeros() -> None:
+    """The robot is somewhere; a stop must not drive it to the origin."""
+    rig = Rig()
+    rig.robot = np.array([0.8, -0.7, 0.3])
+    rig.executor.estop("early")
+    assert not rig.tick(joints=False).sent
+    for _ in range(5):
+        step = rig.tick()
+        assert np.array_equal(step.command, [0.8, -0.7, 0.3])
+
+
+def test_a_robot_outside_its_limits_rests_while_it_is_held() -> None:
+    rig = Rig()
+    rig.robot = np.full(JOINTS, 3.4)
+    rig.view = session(Phase.IDLE)
+    for prepare in (lambda: None, lambda: rig.executor.estop("x")):
+        prepare()
+        for _ in range(3):
+            assert np.array_equal(rig.tick().command, np.full(JOINTS, 3.4))
+
+
+def test_a_pose_that_went_stale_during_a_reset_is_not_sent_after_it() -> None:
+    rig = flying()
+    rig.view = session(Phase.RESET)
+    rig.tick()
+    for _ in range(20):
+        rig.tick(joints=False)
+    rig.view = session(Phase.CRITICAL, episode=2)
+    assert not rig.tick(joints=False).sent
+    rig.robot = np.full(JOINTS, 1.0)
+    assert np.array_equal(rig.tick().command, np.full(JOINTS, 1.0))
+
+
+def test_the_operators_hold_beats_the_human_too() -> None:
+    rig = flying()
+    rig.tick()
+    rig.executor.mode = Mode.HOLD
+    rig.executor.intervention(rig.now, True, np.ones(JOINTS))
+    assert rig.tick().reason == "mode_hold"
+
+
+def test_after_a_pause_motion_starts_where_the_robot_is_found() -> None:
+    rig = flying()
+    rig.tick()
+    rig.executor.forget_robot()
+    rig.robot = np.full(JOINTS, 0.4)
+    rig.see()
+    step = rig.tick()
+    assert step.sent
+    assert np.allclose(step.command, 0.4, atol=2e-3)

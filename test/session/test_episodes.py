@@ -77,7 +77,7 @@ def test_the_actor_is_enabled_after_the_warm_up() -> None:
     assert seen == [False, False, True, True]
 
 
-def test_a_label_can_be_corrected_and_undone_until_the_next_reset() -> None:
+def test_a_label_can_be_corrected_and_undone_until_the_next_episode() -> None:
     clock = Clock()
     clock.session.start(clock.now)
     clock.episode(Outcome.SUCCESS)
@@ -86,6 +86,10 @@ def test_a_label_can_be_corrected_and_undone_until_the_next_reset() -> None:
     assert (clock.session.statistics.successes, clock.session.statistics.episodes) == (0, 1)
     event = clock.session.label(clock.now, Outcome.SUCCESS)[0]
     assert (event.kind, clock.session.statistics.successes) == (EventKind.LABEL, 1)
+    clock.run(0.3)
+    assert clock.session.phase is Phase.RESET
+    clock.session.undo(clock.now)
+    clock.session.reset_done(clock.now)
     clock.run(0.3)
     with pytest.raises(SessionError, match="no ended episode"):
         clock.session.undo(clock.now)

@@ -32,7 +32,6 @@ def demonstrations(count: int = 120) -> Demonstrations:
         steps=steps,
         valid=np.ones((count, HORIZON), dtype=bool),
         episode=(np.arange(count) // 10).astype(np.int32),
-        insertion=np.zeros((count, 2), np.float32),
         ticks=np.full(count // 10, 10, np.int32),
     )
 
