@@ -27,7 +27,7 @@ from trajectory_msgs.msg import JointTrajectory
 from rlt_ros.config import ConfigError
 from rlt_ros.control.actor import Actor, WeightsError, receive_actor
 from rlt_ros.control.executor import Executor
-from rlt_ros.control.realtime import PeriodicThread
+from rlt_ros.control.realtime import PeriodicThread, raise_priority
 from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus, Intervention, PolicyInput, PolicyWeights, SessionState
 from rlt_ros.nodes.base import (
     COMMAND_QOS,
@@ -123,6 +123,9 @@ class ExecutorNode(ManagedNode):
         self._last_ticks = 0
         self._loop = PeriodicThread(p.period, self._tick, self._loop_failed)
         self._loop.start(p.priority)
+        if p.priority > 1:
+            # This thread runs the callbacks. Were it put aside while it holds the interpreter, the loop would wait.
+            raise_priority(p.priority - 1)
         if self._loop.warning:
             self.get_logger().warning(self._loop.warning)
         self.get_logger().info(f"flying bundle {self._bundle.id} at {1 / p.period:.0f} Hz")
