@@ -69,6 +69,7 @@ class Actor:
             raise WeightsError("shape", f"the actor gives {size} numbers, expected {spec.chunk * spec.joints}")
         self.spec = spec
         self.version = version
+        self.made = 0.0
         self._layers = layers
 
     def __call__(self, token: Array32, proprio: Array32, reference: Array32) -> Array32:
@@ -122,7 +123,7 @@ def unpack_actor(data: bytes, bundle_id: str) -> Actor:
     return Actor(spec, layers, version)
 
 
-def receive_actor(data: bytes, sha256: str, version: int, bundle_id: str) -> Actor:
+def receive_actor(data: bytes, sha256: str, version: int, bundle_id: str, made: float) -> Actor:
     """Check and load an actor that came over the wire.
 
     Args:
@@ -130,6 +131,7 @@ def receive_actor(data: bytes, sha256: str, version: int, bundle_id: str) -> Act
         sha256: announced hash of the data.
         version: announced version.
         bundle_id: the bundle in use.
+        made: when the learner made it, seconds since the epoch.
 
     Raises:
         WeightsError: the data is not what was announced, or `unpack_actor` refuses it.
@@ -139,6 +141,7 @@ def receive_actor(data: bytes, sha256: str, version: int, bundle_id: str) -> Act
     actor = unpack_actor(data, bundle_id)
     if actor.version != version:
         raise WeightsError("version", f"the message says version {version}, the weights say {actor.version}")
+    actor.made = made
     return actor
 
 

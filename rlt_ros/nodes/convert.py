@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
-from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rlt_ros.control.realtime import LoopStatistics
 from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus, PolicyInput, SessionState
@@ -190,10 +189,3 @@ def status_to_msg(step: Step, statistics: LoopStatistics, counters: Mapping[str,
     names = list(counters)
     message.counter_names, message.counter_values = names, [counters[name] for name in names]
     return message
-
-
-def trajectory_msg(names: Sequence[str], positions: Sequence[float], seconds: float) -> JointTrajectory:
-    """A trajectory of one point, to be reached in `seconds`."""
-    point = JointTrajectoryPoint(positions=positions)
-    point.time_from_start.nanosec = round(seconds * 1e9)
-    return JointTrajectory(joint_names=list(names), points=[point])

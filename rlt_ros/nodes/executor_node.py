@@ -15,27 +15,22 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
-from trajectory_msgs.msg import JointTrajectory
 
 from rlt_ros.config import ConfigError
-from rlt_ros.control.actor import Actor, WeightsError, receive_actor
+from rlt_ros.control.actor import WeightsError, receive_actor
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.realtime import PeriodicThread, raise_priority
 from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus, Intervention, PolicyInput, PolicyWeights, SessionState
 from rlt_ros.nodes.base import (
-    COMMAND_QOS,
     LATCHED_QOS,
     RECORD_QOS,
     SENSOR_QOS,
     ManagedNode,
-    doubles,
     from_stamp,
     read_parameters,
     run,
@@ -47,9 +42,9 @@ from rlt_ros.nodes.convert import (
     session_from_msg,
     status_to_msg,
     step_to_msg,
-    trajectory_msg,
 )
 from rlt_ros.nodes.parameters import ExecutorParameters
+from rlt_ros.nodes.robot_output import RobotOutput
 from rlt_ros.srv import SetMode
 from rlt_ros.types import Mode
 from rlt_ros.vla.bundle import load_bundle
@@ -79,25 +74,20 @@ class ExecutorNode(ManagedNode):
         bundle.check_fits(p.joints, bundle.cameras)
         self._bundle = bundle
         self._order = JointOrder(bundle.joints)
-        self._to_wire = JointOrder(p.joints).index(bundle.joints)
         self._executor = Executor(p, bundle.id, bundle.normaliser, p.limits(bundle.joints))
         self._chunks = 0
-        self._weights_made = 0.0
-        self._made: dict[int, float] = {}
         self._last_ticks = 0
         self._connect()
 
     def _connect(self) -> None:
         p = self._config
-        topic = p.wire_topic
-        command_type = JointTrajectory if p.command_interface == "joint_trajectory" else Float64MultiArray
-        self._command = self.create_publisher(command_type, topic, COMMAND_QOS)
+        self._robot = RobotOutput(self, p, self._bundle.joints)
         self._steps = self.create_publisher(ControlStep, "step", RECORD_QOS)
         self._chunk_publisher = self.create_publisher(ActionChunk, "action_chunk", RECORD_QOS)
         self._status = self.create_publisher(ExecutorStatus, "executor_status", 10)
         subscribe = self.create_subscription
         self.handles = [
-            self._command,
+            self._robot.publisher,
             self._steps,
             self._chunk_publisher,
             self._status,
@@ -138,7 +128,7 @@ class ExecutorNode(ManagedNode):
             self._drain()
             self._executor.mode = Mode.HOLD
             self._tick(time.monotonic())
-            for publisher in (self._command, self._steps):
+            for publisher in (self._robot.publisher, self._steps):
                 publisher.wait_for_all_acked(_LAST_WORD)
 
     # -- the control thread --------------------------------------------------------------------------------
@@ -147,7 +137,7 @@ class ExecutorNode(ManagedNode):
         self._drain()
         step = self._executor.tick(now)
         if step.sent:
-            self._send(step.command)
+            self._robot.send(step.command)
         offset = time.time() - now
         self._steps.publish(step_to_msg(step, offset))
         if step.chunk is not None:
@@ -163,7 +153,6 @@ class ExecutorNode(ManagedNode):
                 )
             )
             self._chunks += 1
-            self._weights_made = self._made.get(step.policy_version, self._weights_made)
         self._last_step = step
 
     def _drain(self) -> None:
@@ -174,13 +163,6 @@ class ExecutorNode(ManagedNode):
         """Leave something for the control thread; while it does not run, nothing may pile up."""
         if self._loop is not None:
             self._inbox.append(call)
-
-    def _send(self, command: np.ndarray[Any, Any]) -> None:
-        values = doubles(command[self._to_wire])
-        if self._config.command_interface == "joint_trajectory":
-            self._command.publish(trajectory_msg(self._config.joints, values, self._config.period))
-        else:
-            self._command.publish(Float64MultiArray(data=values))
 
     def _loop_failed(self, error: Exception) -> None:
         """An exception in the loop: nothing more is sent, the robot's controller keeps the last command."""
@@ -230,19 +212,14 @@ class ExecutorNode(ManagedNode):
 
     def _on_policy(self, message: PolicyWeights) -> None:
         try:
-            actor = receive_actor(bytes(message.data), message.sha256, message.version, self._bundle.id)
+            made = from_stamp(message.header.stamp)
+            actor = receive_actor(bytes(message.data), message.sha256, message.version, self._bundle.id, made)
             self._executor.check_actor(actor)
         except WeightsError as error:
             self._executor.counters[f"weights_{error.kind}"] += 1
             self.get_logger().error(f"weights {message.version} refused: {error}", throttle_duration_sec=5.0)
             return
-        self._put(partial(self._accept, actor, from_stamp(message.header.stamp)))
-
-    def _accept(self, actor: Actor, made: float) -> None:
-        self._executor.weights(actor)
-        self._made[actor.version] = made
-        while len(self._made) > 10:
-            del self._made[next(iter(self._made))]
+        self._put(partial(self._executor.weights, actor))
 
     # -- services ------------------------------------------------------------------------------------------
 
@@ -276,7 +253,8 @@ class ExecutorNode(ManagedNode):
         rate, self._last_ticks = loop.statistics.ticks - self._last_ticks, loop.statistics.ticks
         message = status_to_msg(self._last_step, loop.statistics, executor.counters, self.failure)
         message.rate = float(rate)
-        message.weight_age = time.time() - self._weights_made if self._weights_made else -1.0
+        actor = executor.actor
+        message.weight_age = time.time() - actor.made if actor is not None else -1.0
         message.bundle_id = self._bundle.id
         self._status.publish(message)
 
