@@ -212,6 +212,7 @@ def export(adapted: Adapted, directory: Path, **description: Any) -> Bundle:
         external_data=False,
         verbose=False,
     )
+    _strip(path)
     bundle = Bundle(
         directory=directory,
         image_size=model.image_size,
@@ -224,3 +225,25 @@ def export(adapted: Adapted, directory: Path, **description: Any) -> Bundle:
     )
     bundle.save()
     return bundle
+
+
+def _strip(path: Path) -> None:
+    """Drop what the exporter notes down for debugging: source lines and paths of this machine."""
+    import onnx  # only exporting needs it
+
+    model = onnx.load(path)
+    for item in (
+        *model.graph.node,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+        model.graph,
+        model,
+    ):
+        del item.metadata_props[:]
+        item.doc_string = ""
+    for function in model.functions:
+        for node in function.node:
+            del node.metadata_props[:]
+            node.doc_string = ""
+    onnx.save(model, path)
