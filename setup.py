@@ -46,15 +46,14 @@ EXTRAS = {
     ],
     # The simulated cell and its expert.
     "sim": ["mujoco>=3.8,<4", "gym-aloha>=0.1.4,<0.2", "mink>=1.1,<1.4"],
-    # Exporting a bundle.
-    "adapt": ["onnx>=1.17,<2", "onnxscript>=0.5,<1"],
+    # Stage 1: datasets of demonstrations, export of a bundle.
+    "adapt": ["onnx>=1.17,<2", "onnxscript>=0.5,<1", "pyarrow>=17,<26", "pillow>=10,<14"],
     "dev": [
         "pytest>=8,<10",
         "hypothesis>=6.100,<7",
         "ruff>=0.15,<0.18",
         "mypy>=1.13,<3",
         "types-PyYAML>=6,<7",
-        "pillow>=10,<14",
         "psutil>=5.9,<8",
     ],
     # Hardware and heavyweights: never needed by the simulated cell.

@@ -84,6 +84,10 @@ class Bringup:
         named = self._from_file().get("session_node", {}).get("task", SessionParameters.task)
         return self.task or str(named)
 
+    def parameters(self, node: str) -> dict[str, Any]:
+        """The parameters of `node` in the parameter file, overridden by the settings."""
+        return {**self._from_file().get(node, {}), **self._settings(node)}
+
     def _from_file(self) -> dict[str, dict[str, Any]]:
         return read_parameter_file(self.config_path, self.namespace)
 
@@ -106,7 +110,7 @@ class Bringup:
         specs = [
             NodeSpec("session_node", {**task, **seed}),
             NodeSpec("executor_node", {**bundle, **seed}, robot),
-            NodeSpec("vla_node", bundle, robot),
+            NodeSpec("vla_node", {**bundle, **task}, robot),
             NodeSpec("learner_node", {**bundle, **seed, **checkpoints}, required=False, stop_seconds=15.0),
         ]
         if self.target == "sim":
@@ -121,8 +125,7 @@ class Bringup:
     def _robot_remappings(self) -> dict[str, str]:
         """Names of a ros2_control robot and of realsense-ros cameras, seen from inside our namespace."""
         from_file = self._from_file()
-        executor = {**from_file.get("executor_node", {}), **self._settings("executor_node")}
-        topic = from_mapping(ExecutorParameters, executor, "executor_node").wire_topic
+        topic = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node").wire_topic
         cameras = from_file.get("vla_node", {}).get("cameras", VlaParameters.cameras)
         ours = ["joint_states", topic, *(f"{name}/color/image_raw" for name in cameras)]
         return {name: f"/{name}" for name in ours if not name.startswith("/")}

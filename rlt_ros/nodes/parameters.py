@@ -65,7 +65,8 @@ class VlaParameters:
     """Of `vla_node`."""
 
     bundle: str = param("", "directory of the VLA bundle")
-    instruction: str = param("", "what the VLA is told; empty: the bundle's default")
+    task: str = param("", "task whose instruction the VLA is told; one the bundle does not know: its first")
+    instruction: str = param("", "what the VLA is told instead; empty: the instruction of the task")
     joints: tuple[str, ...] = param(JOINT_NAMES, "the robot's joints; the bundle's must be among them")
     cameras: tuple[str, ...] = param(CAMERA_NAMES, "the robot's cameras; the bundle's must be among them")
     providers: tuple[str, ...] = param(

@@ -43,8 +43,7 @@ class VlaNode(ManagedNode):
         self._bundle = load_bundle(p.bundle)
         self._bundle.check_fits(p.joints, p.cameras)
         self._backend = OnnxBackend(self._bundle, p.providers, p.threads)
-        if p.instruction:
-            self._backend.set_instruction(p.instruction)
+        self._backend.set_instruction(p.instruction or self._bundle.instruction(p.task))
         skipped = f" (not available: {', '.join(self._backend.skipped)})" if self._backend.skipped else ""
         self.get_logger().info(f"bundle {self._bundle.id} on {self._backend.provider}{skipped}")
         self._order = JointOrder(self._bundle.joints)

@@ -48,24 +48,30 @@ class TokenDecoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         self.head = nn.Linear(width, width)
 
-    def forward(self, token: Tensor, z: Tensor, context_dropout: float = 0.0) -> Tensor:
+    def forward(self, token: Tensor, z: Tensor, hidden: Tensor | None = None) -> Tensor:
         """Predictions of `z`, shape (B, M, width), under teacher forcing.
 
         Args:
             token: shape (B, token_dim).
             z: targets, shape (B, M, width); only `z_1..z_{i-1}` reach the prediction of `z_i`.
-            context_dropout: share of the teacher-forced embeddings hidden at random. Without it the decoder
-                copies from its neighbours and the token learns nothing.
+            hidden: which of `z_1..z_{M-1}` the decoder does not see, shape (B, M - 1), see `hide_context`.
         """
         context = z[:, :-1]
-        if context_dropout > 0:
-            hidden = torch.rand(context.shape[:2], device=z.device) < context_dropout
+        if hidden is not None:
             context = torch.where(hidden[..., None], self.dropped, context)
         x = torch.cat([self.start(token)[:, None], context], dim=1) + self.positions
         for layer in self.layers:
             x = layer(x, causal=True)
         prediction: Tensor = self.head(self.norm(x))
         return prediction
+
+
+def hide_context(z: Tensor, share: float) -> Tensor:
+    """Draw which teacher-forced embeddings are hidden from the decoder, shape (B, M - 1).
+
+    If none were, the decoder would copy from its neighbours and the token would learn nothing.
+    """
+    return torch.rand(z.shape[0], z.shape[1] - 1, device=z.device) < share
 
 
 class RLToken(nn.Module):
@@ -80,15 +86,18 @@ class RLToken(nn.Module):
     def loss(self, z: Tensor, context_dropout: float = 0.9) -> Tensor:
         """Reconstruction loss `L_ro` per embedding dimension; gradients stop at `z`."""
         z = z.detach()
-        return functional.mse_loss(self.decoder(self.encoder(z), z, context_dropout), z)
+        return functional.mse_loss(self.decoder(self.encoder(z), z, hide_context(z, context_dropout)), z)
 
     @torch.no_grad()
-    def probe(self, z: Tensor) -> dict[str, float]:
-        """Does the decoder use the token? Loss with the true, a shuffled and a zero token, no dropped context.
+    def probe(self, z: Tensor, context_dropout: float = 0.9) -> dict[str, float]:
+        """Does the decoder use the token? Reconstruction loss with the true, a shuffled and a zero token.
+
+        All three see the same context, thinned out as in training.
 
         Args:
-            z: embeddings of different moments, shape (B, M, width).
+            z: embeddings of moments in random order, shape (B, M, width).
+            context_dropout: share of the context that is hidden.
         """
-        token = self.encoder(z)
+        token, hidden = self.encoder(z), hide_context(z, context_dropout)
         variants = {"true": token, "shuffled": token.roll(1, dims=0), "zero": torch.zeros_like(token)}
-        return {name: float(functional.mse_loss(self.decoder(t, z), z)) for name, t in variants.items()}
+        return {name: float(functional.mse_loss(self.decoder(t, z, hidden), z)) for name, t in variants.items()}

@@ -13,9 +13,9 @@ import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
-from rlt_ros.sim.kinematics import BimanualKinematics, RelativePose
+from rlt_ros.sim.kinematics import BimanualKinematics, GripperPose, RelativePose
 from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, FINGER_RANGE, JOINT_NAMES
-from rlt_ros.sim.tasks import InsertionTask
+from rlt_ros.sim.tasks import Box, Part, Parts, Task
 
 CONTROL_PERIOD = 0.02
 """Seconds of simulated time per command."""
@@ -23,10 +23,22 @@ CONTROL_PERIOD = 0.02
 _PHYSICS_STEP = 0.002
 _ARM_KP = (400.0, 800.0, 400.0, 100.0, 100.0, 60.0)
 _HOME = (0.0, -0.96, 1.16, 0.0, -0.3, 0.0)
+_LOW = (0.0, -0.58, 1.36, 0.0, -0.78, 0.0)
 _GRIPPER_CLOSED = 0.0
-_MEETING_POINT = np.array([0.0, 0.5, 0.30])
+MEETING_POINT = np.array([0.0, 0.5, 0.30])
+"""Where plug and socket are brought together."""
 _GRASP_POINT = np.array([0.150, 0.0, 0.0])
 """Where a part sits, in the frame of gripper_link: x points out of the gripper."""
+_STAND = np.array([0.095, 0.5, 0.18])
+"""Where the plug stands on the table in the full setting; the socket stands opposite."""
+_START_FULL = np.array([0.150, 0.5, 0.21])
+"""Where the right gripper's grasp point is at the start of the full setting; the left one's is opposite."""
+_GRASP_REACH = np.array([0.012, 0.012, 0.008])
+"""How far a part may be from the middle of the fingers to be grasped when they close."""
+_GRASP_ANGLE = 0.35
+_GRASP_CLOSED, _GRASP_OPEN = 0.25, 0.5
+_ARM_OF = {"plug": "right", "socket": "left"}
+_RANDOMISED = ("light_diffuse", "light_pos", "geom_rgba", "cam_pos", "body_pos")
 
 Array = NDArray[np.float64]
 
@@ -40,12 +52,18 @@ class Insertion:
         lateral: metres between the plug's tip and the socket's axis.
         angle: radians between the two axes.
         success: the tip is at the task's depth, inside the hole.
+        offset: the tip in the socket's frame in metres, shape (3,): x out of the socket, z up.
+        tilt: y and z of the plug's axis in the socket's frame (small angles in radians), shape (2,).
+        held: both parts are in their grippers.
     """
 
     depth: float
     lateral: float
     angle: float
     success: bool
+    offset: Array
+    tilt: Array
+    held: bool
 
 
 class Cell:
@@ -55,16 +73,25 @@ class Cell:
     to 1 (open).
     """
 
-    def __init__(self, task: InsertionTask, *, image_size: int = 96, seed: int = 0) -> None:
+    def __init__(self, task: Task, *, image_size: int = 96, seed: int = 0, randomisation: float = 0.0) -> None:
         """Build the model.
 
         Args:
             task: parts and start spread.
             image_size: side of the square camera images in pixels.
             seed: seed of the start positions, until `reset` is given another.
+            randomisation: how much light, colours and camera poses change at every reset; 0: not at all,
+                1: light by half, colours by 0.15, cameras by 4 mm and their aim by 4 mm.
+
+        Raises:
+            ValueError: `randomisation` is not within [0, 1].
         """
+        if not 0.0 <= randomisation <= 1.0:
+            raise ValueError(f"randomisation is {randomisation}, it must be within [0, 1]")
         self.task = task
         self.image_size = image_size
+        self.randomisation = randomisation
+        self._parts = task.parts(task.clearance)
         self.model = _build_spec(task).compile()
         self.data = mujoco.MjData(self.model)
         self._rng = np.random.default_rng(seed)
@@ -79,9 +106,12 @@ class Cell:
         self._gripper_slots = np.array([i for i, name in enumerate(JOINT_NAMES) if name.endswith("gripper")])
         self._finger_qpos = np.array([self.model.joint(f"vx300s_{arm}/left_finger").qposadr[0] for arm in ARMS])
         self._finger_dof = np.array([self.model.joint(f"vx300s_{arm}/left_finger").dofadr[0] for arm in ARMS])
-        self._part_bodies = [self.model.body(name).id for name in ("plug", "socket")]
-        self._tip = self.model.site("plug_tip").id
-        self._mouth = self.model.site("socket_mouth").id
+        self._in_hand = {name: self.model.body(name).id for name in _ARM_OF}
+        self._on_table = {name: self.model.body(f"{name}_on_table").id for name in _ARM_OF}
+        self._held = dict.fromkeys(_ARM_OF, True)
+        self._fingers_open = dict.fromkeys(_ARM_OF, False)
+        self._nominal = {name: getattr(self.model, name).copy() for name in _RANDOMISED}
+        self._solid = self.model.geom_contype.copy()
         self.kinematics = BimanualKinematics(self.model)
         self.reset()
 
@@ -111,36 +141,143 @@ class Cell:
 
     def insertion(self) -> Insertion:
         """Where the plug is, seen from the socket."""
-        mouth = self.data.site_xpos[self._mouth]
-        axes = self.data.site_xmat[self._mouth].reshape(3, 3)
-        offset = axes.T @ (self.data.site_xpos[self._tip] - mouth)
-        plug_axis = self.data.site_xmat[self._tip].reshape(3, 3)[:, 0]
-        angle = float(np.arccos(np.clip(-plug_axis @ axes[:, 0], -1.0, 1.0)))
+        (tip, plug_axes), (mouth, axes) = (self._front(name) for name in ("plug", "socket"))
+        offset = axes.T @ (tip - mouth)
+        plug_axis = axes.T @ -plug_axes[:, 0]
         depth = float(-offset[0])
         lateral = float(np.hypot(offset[1], offset[2]))
-        inside = bool(np.all(np.abs(offset[1:]) < self.task.plug_width / 2))
-        return Insertion(depth, lateral, angle, inside and depth >= self.task.success_depth)
+        held = all(self._held.values())
+        return Insertion(
+            depth=depth,
+            lateral=lateral,
+            angle=float(np.arccos(np.clip(plug_axis[0], -1.0, 1.0))),
+            success=held and lateral <= self.task.success_lateral and depth >= self.task.success_depth,
+            offset=offset,
+            tilt=plug_axis[1:],
+            held=held,
+        )
+
+    def part_pose(self, name: str) -> tuple[Array, Array]:
+        """Position (3,) and axes (3, 3) of `plug` or `socket` in the world, in the gripper or on the table."""
+        body = self._in_hand[name] if self._held[name] else self._on_table[name]
+        return self.data.xpos[body].copy(), self.data.xmat[body].reshape(3, 3).copy()
+
+    def held(self, name: str) -> bool:
+        """Whether the gripper holds `plug` or `socket`."""
+        return self._held[name]
+
+    def _front(self, name: str) -> tuple[Array, Array]:
+        """Tip of the plug or mouth of the socket, and the part's axes."""
+        position, axes = self.part_pose(name)
+        return position + axes[:, 0] * getattr(self._parts, name).reach, axes
 
     # -- motion --------------------------------------------------------------------------------------------
 
     def reset(self, seed: int | None = None) -> None:
-        """Put the parts into the grippers and the grippers before each other, all at random.
+        """Set the scene at random: parts before each other in the grippers, or on the table (full setting).
 
         Args:
             seed: makes the start reproducible; without it the cell's own generator goes on.
         """
         rng = self._rng if seed is None else np.random.default_rng(seed)
-        task = self.task
         mujoco.mj_resetData(self.model, self.data)
-        for body in self._part_bodies:
+        self._randomise_looks(rng)
+        if self.task.setting == "full":
+            self._start_full(rng)
+        else:
+            self._start_controlled(rng)
+        mujoco.mj_forward(self.model, self.data)
+
+    def _start_controlled(self, rng: np.random.Generator) -> None:
+        task = self.task
+        for name, body in self._in_hand.items():
+            self._show(name, held=True)
             self.model.body_pos[body] = _GRASP_POINT + rng.uniform(-1, 1, 3) * task.grasp_offset
             tilt = rng.uniform(-1, 1, 3) * task.grasp_angle
             mujoco.mju_euler2Quat(self.model.body_quat[body], tilt, "xyz")
         offset = np.array([rng.uniform(*task.start_gap), *(rng.uniform(-1, 1, 2) * task.start_lateral)])
         tilt = rng.uniform(-1, 1, 3) * task.start_angle
-        centre = _MEETING_POINT + rng.uniform(-0.02, 0.02, 3)
+        centre = MEETING_POINT + rng.uniform(-0.02, 0.02, 3)
         self._place(self.kinematics.solve(home_position(), RelativePose(offset, tilt), centre))
-        mujoco.mj_forward(self.model, self.data)
+
+    def _start_full(self, rng: np.random.Generator) -> None:
+        task = self.task
+        for name, side in (("plug", 1.0), ("socket", -1.0)):
+            self._show(name, held=False)
+            self.model.body_pos[self._in_hand[name]] = _GRASP_POINT
+            self.model.body_quat[self._in_hand[name]] = (1.0, 0.0, 0.0, 0.0)
+            body = self._on_table[name]
+            spread = np.array([task.table_spread, task.table_spread, 0.0])
+            self.model.body_pos[body] = _STAND * (side, 1.0, 1.0) + rng.uniform(-1, 1, 3) * spread
+            yaw = rng.uniform(-1, 1) * task.start_angle + (np.pi if name == "plug" else 0.0)
+            self.model.body_quat[body] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
+        right = GripperPose(_START_FULL + rng.uniform(-0.01, 0.01, 3), np.zeros(3))
+        left = GripperPose(_START_FULL * (-1.0, 1.0, 1.0) + rng.uniform(-0.01, 0.01, 3), np.zeros(3))
+        position = self.kinematics.solve_grippers(np.array([*_LOW, _GRIPPER_CLOSED] * 2), left, right)
+        position[self._gripper_slots] = 1.0
+        self._place(position)
+
+    def _show(self, name: str, *, held: bool) -> None:
+        """Have the part in the gripper, or on its stand; the other copy is neither seen nor touched."""
+        self._held[name] = held
+        self._fingers_open[name] = not held
+        for body, present in ((self._in_hand[name], held), (self._on_table[name], not held)):
+            bodies = [body, *np.flatnonzero(self.model.body_parentid == body)]
+            for geom in np.flatnonzero(np.isin(self.model.geom_bodyid, bodies)):
+                if self.model.geom(geom).name.endswith("stand"):
+                    continue
+                self.model.geom_rgba[geom, 3] = float(present)
+                contact = int(present) * self._solid[geom]
+                self.model.geom_contype[geom] = self.model.geom_conaffinity[geom] = contact
+
+    def _update_grasps(self) -> None:
+        """Closing fingers take the part between them; opening fingers give it back to its stand."""
+        fingers = self.position[self._gripper_slots]
+        for name, arm in _ARM_OF.items():
+            opening = fingers[ARMS.index(arm)]
+            if self._held[name]:
+                if opening > _GRASP_OPEN:
+                    self._show(name, held=False)
+                continue
+            if opening < _GRASP_CLOSED and self._fingers_open[name]:
+                self._fingers_open[name] = False
+                self._grasp(name, arm)
+            elif opening > _GRASP_OPEN:
+                self._fingers_open[name] = True
+
+    def _grasp(self, name: str, arm: str) -> None:
+        gripper = self.data.body(f"vx300s_{arm}/gripper_link")
+        axes = gripper.xmat.reshape(3, 3)
+        position, part_axes = self.part_pose(name)
+        offset = axes.T @ (position - gripper.xpos) - _GRASP_POINT
+        rotation = axes.T @ part_axes
+        angle = np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))
+        if (np.abs(offset) > _GRASP_REACH).any() or angle > _GRASP_ANGLE:
+            return
+        # Parallel fingers centre the part between them and square it about the upright axis.
+        quaternion = np.empty(4)
+        mujoco.mju_mat2Quat(quaternion, rotation.ravel())
+        quaternion[3] = 0.0
+        body = self._in_hand[name]
+        self.model.body_pos[body] = _GRASP_POINT + offset * (1.0, 0.0, 1.0)
+        self.model.body_quat[body] = quaternion / np.linalg.norm(quaternion)
+        self._show(name, held=True)
+
+    def _randomise_looks(self, rng: np.random.Generator) -> None:
+        if not self.randomisation:
+            return
+        model, much = self.model, self.randomisation
+        for name, nominal in self._nominal.items():
+            getattr(model, name)[:] = nominal
+        brightness = 1 + 0.5 * much * rng.uniform(-1, 1)
+        model.light_diffuse *= brightness
+        model.light_pos += 0.3 * much * rng.uniform(-1, 1, model.light_pos.shape)
+        model.vis.headlight.diffuse[:] = np.array([0.4] * 3) * (1 + 0.5 * much * rng.uniform(-1, 1))
+        colours = model.geom_rgba[:, :3] + 0.15 * much * rng.uniform(-1, 1, (model.ngeom, 3))
+        model.geom_rgba[:, :3] = np.clip(colours, 0, 1)
+        model.cam_pos += 0.004 * much * rng.uniform(-1, 1, model.cam_pos.shape)
+        focus = [model.body(f"vx300s_{arm}/camera_focus").id for arm in ARMS]
+        model.body_pos[focus] = self._nominal["body_pos"][focus] + 0.004 * much * rng.uniform(-1, 1, (2, 3))
 
     def _place(self, position: Array) -> None:
         """Set joint positions and targets at once, at rest."""
@@ -167,6 +304,8 @@ class Cell:
         self._command = command.copy()
         self._set_controls(command)
         mujoco.mj_step(self.model, self.data, nstep=round(CONTROL_PERIOD / _PHYSICS_STEP))
+        if self.task.setting == "full":
+            self._update_grasps()
 
     def _set_controls(self, command: Array) -> None:
         low, high = FINGER_RANGE
@@ -204,7 +343,7 @@ def home_position() -> Array:
 # -- model ---------------------------------------------------------------------------------------------------
 
 
-def _build_spec(task: InsertionTask) -> mujoco.MjSpec:
+def _build_spec(task: Task) -> mujoco.MjSpec:
     assets = importlib.resources.files("gym_aloha") / "assets"
     spec = mujoco.MjSpec.from_file(str(assets / "bimanual_viperx_transfer_cube.xml"))
     spec.delete(spec.body("box"))
@@ -218,8 +357,18 @@ def _build_spec(task: InsertionTask) -> mujoco.MjSpec:
     spec.visual.quality.shadowsize = 0
     spec.visual.quality.offsamples = 0
     _mend_arms(spec)
-    for arm, build in (("right", _add_plug), ("left", _add_socket)):
-        build(_add_compliant_body(spec, arm, "plug" if arm == "right" else "socket"), task)
+    parts = task.parts(task.clearance)
+    for name, arm in _ARM_OF.items():
+        part: Part = getattr(parts, name)
+        body = _add_compliant_body(spec, arm, name)
+        _add_boxes(body, part, task.friction)
+        front = "plug_tip" if name == "plug" else "socket_mouth"
+        body.add_site(name=front, pos=[part.reach, 0, 0], size=[0.001] * 3, rgba=[0, 0, 0, 0])
+        gripper = spec.body(f"vx300s_{arm}/gripper_link")
+        gripper.add_site(name=f"{arm}_grasp", pos=_GRASP_POINT, size=[0.001] * 3, rgba=[0, 0, 0, 0])
+        _add_stand(spec, name, part, seen=task.setting == "full")
+    if task.latch is not None:
+        _add_latch(spec.body("socket"), task, parts)
     _place_cameras(spec)
     _paint_room(spec)
     return spec
@@ -270,6 +419,9 @@ def _add_compliant_body(spec: mujoco.MjSpec, arm: str, name: str) -> mujoco.MjsB
     return body
 
 
+_NO_CONTACT: dict[str, object] = {"contype": 0, "conaffinity": 0}
+
+
 def _contact(friction: float) -> dict[str, object]:
     return {
         "contype": 1,
@@ -281,45 +433,58 @@ def _contact(friction: float) -> dict[str, object]:
     }
 
 
-def _add_plug(body: mujoco.MjsBody, task: InsertionTask) -> None:
-    half = task.plug_width / 2
-    length = task.plug_length
+def _add_boxes(body: mujoco.MjsBody, part: Part, friction: float) -> None:
+    for index, box in enumerate(part.boxes):
+        contact = _contact(friction) if box.solid else _NO_CONTACT
+        _add_box(body, f"{body.name}_{index}", box, part.mass / len(part.boxes), contact)
+
+
+def _add_box(body: mujoco.MjsBody, name: str, box: Box, mass: float, contact: dict[str, object]) -> None:
     body.add_geom(
-        name="plug",
+        name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=[length / 2, half, half],
-        pos=[length / 2, 0, 0],
-        rgba=[0.9, 0.35, 0.1, 1],
-        mass=0.03,
-        **_contact(task.friction),
+        size=box.half,
+        pos=box.centre,
+        rgba=[*box.colour, 1.0],
+        mass=mass,
+        **contact,
     )
-    body.add_site(name="plug_tip", pos=[length, 0, 0], size=[0.001] * 3, rgba=[0, 0, 0, 0])
 
 
-def _add_socket(body: mujoco.MjsBody, task: InsertionTask) -> None:
-    hole = task.plug_width / 2 + task.clearance
-    wall = task.wall / 2
-    depth = task.socket_depth / 2
-    colour = [0.15, 0.45, 0.85, 1]
-    outer = hole + 2 * wall
-    walls = {
-        "top": ([depth, outer, wall], [depth, 0, hole + wall]),
-        "bottom": ([depth, outer, wall], [depth, 0, -hole - wall]),
-        "left": ([depth, wall, hole], [depth, hole + wall, 0]),
-        "right": ([depth, wall, hole], [depth, -hole - wall, 0]),
-        "back": ([wall, outer, outer], [-wall, 0, 0]),
-    }
-    for name, (size, pos) in walls.items():
-        body.add_geom(
-            name=f"socket_{name}",
-            type=mujoco.mjtGeom.mjGEOM_BOX,
-            size=size,
-            pos=pos,
-            rgba=colour if name != "back" else [0.05, 0.05, 0.08, 1],
-            mass=0.006,
-            **_contact(task.friction),
-        )
-    body.add_site(name="socket_mouth", pos=[2 * depth, 0, 0], size=[0.001] * 3, rgba=[0, 0, 0, 0])
+def _add_latch(socket: mujoco.MjsBody, task: Task, parts: Parts) -> None:
+    """A plate on a spring inside the hole, pre-loaded with half the latch's force."""
+    latch = task.latch
+    assert latch is not None
+    half = 0.001
+    front = parts.socket.reach - task.success_depth + latch.travel
+    body = socket.add_body(name="latch", pos=[front - half, 0, 0])
+    body.gravcomp = 1.0
+    body.add_joint(
+        name="latch",
+        type=mujoco.mjtJoint.mjJNT_SLIDE,
+        axis=[-1, 0, 0],
+        stiffness=[latch.force / (2 * latch.travel), 0.0, 0.0],
+        springref=-latch.travel,
+        damping=[2.0, 0.0, 0.0],
+        armature=0.02,
+        limited=True,
+        range=[0.0, 2 * latch.travel],
+    )
+    plate = Box((0, 0, 0), (half, 0.005, 0.005), (0.75, 0.75, 0.2))
+    _add_box(body, "latch", plate, 0.005, _contact(task.friction))
+
+
+def _add_stand(spec: mujoco.MjSpec, name: str, part: Part, *, seen: bool) -> None:
+    """The part's copy on the table, and the post under it."""
+    body = spec.worldbody.add_body(name=f"{name}_on_table", pos=_STAND * (1 if name == "plug" else -1, 1, 1))
+    if not seen:
+        return
+    for index, box in enumerate(part.boxes):
+        _add_box(body, f"{name}_on_table_{index}", box, 0.0, _NO_CONTACT)
+    low = min(box.centre[2] - box.half[2] for box in part.boxes)
+    height = (_STAND[2] + low) / 2
+    post = Box((0.012, 0.0, low - height), (0.006, 0.006, height), (0.3, 0.3, 0.3))
+    _add_box(body, f"{name}_stand", post, 0.0, _NO_CONTACT)
 
 
 def _place_cameras(spec: mujoco.MjSpec) -> None:
@@ -327,14 +492,14 @@ def _place_cameras(spec: mujoco.MjSpec) -> None:
         if camera.name not in CAMERA_NAMES:
             spec.delete(camera)
     for arm in ARMS:
-        # Aimed between the parts; 18 degrees over 0.3 m is about 1 mm a pixel at the plug with 96 pixels.
+        # Aimed between the parts; 15.5 degrees over 0.35 m is below 1 mm a pixel at the plug with 96 pixels.
         spec.body(f"vx300s_{arm}/camera_focus").pos = [0.19, 0.0, 0.0]
-        spec.camera(f"{arm}_wrist").fovy = 18.0
-    spec.body("midair").pos = _MEETING_POINT
+        spec.camera(f"{arm}_wrist").fovy = 15.5
+    spec.body("midair").pos = MEETING_POINT - (0.0, 0.0, 0.05)
     spec.worldbody.add_camera(
         name="base",
-        pos=[0.0, 0.15, 0.62],
-        fovy=24.0,
+        pos=[0.0, 0.10, 0.62],
+        fovy=42.0,
         mode=mujoco.mjtCamLight.mjCAMLIGHT_TARGETBODY,
         targetbody="midair",
     )

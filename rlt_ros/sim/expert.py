@@ -12,10 +12,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
-from rlt_ros.sim.kinematics import RelativePose
+from rlt_ros.sim.cell import CONTROL_PERIOD, MEETING_POINT, Cell
+from rlt_ros.sim.kinematics import GripperPose, RelativePose
+from rlt_ros.sim.names import JOINT_NAMES
 
 Array = NDArray[np.float64]
+
+_GRIPPER_SLOTS = [i for i, name in enumerate(JOINT_NAMES) if name.endswith("gripper")]
+_STAND_OFF = 0.05
+"""Metres before a part at which the open gripper waits."""
+_LIFT = np.array([0.0, 0.0, 0.04])
+_CLOSING_TIME = 0.6
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,12 @@ class ExpertConfig:
         aim_share: standard deviation of the lateral aim as a share of the clearance.
         gross_share: share of the attempts that are aimed badly, so that large misses and their repair are shown.
         gross_factor: how much wider these attempts spread.
+        correction: seconds in which it sees and takes back two thirds of a bad aim while it inserts.
         aim_angle: standard deviation of the angular aim, rad.
         stuck_after: commanded minus true depth that makes it retreat, m.
+        push: the same once the plug is in the hole and presses on a latch, m.
+        carry_speed: speed of the grippers on the way to the parts and with them to the meeting point, m/s.
+        grasp_spread: standard deviation of the aim of a grasp, m.
     """
 
     speed: float = 0.025
@@ -43,8 +54,12 @@ class ExpertConfig:
     aim_share: float = 0.8
     gross_share: float = 0.25
     gross_factor: float = 3.0
+    correction: float = 1.2
     aim_angle: float = 0.015
     stuck_after: float = 0.004
+    push: float = 0.012
+    carry_speed: float = 0.10
+    grasp_spread: float = 0.0015
 
 
 class Expert:
@@ -55,14 +70,100 @@ class Expert:
         self._cell = cell
         self._rng = rng
         self._config = config or ExpertConfig()
-        pose, centre = cell.kinematics.relative_pose(cell.command)
-        self._offset, self._tilt, self._centre = pose.offset, pose.tilt, centre
-        self._plan = self._insert()
+        self.critical = cell.task.setting != "full"
+        """Whether the critical phase has begun: parts before each other, only the insertion is left."""
+        self._grippers: list[GripperPose] | None = None
+        self._fingers = 0.0
+        if cell.task.setting == "full":
+            self._plan = self._fetch()
+        else:
+            self._hold_parts()
+            self._plan = self._insert()
 
     def act(self) -> Array:
         """The next joint targets, shape (14,)."""
         next(self._plan, None)
-        return self._cell.kinematics.track(self._cell.command, RelativePose(self._offset, self._tilt), self._centre)
+        kinematics, command = self._cell.kinematics, self._cell.command
+        if self._grippers is not None:
+            command = kinematics.track_grippers(command, *self._grippers)
+        else:
+            command = kinematics.track(command, RelativePose(self._offset, self._tilt), self._centre)
+        command[_GRIPPER_SLOTS] = self._fingers
+        return command
+
+    def _hold_parts(self) -> None:
+        """From here on the parts are moved, not the grippers."""
+        pose, self._centre = self._cell.kinematics.relative_pose(self._cell.command)
+        self._offset, self._tilt = pose.offset, pose.tilt
+        self._grippers = None
+
+    def _fetch(self) -> Generator[None]:
+        """Grasp both parts from their stands, bring them before each other, insert."""
+        cell, rng, task = self._cell, self._rng, self._cell.task
+        self._grippers, self._fingers = list(cell.kinematics.gripper_poses(cell.command)), 1.0
+        while not (cell.held("plug") and cell.held("socket")):
+            grasps, before = [], []
+            for name, now in (("socket", self._grippers[0]), ("plug", self._grippers[1])):
+                if cell.held(name):
+                    grasps.append(now)
+                    before.append(now)
+                    continue
+                position, axes = cell.part_pose(name)
+                facing = 1.0 if name == "socket" else -1.0
+                turn = np.array([0.0, 0.0, np.arctan2(facing * axes[1, 0], facing * axes[0, 0])])
+                aim = position + rng.normal(0, self._config.grasp_spread, 3)
+                grasps.append(GripperPose(aim, turn))
+                before.append(GripperPose(aim - _STAND_OFF * axes[:, 0], turn))
+            yield from self._move_grippers(before, self._config.carry_speed)
+            yield from self._wait()
+            yield from self._move_grippers(grasps, self._config.carry_speed / 2)
+            yield from self._move_fingers(0.0)
+            yield from self._wait()
+            if not (cell.held("plug") and cell.held("socket")):
+                yield from self._move_fingers(1.0)
+                yield from self._move_grippers(before, self._config.carry_speed)
+        # Lift, and share out the misalignment between both arms, as the insertion will keep it.
+        pose, centre = cell.kinematics.relative_pose(cell.command)
+        raised = cell.kinematics.solve(cell.command, pose, centre + _LIFT)
+        yield from self._move_grippers(list(cell.kinematics.gripper_poses(raised)), self._config.carry_speed)
+        self._hold_parts()
+        gap = rng.uniform(*task.start_gap)
+        start = np.array([gap, *(rng.uniform(-1, 1, 2) * task.start_lateral)])
+        tilt = rng.uniform(-1, 1, 3) * task.start_angle
+        centre = MEETING_POINT + rng.uniform(-0.02, 0.02, 3)
+        yield from self._move(start, tilt, self._config.carry_speed, centre)
+        self.critical = True
+        yield from self._insert()
+
+    def _move_fingers(self, opening: float) -> Generator[None]:
+        while self._fingers != opening:
+            step = CONTROL_PERIOD / _CLOSING_TIME
+            self._fingers += float(np.clip(opening - self._fingers, -step, step))
+            yield
+
+    def _move_grippers(self, goals: list[GripperPose], speed: float) -> Generator[None]:
+        """Move both grippers in straight lines at limited speed, easing in at the end."""
+        while True:
+            assert self._grippers is not None
+            done = True
+            for arm, goal in enumerate(goals):
+                now = self._grippers[arm]
+                to_go, to_turn = goal.position - now.position, goal.tilt - now.tilt
+                distance, angle = float(np.linalg.norm(to_go)), float(np.linalg.norm(to_turn))
+                step, turn = self._step(distance, speed), self._turn(angle)
+                self._grippers[arm] = GripperPose(now.position + step * to_go, now.tilt + turn * to_turn)
+                done &= distance < 3e-4 and angle < 5e-3
+            if done:
+                return
+            yield
+
+    def _step(self, distance: float, speed: float) -> float:
+        """Share of a way to go in this tick: limited speed, easing in at the end."""
+        return min(1.0, min(speed * CONTROL_PERIOD, max(0.15 * distance, 1e-4)) / max(distance, 1e-9))
+
+    def _turn(self, angle: float) -> float:
+        """The same for a rotation."""
+        return min(1.0, min(self._config.turn_speed * CONTROL_PERIOD, max(0.15 * angle, 1e-3)) / max(angle, 1e-9))
 
     def _insert(self) -> Generator[None]:
         """Attempt after attempt; yields once a tick, having moved `_offset` and `_tilt` a little."""
@@ -75,10 +176,15 @@ class Expert:
             yield from self._move(aim, tilt, config.speed)
             yield from self._wait()
             aim[0] = -task.success_depth - 0.004
+            if task.latch is not None:
+                aim[0] -= config.push / 2
             stuck = False
             for _ in self._move(aim, tilt, config.insertion_speed):
                 yield
-                if -self._offset[0] - self._cell.insertion().depth > config.stuck_after:
+                aim[1:] *= np.exp(-CONTROL_PERIOD / config.correction)
+                depth = self._cell.insertion().depth
+                pressing = task.latch is not None and depth > task.success_depth - task.latch.travel - 0.001
+                if -self._offset[0] - depth > (config.push if pressing else config.stuck_after):
                     stuck = True
                     break
             if not stuck:
@@ -91,15 +197,16 @@ class Expert:
         for _ in range(round(self._rng.uniform(*self._config.pause) / CONTROL_PERIOD)):
             yield
 
-    def _move(self, offset: Array, tilt: Array, speed: float) -> Generator[None]:
+    def _move(self, offset: Array, tilt: Array, speed: float, centre: Array | None = None) -> Generator[None]:
         """Move both translation and rotation in a straight line at limited speeds, easing in at the end."""
         while True:
             to_go, to_turn = offset - self._offset, tilt - self._tilt
             distance, angle = float(np.linalg.norm(to_go)), float(np.linalg.norm(to_turn))
-            if distance < 2e-4 and angle < 5e-3:
+            shift = np.zeros(3) if centre is None else centre - self._centre
+            away = float(np.linalg.norm(shift))
+            if distance < 2e-4 and angle < 5e-3 and away < 1e-3:
                 return
-            step = min(speed * CONTROL_PERIOD, max(0.15 * distance, 1e-4))
-            turn = min(self._config.turn_speed * CONTROL_PERIOD, max(0.15 * angle, 1e-3))
-            self._offset = self._offset + to_go * min(1.0, step / max(distance, 1e-9))
-            self._tilt = self._tilt + to_turn * min(1.0, turn / max(angle, 1e-9))
+            self._offset = self._offset + self._step(distance, speed) * to_go
+            self._tilt = self._tilt + self._turn(angle) * to_turn
+            self._centre = self._centre + self._step(away, speed) * shift
             yield

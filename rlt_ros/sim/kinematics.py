@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from rlt_ros.sim.names import ARM_JOINTS, ARMS, FINGER_RANGE, JOINT_NAMES
 
 Array = NDArray[np.float64]
+Tasks = dict[str, mink.FrameTask]
 
 _FACING = mink.SO3.from_z_radians(np.pi)
 _ITERATIONS = 60
 _TOLERANCE = 2e-4
+_TURN_TOLERANCE = 2e-3
 
 
 @dataclass(frozen=True)
@@ -31,16 +33,32 @@ class RelativePose:
     tilt: Array
 
 
+@dataclass(frozen=True)
+class GripperPose:
+    """Where the middle between a gripper's fingers is to be.
+
+    Attributes:
+        position: in the world, metres, shape (3,).
+        tilt: rotation vector in the world, radians, shape (3,); zero when the gripper is level and faces the other.
+    """
+
+    position: Array
+    tilt: Array
+
+
 class BimanualKinematics:
     """Joint targets that bring plug and socket into a relative pose, each arm doing half of it."""
 
     def __init__(self, model: mujoco.MjModel) -> None:
         """Use `model` of a cell; the parts' poses in their grippers are read from it at every call."""
         self._configuration = mink.Configuration(model)
-        self._tasks = {
-            site: mink.FrameTask(site, "site", position_cost=1.0, orientation_cost=0.3, lm_damping=1e-3)
-            for site in ("socket_mouth", "plug_tip")
-        }
+        self._parts, self._grippers = (
+            {
+                site: mink.FrameTask(site, "site", position_cost=1.0, orientation_cost=0.3, lm_damping=1e-3)
+                for site in sites
+            }
+            for sites in (("socket_mouth", "plug_tip"), ("left_grasp", "right_grasp"))
+        )
         arms = [model.joint(f"vx300s_{arm}/{joint}") for arm in ARMS for joint in ARM_JOINTS]
         self._arm_qpos = np.array([joint.qposadr[0] for joint in arms])
         arm_dofs = {int(joint.dofadr[0]) for joint in arms}
@@ -66,21 +84,37 @@ class BimanualKinematics:
         Raises:
             RuntimeError: the arms cannot reach that pose.
         """
-        self._set_targets(pose, centre)
+        self._aim_parts(pose, centre)
+        return self._solve(position, self._parts, f"{pose} around {centre}")
+
+    def solve_grippers(self, position: Array, left: GripperPose, right: GripperPose) -> Array:
+        """The same with the pose of each gripper given.
+
+        Raises:
+            RuntimeError: the arms cannot reach these poses.
+        """
+        self._aim_grippers(left, right)
+        return self._solve(position, self._grippers, f"{left} and {right}")
+
+    def _solve(self, position: Array, tasks: Tasks, what: str) -> Array:
         out = position
         for _ in range(_ITERATIONS):
-            out = self._iterate(out)
-            error = max(
-                float(np.linalg.norm(task.compute_error(self._configuration)[:3])) for task in self._tasks.values()
-            )
-            if error < _TOLERANCE:
+            out = self._iterate(out, tasks)
+            errors = np.array([task.compute_error(self._configuration) for task in tasks.values()])
+            away, turned = np.linalg.norm(errors[:, :3], axis=1).max(), np.linalg.norm(errors[:, 3:], axis=1).max()
+            if away < _TOLERANCE and turned < _TURN_TOLERANCE:
                 return out
-        raise RuntimeError(f"the arms cannot reach {pose} around {centre}: {error * 1000:.1f} mm left")
+        raise RuntimeError(f"the arms cannot reach {what}: {away * 1000:.1f} mm and {turned:.3f} rad left")
 
     def track(self, position: Array, pose: RelativePose, centre: Array) -> Array:
         """One differential step from `position` towards `pose`: for following a slow trajectory."""
-        self._set_targets(pose, centre)
-        return self._iterate(position)
+        self._aim_parts(pose, centre)
+        return self._iterate(position, self._parts)
+
+    def track_grippers(self, position: Array, left: GripperPose, right: GripperPose) -> Array:
+        """One differential step from `position` towards the given poses of the grippers."""
+        self._aim_grippers(left, right)
+        return self._iterate(position, self._grippers)
 
     def relative_pose(self, position: Array) -> tuple[RelativePose, Array]:
         """Pose of the tip in the mouth, and their middle, if the joints were exactly at `position`."""
@@ -97,11 +131,22 @@ class BimanualKinematics:
         qpos[self._arm_qpos] = position[self._arm_slots]
         return qpos
 
-    def _iterate(self, position: Array) -> Array:
+    def gripper_poses(self, position: Array) -> tuple[GripperPose, GripperPose]:
+        """Poses of the left and the right gripper if the joints were exactly at `position`."""
+        self._configuration.update(self._full(position))
+        left, right = (
+            self._configuration.get_transform_frame_to_world(site, "site") for site in ("left_grasp", "right_grasp")
+        )
+        return (
+            GripperPose(left.translation(), left.rotation().log()),
+            GripperPose(right.translation(), (right.rotation() @ _FACING.inverse()).log()),
+        )
+
+    def _iterate(self, position: Array, tasks: Tasks) -> Array:
         self._configuration.update(self._full(position))
         velocity = mink.solve_ik(
             self._configuration,
-            list(self._tasks.values()),
+            list(tasks.values()),
             dt=1.0,
             solver="daqp",
             damping=1e-6,
@@ -113,13 +158,18 @@ class BimanualKinematics:
         out[self._arm_slots] = self._configuration.q[self._arm_qpos]
         return out
 
-    def _set_targets(self, pose: RelativePose, centre: Array) -> None:
+    def _aim_grippers(self, left: GripperPose, right: GripperPose) -> None:
+        for site, pose, facing in (("left_grasp", left, mink.SO3.identity()), ("right_grasp", right, _FACING)):
+            rotation = mink.SO3.exp(np.asarray(pose.tilt)) @ facing
+            self._grippers[site].set_target(mink.SE3.from_rotation_and_translation(rotation, np.asarray(pose.position)))
+
+    def _aim_parts(self, pose: RelativePose, centre: Array) -> None:
         # The socket's frame is the world's: x from the left arm to the right one.
         half = np.asarray(pose.offset) / 2
         tilt = np.asarray(pose.tilt) / 2
-        self._tasks["socket_mouth"].set_target(
+        self._parts["socket_mouth"].set_target(
             mink.SE3.from_rotation_and_translation(mink.SO3.exp(-tilt), centre - half)
         )
-        self._tasks["plug_tip"].set_target(
+        self._parts["plug_tip"].set_target(
             mink.SE3.from_rotation_and_translation(mink.SO3.exp(tilt) @ _FACING, centre + half)
         )

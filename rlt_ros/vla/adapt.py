@@ -6,140 +6,218 @@ gradient of `L_ro` stops at the embeddings.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
 from rlt_ros.normaliser import MIN_ACTION_STD, Normaliser
 from rlt_ros.rl.rl_token import RLToken
 from rlt_ros.vla.bundle import MODEL_FILE, Bundle, file_sha256
+from rlt_ros.vla.config import AdaptConfig
 from rlt_ros.vla.demos import Demonstrations
 from rlt_ros.vla.instruction import encode_instruction
+from rlt_ros.vla.probe import probe
 from rlt_ros.vla.small import ServedVLA, SmallVLA, SmallVLAConfig
 
-
-@dataclass(frozen=True)
-class AdaptConfig:
-    """How stage 1 is trained.
-
-    Attributes:
-        steps: gradient steps.
-        batch: observations a step.
-        token_batch: of these, observations used for the token's loss.
-        learning_rate: peak of a cosine schedule with warm-up.
-        weight_decay: AdamW's.
-        alpha: weight of `L_vla` against `L_ro`.
-        context_dropout: share of teacher-forced embeddings hidden from the token's decoder.
-        held_out: share of the episodes kept for the probe and the validation loss.
-        seed: of weights and batches.
-    """
-
-    steps: int = 4000
-    batch: int = 64
-    token_batch: int = 16
-    learning_rate: float = 8e-4
-    weight_decay: float = 1e-3
-    alpha: float = 1.0
-    context_dropout: float = 0.9
-    held_out: float = 0.1
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Adapted:
-    """Result of stage 1."""
-
-    vla: SmallVLA
-    token: RLToken
-    normaliser: Normaliser
-    summary: dict[str, Any]
+Index = NDArray[np.int64]
+_METADATA_KEY = "rlt_stage1"
+_GROUNDING_SCALE = np.array([0.02, 0.004, 0.004, 0.05, 0.05], dtype=np.float32)
 
 
 def fit_normaliser(demos: Demonstrations) -> Normaliser:
-    """Scales of the demonstrations."""
+    """Scales of the demonstrations.
+
+    The scale of an action is that of the critical phase, where RL will act; a joint that rests there (a gripper)
+    takes the scale of the whole task.
+    """
     proprio = np.concatenate([demos.position, demos.velocity], axis=1)
     first = demos.steps[:, 0]
+    critical = first[demos.critical].std(0) if demos.critical.any() else np.zeros(first.shape[1])
+    action_std = np.where(critical > MIN_ACTION_STD, critical, first.std(0))
     return Normaliser(
         proprio_mean=proprio.mean(0),
         proprio_std=np.maximum(proprio.std(0), 1e-3),
-        action_std=np.maximum(first.std(0), MIN_ACTION_STD),
+        action_std=np.maximum(action_std, MIN_ACTION_STD).astype(np.float32),
     )
 
 
-def adapt(
-    demos: Demonstrations,
-    instruction: str,
-    config: AdaptConfig,
-    model: SmallVLAConfig | None = None,
-    progress: Callable[[int, dict[str, float]], None] = lambda _step, _losses: None,
-) -> Adapted:
-    """Train on demonstrations of one task.
+class Stage1:
+    """Training of VLA and token: `joint` steps, then `token` steps; can be saved and restored in between."""
 
-    Args:
-        demos: from `collect`.
-        instruction: what the model is told.
-        config: how to train.
-        model: sizes; default for this many joints and pixels.
-        progress: called every 50 steps with the step and running losses.
-    """
-    torch.manual_seed(config.seed)
-    rng = np.random.default_rng(config.seed)
-    joints, horizon = demos.steps.shape[2], demos.steps.shape[1]
-    model = model or SmallVLAConfig(
-        cameras=demos.images.shape[1], image_size=demos.images.shape[2], joints=joints, horizon=horizon
-    )
-    normaliser = fit_normaliser(demos)
-    vla = SmallVLA(model)
-    token = RLToken(model.width, model.embeddings, model.token_dim)
-    parameters = [*vla.parameters(), *token.parameters()]
-    optimiser = torch.optim.AdamW(
-        parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
-    )
+    def __init__(
+        self, demos: Demonstrations, config: AdaptConfig, model: SmallVLAConfig | None = None, device: str = "cpu"
+    ) -> None:
+        """Build the networks with random weights.
 
-    def schedule(step: int) -> float:
-        warm = min(1.0, (step + 1) / 200)
-        return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / config.steps)))
+        Args:
+            demos: what to learn from.
+            config: how to train.
+            model: sizes; default for this many joints and pixels.
+            device: of torch.
+        """
+        torch.manual_seed(config.seed)
+        self.config, self.device = config, torch.device(device)
+        self.demos = demos
+        self.model = model or SmallVLAConfig(
+            cameras=demos.images.shape[1],
+            image_size=demos.images.shape[2],
+            joints=demos.steps.shape[2],
+            horizon=demos.steps.shape[1],
+        )
+        self.normaliser = fit_normaliser(demos)
+        self.vla = SmallVLA(self.model).to(self.device)
+        self.token = RLToken(self.model.width, self.model.embeddings, self.model.token_dim).to(self.device)
+        self.step = 0
+        self.running: dict[str, float] = {}
+        self._parameters = [*self.vla.parameters(), *self.token.parameters()]
+        self._optimiser = torch.optim.AdamW(
+            self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+        )
+        self.training, self.held_out = _split(demos.episode, config)
+        self._words = torch.from_numpy(np.stack([encode_instruction(text) for text in demos.instructions]))
+        joints = self.model.joints
+        self._position = (demos.position - self.normaliser.proprio_mean[:joints]) / self.normaliser.proprio_std[:joints]
 
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimiser, schedule)
-    train, held_out = _split(demos.episode, config, rng)
-    words = torch.from_numpy(encode_instruction(instruction))
-    running: dict[str, float] = {}
-    for step in range(config.steps):
-        batch = rng.choice(train, config.batch)
-        loss_vla, z = _vla_loss(vla, demos, normaliser, words, batch)
-        loss_token = token.loss(z[: config.token_batch], config.context_dropout)
-        optimiser.zero_grad(set_to_none=True)
-        (loss_token + config.alpha * loss_vla).backward()
-        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-        optimiser.step()
-        scheduler.step()
-        for name, value in (("vla", float(loss_vla.detach())), ("token", float(loss_token.detach()))):
-            running[name] = value if name not in running else 0.98 * running[name] + 0.02 * value
-        if (step + 1) % 50 == 0:
-            progress(step + 1, running)
-    summary = {
-        "config": asdict(config),
-        "episodes": len(demos.ticks),
-        "expert_success": float((demos.ticks > 0).mean()),
-        "expert_median_ticks": float(np.median(demos.ticks[demos.ticks > 0])),
-        "observations": len(demos.episode),
-        "loss_train": running,
-        **evaluate(vla, token, demos, normaliser, words, held_out),
-    }
-    return Adapted(vla, token, normaliser, summary)
+    @property
+    def total(self) -> int:
+        """Gradient steps in all."""
+        return self.config.steps + self.config.token_steps
+
+    def train_step(self) -> None:
+        """One gradient step: joint until `config.steps`, then the token alone."""
+        config = self.config
+        joint = self.step < config.steps
+        # Each step draws its own batch, so that a resumed training is the same training.
+        rng = np.random.default_rng([config.seed, self.step])
+        torch.manual_seed(config.seed * 1_000_003 + self.step)
+        index = rng.choice(self.training, config.batch)
+        losses: dict[str, Tensor] = {}
+        with torch.set_grad_enabled(joint):
+            z, actions = self.forward(index)
+        if joint:
+            losses["vla"] = self.vla_loss(index, actions)
+            losses["grounding"] = self._grounding_loss(index, z)
+        losses["token"] = self.token.loss(z[: config.token_batch] if joint else z, config.context_dropout)
+        loss = losses["token"]
+        if joint:
+            loss = loss + config.alpha * losses["vla"] + config.grounding * losses["grounding"]
+        for group in self._optimiser.param_groups:
+            group["lr"] = config.learning_rate * _schedule(self.step, config)
+        self._optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(self._parameters, 1.0)
+        self._optimiser.step()
+        self.step += 1
+        for name, value in losses.items():
+            now = float(value.detach())
+            self.running[name] = now if name not in self.running else 0.98 * self.running[name] + 0.02 * now
+
+    def forward(self, index: Index) -> tuple[Tensor, Tensor]:
+        """Embeddings and normalised actions of some observations."""
+        demos = self.demos
+        z, actions = self.vla(
+            torch.from_numpy(demos.images[index]).to(self.device),
+            torch.from_numpy(self._position[index]).to(self.device),
+            self._words[demos.instruction[index]].to(self.device),
+        )
+        return z, actions
+
+    def vla_loss(self, index: Index, actions: Tensor) -> Tensor:
+        """Masked smooth L1 of the normalised reference rows."""
+        target = torch.from_numpy(self.demos.steps[index] / self.normaliser.action_std).to(self.device)
+        valid = torch.from_numpy(self.demos.valid[index]).to(self.device)[..., None].expand_as(target)
+        return functional.smooth_l1_loss(actions[valid], target[valid])
+
+    @torch.no_grad()
+    def validate(self, batches: int = 8) -> float:
+        """Loss of the VLA on some held-out observations."""
+        rng = np.random.default_rng(self.config.seed)
+        losses = []
+        for _ in range(batches):
+            index = rng.choice(self.held_out, self.config.batch)
+            losses.append(float(self.vla_loss(index, self.forward(index)[1])))
+        return float(np.mean(losses))
+
+    def _grounding_loss(self, index: Index, z: Tensor) -> Tensor:
+        target = torch.from_numpy(self.demos.grounding[index] / _GROUNDING_SCALE).to(self.device)
+        known = torch.isfinite(target).all(1)
+        if not known.any():
+            return z.new_zeros(())
+        return functional.smooth_l1_loss(self.vla.ground(z[known]), target[known].clamp(-5, 5))
+
+    def save(self, path: Path) -> None:
+        """Write everything that changes while training, new and renamed."""
+        tensors = {f"vla.{name}": value for name, value in self.vla.state_dict().items()}
+        tensors |= {f"token.{name}": value for name, value in self.token.state_dict().items()}
+        for number, state in self._optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{number}.{name}": value for name, value in state.items()}
+        description = {"step": self.step, "running": self.running, **self._identity()}
+        fresh = path.with_suffix(".new")
+        contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        save_file(contiguous, fresh, metadata={_METADATA_KEY: json.dumps(description)})
+        fresh.replace(path)
+
+    def restore(self, path: Path) -> None:
+        """Go on where `save` was called.
+
+        Raises:
+            ValueError: the file is damaged, or belongs to another configuration or other demonstrations; the message
+                names the differences.
+        """
+        try:
+            with safe_open(path, "pt") as file:
+                description = json.loads(file.metadata()[_METADATA_KEY])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+            there = {key: description[key] for key in self._identity()}
+        except (SafetensorError, KeyError, TypeError, json.JSONDecodeError) as error:
+            raise ValueError(f"{path} is no saved training ({error}); remove it to start anew") from error
+        here = json.loads(json.dumps(self._identity()))
+        wrong = [f"{key} is {there[key]} there, {here[key]} here" for key in here if there[key] != here[key]]
+        if wrong:
+            raise ValueError(f"{path} is another training: {'; '.join(wrong)}; use the same options or start anew")
+        self.step, self.running = description["step"], description["running"]
+        parts: dict[str, dict[str, Any]] = {"vla": {}, "token": {}, "optimiser": {}}
+        for name, value in tensors.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = value
+        self.vla.load_state_dict(parts["vla"])
+        self.token.load_state_dict(parts["token"])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimiser"].items():
+            number, _, key = name.partition(".")
+            moments.setdefault(int(number), {})[key] = value
+        groups = self._optimiser.state_dict()["param_groups"]
+        self._optimiser.load_state_dict({"state": moments, "param_groups": groups})
+
+    def _identity(self) -> dict[str, Any]:
+        """What a saved training must share with this one."""
+        return {
+            "config": asdict(self.config),
+            "model": asdict(self.model),
+            "demonstrations": [len(self.demos.episode), *self.demos.instructions],
+        }
 
 
-def _split(
-    episode: np.ndarray[Any, Any], config: AdaptConfig, rng: np.random.Generator
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    episodes = rng.permutation(np.unique(episode))
+def _schedule(step: int, config: AdaptConfig) -> float:
+    """Warm-up and cosine decay of the joint part; a second, lower cosine for the token alone."""
+    if step < config.steps:
+        return min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
+    share = (step - config.steps) / max(1, config.token_steps)
+    return 0.5 * min(1.0, (step - config.steps + 1) / 50) * (1 + math.cos(math.pi * share))
+
+
+def _split(episode: NDArray[np.int32], config: AdaptConfig) -> tuple[Index, Index]:
+    episodes = np.random.default_rng(config.seed).permutation(np.unique(episode))
     count = max(1, round(config.held_out * len(episodes)))
     if count >= len(episodes):
         raise ValueError(f"{len(episodes)} successful demonstrations are too few: at least 2 are needed")
@@ -147,59 +225,45 @@ def _split(
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
-def _vla_loss(
-    vla: SmallVLA, demos: Demonstrations, normaliser: Normaliser, words: Tensor, index: np.ndarray[Any, Any]
-) -> tuple[Tensor, Tensor]:
-    """Masked smooth L1 of the normalised reference rows, and the embeddings."""
-    joints = demos.position.shape[1]
-    position = (demos.position[index] - normaliser.proprio_mean[:joints]) / normaliser.proprio_std[:joints]
-    z, actions = vla(torch.from_numpy(demos.images[index]), torch.from_numpy(position), words.expand(len(index), -1))
-    target = torch.from_numpy(demos.steps[index] / normaliser.action_std)
-    valid = torch.from_numpy(demos.valid[index])[..., None].expand_as(target)
-    return functional.smooth_l1_loss(actions[valid], target[valid]), z
+def summarise(stage: Stage1) -> dict[str, Any]:
+    """How training went: losses, the expert's figures and the token's probe, for the bundle."""
+    demos = stage.demos
+    done = demos.ticks[demos.ticks > 0]
+    return {
+        "config": asdict(stage.config),
+        "episodes": len(demos.ticks),
+        "expert_success": float((demos.ticks > 0).mean()),
+        "expert_median_ticks": float(np.median(done)),
+        "observations": len(demos.episode),
+        "loss_train": dict(stage.running),
+        **probe(stage),
+    }
 
 
-@torch.no_grad()
-def evaluate(
-    vla: SmallVLA,
-    token: RLToken,
-    demos: Demonstrations,
-    normaliser: Normaliser,
-    words: Tensor,
-    held_out: np.ndarray[Any, Any],
-) -> dict[str, Any]:
-    """Validation loss and the token's probe, on held-out episodes."""
-    losses, zs = [], []
-    for start in range(0, len(held_out), 128):
-        loss, z = _vla_loss(vla, demos, normaliser, words, held_out[start : start + 128])
-        losses.append(float(loss))
-        zs.append(z)
-    z = torch.cat(zs)
-    return {"loss_held_out": float(np.mean(losses)), "token_probe": token.probe(z[torch.randperm(len(z))[:512]])}
-
-
-def export(adapted: Adapted, directory: Path, **description: Any) -> Bundle:
+def export(stage: Stage1, directory: Path, summary: dict[str, Any], **description: Any) -> Bundle:
     """Write the bundle: one ONNX file in physical units, and its description.
 
     Args:
-        adapted: the trained model.
+        stage: the trained networks.
         directory: created if absent.
+        summary: from `summarise`.
         description: the fields of `Bundle` that training does not know: name, version, robot, cameras, joints,
-            period, instruction, tasks.
+            period.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    model, joints = adapted.vla.config, adapted.vla.config.joints
+    model, joints = stage.model, stage.model.joints
+    instructions = stage.demos.instructions
     served = ServedVLA(
-        adapted.vla,
-        adapted.token.encoder,
-        torch.from_numpy(adapted.normaliser.proprio_mean[:joints].copy()),
-        torch.from_numpy(adapted.normaliser.proprio_std[:joints].copy()),
-        torch.from_numpy(adapted.normaliser.action_std.copy()),
+        stage.vla.cpu(),
+        stage.token.encoder.cpu(),
+        torch.from_numpy(stage.normaliser.proprio_mean[:joints].copy()),
+        torch.from_numpy(stage.normaliser.proprio_std[:joints].copy()),
+        torch.from_numpy(stage.normaliser.action_std.copy()),
     ).eval()
     example = (
         torch.zeros(model.cameras, model.image_size, model.image_size, 3, dtype=torch.uint8),
         torch.zeros(joints),
-        torch.from_numpy(encode_instruction(description["instruction"])),
+        torch.from_numpy(encode_instruction(instructions[0])),
     )
     path = directory / MODEL_FILE
     torch.onnx.export(
@@ -218,9 +282,10 @@ def export(adapted: Adapted, directory: Path, **description: Any) -> Bundle:
         image_size=model.image_size,
         horizon=model.horizon,
         token_dim=model.token_dim,
-        normaliser=adapted.normaliser,
+        normaliser=stage.normaliser,
         sha256=file_sha256(path),
-        training=adapted.summary,
+        training=summary,
+        tasks=dict(zip(stage.demos.tasks, instructions, strict=True)),
         **description,
     )
     bundle.save()

@@ -80,7 +80,7 @@ class OnnxBackend:
         self.provider = self._session.get_providers()[0]
         self._bundle = bundle
         self._images_shape = (len(bundle.cameras), bundle.image_size, bundle.image_size, 3)
-        self.set_instruction(bundle.instruction)
+        self.set_instruction(bundle.instruction())
         self._warm_up()
 
     def _warm_up(self) -> None:

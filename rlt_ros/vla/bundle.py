@@ -15,7 +15,7 @@ import yaml
 
 from rlt_ros.normaliser import Normaliser
 
-FORMAT = 1
+FORMAT = 2
 MODEL_FILE = "model.onnx"
 DESCRIPTION_FILE = "bundle.yaml"
 
@@ -39,8 +39,7 @@ class Bundle:
         horizon: rows of the reference chunk.
         period: seconds between rows.
         token_dim: size of the RL token.
-        instruction: default instruction.
-        tasks: tasks it was trained on.
+        tasks: the tasks it was trained on, and the instruction of each.
         normaliser: scales of proprioception and actions.
         sha256: hash of the model file.
         training: how it was made and how it did, for the reader.
@@ -56,8 +55,7 @@ class Bundle:
     horizon: int
     period: float
     token_dim: int
-    instruction: str
-    tasks: tuple[str, ...]
+    tasks: dict[str, str]
     normaliser: Normaliser
     sha256: str
     training: dict[str, Any]
@@ -66,6 +64,10 @@ class Bundle:
     def id(self) -> str:
         """Identity of the token space and action scale: stamped on every message and checkpoint."""
         return f"{self.name}-{self.sha256[:12]}"
+
+    def instruction(self, task: str = "") -> str:
+        """What to tell the VLA for `task`; the first task's instruction where it does not know the name."""
+        return self.tasks.get(task, next(iter(self.tasks.values())))
 
     @property
     def model_path(self) -> Path:
@@ -133,8 +135,7 @@ def load_bundle(directory: Path | str) -> Bundle:
             horizon=int(data["horizon"]),
             period=float(data["period"]),
             token_dim=int(data["token_dim"]),
-            instruction=str(data["instruction"]),
-            tasks=tuple(map(str, data["tasks"])),
+            tasks={str(name): str(text) for name, text in dict(data["tasks"]).items()},
             normaliser=Normaliser.from_dict(data["normaliser"]),
             sha256=str(data["sha256"]),
             training=dict(data["training"]),
@@ -143,6 +144,8 @@ def load_bundle(directory: Path | str) -> Bundle:
         raise BundleError(f"{path}: {error}") from error
     if min(bundle.image_size, bundle.horizon, bundle.token_dim) < 1 or not 0 < bundle.period < 1:
         raise BundleError(f"{path}: image_size, horizon, token_dim must be positive and period within (0, 1) s")
+    if not bundle.tasks:
+        raise BundleError(f"{path}: 'tasks' must name at least one task and its instruction")
     if len(bundle.normaliser.action_std) != len(bundle.joints):
         raise BundleError(
             f"{path}: the normaliser has {len(bundle.normaliser.action_std)} joints, not {len(bundle.joints)}"

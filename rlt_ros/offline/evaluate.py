@@ -1,0 +1,187 @@
+"""Policies on the same seeded starts: success, speed and throughput with 95 % intervals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlt_ros.control.actor import unpack_actor
+from rlt_ros.offline.rollout import Rollout, RolloutConfig, Trial, make_executor
+from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
+from rlt_ros.sim.tasks import get_task
+from rlt_ros.types import Phase, SessionView
+from rlt_ros.vla.backend import OnnxBackend
+from rlt_ros.vla.bundle import load_bundle
+
+FIRST_SEED = 1_000_000
+"""Evaluation starts lie from here on, demonstrations and training below: no start is ever seen in both."""
+STATIC_VARIANTS = tuple(
+    {"reference_rows": rows, "reference_speed": speed} for speed in (1.0, 1.5, 2.0) for rows in (10, 20, 40)
+)
+"""What can be had from the base without learning: its motion sped up, and how often it plans anew."""
+_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is evaluated.
+
+    Attributes:
+        bundle: directory of the VLA bundle.
+        task: name of the task.
+        setting: `controlled` or `full`.
+        clearance: in metres; None for the task's own.
+        actor: safetensors file of an actor; None: the reference flies.
+        executor: fields of `ExecutorConfig` that differ from config/sim.yaml.
+        blind: the VLA is shown grey pictures.
+    """
+
+    bundle: Path
+    task: str
+    setting: str = "controlled"
+    clearance: float | None = None
+    actor: Path | None = None
+    executor: dict[str, Any] = field(default_factory=dict)
+    blind: bool = False
+
+
+def evaluate(
+    policy: Policy,
+    *,
+    episodes: int,
+    seed: int,
+    workers: int | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> list[Trial]:
+    """Fly seeded episodes; the same seeds give the same starts whatever the policy and the number of workers.
+
+    Args:
+        policy: what flies.
+        episodes: number of episodes.
+        seed: of the first start, counted from `FIRST_SEED`.
+        workers: processes; default: one a core.
+        progress: called with the number of episodes done.
+
+    Raises:
+        BundleError, WeightsError, ValueError: the policy cannot be loaded; found before any process starts.
+    """
+    seeds = [FIRST_SEED + seed * 100_000 + index for index in range(episodes)]
+    workers = max(1, min(workers or os.cpu_count() or 1, episodes))
+    if workers == 1:
+        out = []
+        for trial in _fly(policy, seeds):
+            out.append(trial)
+            progress(len(out))
+        return out
+    load_bundle(policy.bundle)
+    get_task(policy.task, clearance=policy.clearance, setting=policy.setting)
+    # Small portions keep all workers busy to the end and the bar moving.
+    portions = [seeds[start : start + 5] for start in range(0, episodes, 5)]
+    results: dict[int, list[Trial]] = {}
+    with ProcessPoolExecutor(
+        workers, mp_context=get_context("spawn"), initializer=_prepare, initargs=(policy,)
+    ) as pool:
+        futures = {pool.submit(_fly_prepared, portion): index for index, portion in enumerate(portions)}
+        for future in as_completed(futures):
+            results[futures[future]] = future.result()
+            progress(sum(map(len, results.values())))
+    return [trial for index in range(len(portions)) for trial in results[index]]
+
+
+_rollout: tuple[Policy, Rollout] | None = None
+
+
+def _prepare(policy: Policy) -> None:
+    global _rollout
+    _rollout = (policy, _make_rollout(policy))
+
+
+def _fly_prepared(seeds: list[int]) -> list[Trial]:
+    assert _rollout is not None
+    return [_episode(*_rollout, seed) for seed in seeds]
+
+
+def _fly(policy: Policy, seeds: list[int]) -> Any:
+    rollout = _make_rollout(policy)
+    try:
+        for seed in seeds:
+            yield _episode(policy, rollout, seed)
+    finally:
+        rollout.cell.close()
+
+
+def _make_rollout(policy: Policy) -> Rollout:
+    bundle = load_bundle(policy.bundle)
+    task = get_task(policy.task, clearance=policy.clearance, setting=policy.setting)
+    executor = make_executor(bundle, **policy.executor)
+    if policy.actor is not None:
+        actor = unpack_actor(policy.actor.read_bytes(), bundle.id)
+        executor.check_actor(actor)
+        executor.weights(actor)
+    cell = Cell(task, image_size=bundle.image_size)
+    return Rollout(cell, OnnxBackend(bundle), bundle, executor, RolloutConfig(blind=policy.blind))
+
+
+def _episode(policy: Policy, rollout: Rollout, seed: int) -> Trial:
+    view = SessionView(1, seed, Phase.CRITICAL, actor_enabled=policy.actor is not None)
+    return rollout.run(seed, view)
+
+
+def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
+    """Figures of an evaluation; each interval is the 95 % one.
+
+    Success has Wilson's interval; median and throughput have bootstrap percentiles over episodes. Throughput counts
+    flown time only, a failure takes the whole time limit.
+
+    Args:
+        trials: from `evaluate`.
+        limit: the task's time limit, s.
+    """
+    success = np.array([trial.success for trial in trials])
+    ticks = np.where(success, [trial.ticks for trial in trials], round(limit / CONTROL_PERIOD))
+    rng = np.random.default_rng(0)
+    draws = rng.integers(0, len(trials), (_RESAMPLES, len(trials)))
+    done = np.sort(ticks[success])
+    fastest = done[: max(1, round(len(done) / 10))]
+    return {
+        "episodes": len(trials),
+        "success": float(success.mean()),
+        "success_95": wilson(int(success.sum()), len(trials)),
+        "median_ticks": float(np.median(done)) if len(done) else None,
+        "median_ticks_95": _percentiles([_median(ticks[draw], success[draw]) for draw in draws]) if len(done) else None,
+        "fastest_tenth_ticks": float(fastest.mean()) if len(done) else None,
+        "ticks_quartiles": [float(x) for x in np.percentile(done, [25, 50, 75])] if len(done) else None,
+        "throughput": float(_throughput(ticks, success)),
+        "throughput_95": _percentiles([_throughput(ticks[draw], success[draw]) for draw in draws]),
+        "ticks": [int(n) if ok else None for n, ok in zip(ticks, success, strict=True)],
+    }
+
+
+def wilson(successes: int, trials: int) -> list[float]:
+    """95 % score interval of a proportion (Wilson, 1927)."""
+    z = 1.959964
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    half = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return [float(max(0.0, (centre - half) / scale)), float(min(1.0, (centre + half) / scale))]
+
+
+def _median(ticks: NDArray[np.int64], success: NDArray[np.bool_]) -> float:
+    return float(np.median(ticks[success])) if success.any() else float("nan")
+
+
+def _throughput(ticks: NDArray[np.int64], success: NDArray[np.bool_]) -> float:
+    return float(success.sum() * 600.0 / (ticks.sum() * CONTROL_PERIOD))
+
+
+def _percentiles(values: list[float]) -> list[float]:
+    return [float(x) for x in np.nanpercentile(values, [2.5, 97.5])]

@@ -1,0 +1,161 @@
+"""Episodes of the simulated cell through the real executor, with the delays of the graph, in simulated time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlt_ros.bringup import Bringup
+from rlt_ros.config import from_mapping, param
+from rlt_ros.control.executor import Executor, ExecutorConfig
+from rlt_ros.nodes.parameters import ExecutorParameters
+from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
+from rlt_ros.sim.names import CAMERA_NAMES
+from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput, SessionView
+from rlt_ros.vla.backend import VlaBackend
+from rlt_ros.vla.bundle import Bundle
+
+_GREY = 127
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """What the graph does to the data on its way.
+
+    The defaults are what `rlt up sim` measures on two cores.
+    """
+
+    image_every: int = param(2, "control periods between two camera sets", low=1, high=50)
+    latency: int = param(2, "control periods from the capture to the policy input's arrival", low=0, high=50)
+    blind: bool = param(False, "show the VLA grey pictures")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """How an episode ended.
+
+    Attributes:
+        success: the part is in.
+        ticks: control periods until then, or until the time limit.
+        depth: insertion depth at the end, m.
+        lateral: lateral offset at the end, m.
+    """
+
+    success: bool
+    ticks: int
+    depth: float
+    lateral: float
+
+
+class Rollout:
+    """One cell, one VLA, one executor; `run` flies an episode."""
+
+    def __init__(
+        self, cell: Cell, backend: VlaBackend, bundle: Bundle, executor: Executor, config: RolloutConfig | None = None
+    ) -> None:
+        """Connect them.
+
+        Args:
+            cell: the simulated cell; its task's instruction is given to the VLA.
+            backend: runs the bundle.
+            bundle: whose joints and cameras are the cell's.
+            executor: made by `make_executor`.
+            config: delays.
+        """
+        self.cell, self.bundle, self.executor = cell, bundle, executor
+        self.config = config or RolloutConfig()
+        self._backend = backend
+        self._now = 1.0
+        self._inputs = 0
+        backend.set_instruction(cell.task.instruction)
+
+    @property
+    def now(self) -> float:
+        """Simulated time, s; it goes on from episode to episode."""
+        return self._now
+
+    def run(
+        self,
+        seed: int,
+        view: SessionView,
+        on_input: Callable[[PolicyInput], None] = lambda _: None,
+        on_step: Callable[[ControlStep], None] = lambda _: None,
+    ) -> Trial:
+        """Reset the cell with `seed` and fly until success or time-out.
+
+        Args:
+            seed: of the start.
+            view: the session as the executor sees it; its phase must be one that moves.
+            on_input: gets every policy input when it arrives.
+            on_step: gets every tick.
+        """
+        cell, executor, config = self.cell, self.executor, self.config
+        cell.reset(seed)
+        executor.forget_robot()
+        executor.session(self._now, SessionView(view.epoch, view.episode, Phase.RESET))
+        limit = round(cell.task.limit / CONTROL_PERIOD)
+        executor.session(self._now, view)
+        on_the_way: deque[tuple[int, PolicyInput]] = deque()
+        ticks, success = 0, False
+        for tick in range(limit + config.latency + 1):
+            now = self._now
+            if tick % config.image_every == 0:
+                on_the_way.append((tick + config.latency, self._look(now)))
+            executor.joint_state(now, cell.position, cell.velocity)
+            executor.session(now, view)
+            while on_the_way and on_the_way[0][0] <= tick:
+                message = on_the_way.popleft()[1]
+                executor.policy_input(now, message)
+                on_input(message)
+            step = executor.tick(now)
+            on_step(step)
+            cell.step(step.command if step.sent else cell.command)
+            self._now += CONTROL_PERIOD
+            # The robot's clock starts with the first policy input, as in the graph.
+            ticks = tick + 1 - config.latency
+            success = cell.insertion().success
+            if success or ticks >= limit:
+                break
+        place = cell.insertion()
+        return Trial(success, max(1, min(ticks, limit)), place.depth, place.lateral)
+
+    def _look(self, now: float) -> PolicyInput:
+        seen = self.cell.render()
+        images: NDArray[np.uint8] = np.stack([seen[name] for name in CAMERA_NAMES])
+        if self.config.blind:
+            images = np.full_like(images, _GREY)
+        position = self.cell.position.astype(np.float32).astype(np.float64)
+        result = self._backend.infer(images, position)
+        self._inputs += 1
+        return PolicyInput(
+            captured=now,
+            sequence=self._inputs,
+            bundle_id=self.bundle.id,
+            token=result.token,
+            reference=result.reference.astype(np.float64),
+            period=self.bundle.period,
+            position=position,
+        )
+
+
+def make_executor(bundle: Bundle, **overrides: object) -> Executor:
+    """An executor with the parameters and limits of `config/sim.yaml`.
+
+    Args:
+        bundle: the bundle in use.
+        overrides: fields of `ExecutorConfig`.
+    """
+    bringup = Bringup(target="sim")
+    values = {**bringup.parameters("executor_node"), **overrides}
+    parameters = from_mapping(ExecutorParameters, values, "executor_node")
+    config = ExecutorConfig(**{name: getattr(parameters, name) for name in ExecutorConfig.__dataclass_fields__})
+    return Executor(config, bundle.id, bundle.normaliser, parameters.limits(bundle.joints))
+
+
+def outcome(trial: Trial) -> Outcome:
+    """The outcome that the session would publish."""
+    return Outcome.SUCCESS if trial.success else Outcome.TIMEOUT

@@ -1,0 +1,40 @@
+"""Settings of stage 1, importable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+HORIZON = 50
+"""Rows of the reference chunk (H)."""
+
+
+@dataclass(frozen=True)
+class AdaptConfig:
+    """How stage 1 is trained.
+
+    Attributes:
+        steps: gradient steps of VLA and token together.
+        token_steps: gradient steps of the token alone afterwards, on the frozen VLA.
+        batch: observations a step.
+        token_batch: of these, observations used for the token's loss while the VLA is trained too.
+        learning_rate: peak of a cosine schedule with warm-up.
+        weight_decay: AdamW's.
+        alpha: weight of `L_vla` against `L_ro`.
+        grounding: weight of the auxiliary loss that makes the embeddings say where the parts are; used where the
+            demonstrations know it.
+        context_dropout: share of teacher-forced embeddings hidden from the token's decoder.
+        held_out: share of the episodes kept for the probe and the validation loss.
+        seed: of weights and batches.
+    """
+
+    steps: int = 7000
+    token_steps: int = 1500
+    batch: int = 64
+    token_batch: int = 32
+    learning_rate: float = 8e-4
+    weight_decay: float = 1e-3
+    alpha: float = 1.0
+    grounding: float = 0.5
+    context_dropout: float = 0.9
+    held_out: float = 0.1
+    seed: int = 0

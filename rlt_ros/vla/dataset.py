@@ -1,0 +1,359 @@
+"""Demonstrations on disk as a LeRobot v3 dataset: parquet files with encoded images inside.
+
+Each episode is one data file, written new and renamed: an interruption costs the running episode only. Beside the
+usual features a frame holds `critical_phase` and `grounding` (see `Episode`); datasets without them can be read.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+from PIL import Image
+
+from rlt_ros.config import ConfigError
+from rlt_ros.vla.demos import GROUNDING, Episode
+
+VERSION = "v3.0"
+_CHUNK = 1000
+_DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+_EPISODES = "meta/episodes/chunk-000/file-000.parquet"
+_JPEG = {"quality": 95, "subsampling": 0}
+_IMAGES = "observation.images."
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What all episodes of a dataset share.
+
+    Attributes:
+        robot: the robot's name.
+        joints: names in the order of states and actions.
+        cameras: names in the order of the images.
+        image_size: side of the square images, pixels.
+        period: seconds between frames.
+    """
+
+    robot: str
+    joints: tuple[str, ...]
+    cameras: tuple[str, ...]
+    image_size: int
+    period: float
+
+
+class DatasetWriter:
+    """Writes a new dataset, episode by episode; usable as a context manager."""
+
+    def __init__(self, directory: Path, recipe: Recipe) -> None:
+        """Create the directory.
+
+        Raises:
+            ConfigError: the directory is not empty.
+        """
+        if directory.exists() and any(directory.iterdir()):
+            raise ConfigError(f"{directory} is not empty; choose another directory or remove it")
+        self._directory, self._recipe = directory, recipe
+        self._features = _features(recipe)
+        self._episodes: list[dict[str, Any]] = []
+        self._tasks: dict[str, int] = {}
+        self._stats = {name: _Statistics() for name, feature in self._features.items() if feature["dtype"] != "bool"}
+        self.frames = 0
+        (directory / "meta").mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        """Nothing more to do."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Everything is on disk already; a directory without any episode is removed."""
+        if not self._episodes:
+            shutil.rmtree(self._directory)
+
+    def add(self, episode: Episode) -> None:
+        """Write an episode and bring the metadata up to date.
+
+        Raises:
+            ValueError: it does not have an image for every tick, or its shapes are not the recipe's.
+            OSError: the disk is full or not writable; the episodes before it stay readable.
+        """
+        recipe, length = self._recipe, len(episode.command)
+        shape = (length, len(recipe.cameras), recipe.image_size, recipe.image_size, 3)
+        if episode.images.shape != shape or episode.command.shape[1] != len(recipe.joints):
+            raise ValueError(
+                f"episode has images {episode.images.shape} and {episode.command.shape[1]} joints, "
+                f"the dataset needs {shape} and {len(recipe.joints)}"
+            )
+        index, task = len(self._episodes), self._tasks.setdefault(episode.instruction, len(self._tasks))
+        success = np.arange(length) + 1 == episode.ticks
+        columns: dict[str, Any] = {
+            "observation.state": episode.position,
+            "observation.velocity": episode.velocity,
+            "action": episode.command.astype(np.float32),
+            "critical_phase": episode.critical,
+            "grounding": episode.grounding,
+            "next.reward": success.astype(np.float32),
+            "next.success": success,
+            "next.done": np.arange(length) == length - 1,
+            "timestamp": (np.arange(length) * recipe.period).astype(np.float32),
+            "frame_index": np.arange(length),
+            "episode_index": np.full(length, index),
+            "index": self.frames + np.arange(length),
+            "task_index": np.full(length, task),
+        }
+        place = {"chunk_index": index // _CHUNK, "file_index": index % _CHUNK}
+        for camera, name in enumerate(recipe.cameras):
+            columns[_IMAGES + name] = [_encode(image) for image in episode.images[:, camera]]
+            self._stats[_IMAGES + name].add_images(episode.images[::25, camera])
+        for name, statistics in self._stats.items():
+            if not name.startswith(_IMAGES):
+                statistics.add(np.asarray(columns[name], dtype=np.float64).reshape(length, -1))
+        arrays = [_array(columns[name], feature) for name, feature in self._features.items()]
+        _write_table(pa.table(arrays, names=list(self._features)), self._directory / _DATA.format(**place))
+        self._episodes.append(
+            {
+                "episode_index": index,
+                "tasks": [episode.instruction],
+                "length": length,
+                "data/chunk_index": place["chunk_index"],
+                "data/file_index": place["file_index"],
+                "dataset_from_index": self.frames,
+                "dataset_to_index": self.frames + length,
+                "meta/episodes/chunk_index": 0,
+                "meta/episodes/file_index": 0,
+                "task_name": episode.task,
+                "setting": episode.setting,
+                "success": bool(episode.ticks),
+            }
+        )
+        self.frames += length
+        self._write_metadata()
+
+    def _write_metadata(self) -> None:
+        directory, recipe = self._directory, self._recipe
+        _write_table(pa.Table.from_pylist(self._episodes), directory / _EPISODES)
+        tasks = pa.table({"task_index": list(self._tasks.values()), "task": list(self._tasks)})
+        # LeRobot reads this file with pandas and expects the sentences as its index.
+        text = {"pandas_type": "unicode", "numpy_type": "object", "metadata": None}
+        number = {"pandas_type": "int64", "numpy_type": "int64", "metadata": None}
+        pandas = {
+            "index_columns": ["task"],
+            "column_indexes": [],
+            "columns": [
+                {**number, "name": "task_index", "field_name": "task_index"},
+                {**text, "name": "task", "field_name": "task"},
+            ],
+            "pandas_version": "2.0.0",
+        }
+        _write_table(tasks.replace_schema_metadata({"pandas": json.dumps(pandas)}), directory / "meta/tasks.parquet")
+        _write_json(
+            {name: statistics.result() for name, statistics in self._stats.items()}, directory / "meta/stats.json"
+        )
+        info = {
+            "codebase_version": VERSION,
+            "robot_type": recipe.robot,
+            "fps": round(1 / recipe.period),
+            "total_episodes": len(self._episodes),
+            "total_frames": self.frames,
+            "total_tasks": len(self._tasks),
+            "chunks_size": _CHUNK,
+            "data_files_size_in_mb": 100,
+            "video_files_size_in_mb": 200,
+            "splits": {"train": f"0:{len(self._episodes)}"},
+            "data_path": _DATA,
+            "video_path": None,
+            "features": self._features,
+        }
+        _write_json(info, directory / "meta/info.json")
+
+
+def read_recipe(directory: Path) -> Recipe:
+    """What a dataset holds.
+
+    Raises:
+        ConfigError: it is not a LeRobot v3 dataset with images inside, or lacks what stage 1 needs.
+    """
+    info = _read_info(directory)
+    features = info["features"]
+    cameras = tuple(name.removeprefix(_IMAGES) for name in features if name.startswith(_IMAGES))
+    for name in ("observation.state", "action"):
+        if name not in features:
+            raise ConfigError(f"{directory} has no feature '{name}'; it has {', '.join(features)}")
+    video = [name for name in cameras if features[_IMAGES + name]["dtype"] != "image"]
+    if video or not cameras:
+        what = f"video ({', '.join(video)})" if video else "no images"
+        raise ConfigError(f"{directory} holds {what}; stage 1 reads datasets whose images are in the parquet files")
+    shapes = {tuple(features[_IMAGES + name]["shape"]) for name in cameras}
+    height, width = next(iter(shapes))[:2]
+    if len(shapes) > 1 or height != width:
+        raise ConfigError(f"{directory}: all images must be square and of one size, they are {sorted(shapes)}")
+    names = features["action"]["names"]
+    return Recipe(str(info["robot_type"]), tuple(names), cameras, height, 1 / info["fps"])
+
+
+def read_episodes(directory: Path, stride: int) -> Iterator[Episode]:
+    """The episodes of a dataset in order.
+
+    Args:
+        directory: of the dataset.
+        stride: frames between two decoded sets of images.
+
+    Raises:
+        ConfigError: see `read_recipe`; or a file is missing.
+    """
+    recipe, info = read_recipe(directory), _read_info(directory)
+    index: list[dict[str, Any]] = []
+    for path in sorted((directory / "meta/episodes").glob("*/*.parquet")):
+        index += pq.read_table(path).to_pylist()
+    for entry in index:
+        path = directory / info["data_path"].format(
+            chunk_index=entry["data/chunk_index"], file_index=entry["data/file_index"]
+        )
+        if not path.is_file():
+            raise ConfigError(f"{path} of episode {entry['episode_index']} is missing")
+        table = pq.read_table(path, filters=[("episode_index", "=", entry["episode_index"])])
+        yield _episode(table, entry, recipe, stride)
+
+
+def _episode(table: pa.Table, entry: dict[str, Any], recipe: Recipe, stride: int) -> Episode:
+    length = len(table)
+
+    def column(name: str, default: NDArray[Any]) -> NDArray[Any]:
+        if name not in table.column_names:
+            return default
+        return np.array(table[name].to_pylist(), dtype=default.dtype)
+
+    joints = len(recipe.joints)
+    seen = np.arange(0, length, stride)
+    pictures = [table[_IMAGES + name] for name in recipe.cameras]
+    images = np.stack([[_decode(picture[int(i)].as_py()["bytes"]) for picture in pictures] for i in seen])
+    action = column("action", np.zeros((0, joints), np.float32)).astype(np.float64)
+    # Who recorded no success kept good demonstrations only.
+    success = np.flatnonzero(column("next.success", np.arange(length) == length - 1))
+    return Episode(
+        task=entry.get("task_name") or entry["tasks"][0],
+        instruction=entry["tasks"][0],
+        setting=entry.get("setting") or "controlled",
+        ticks=int(success[0]) + 1 if len(success) else 0,
+        seen=seen,
+        images=images,
+        position=column("observation.state", np.zeros((0, joints), np.float32)),
+        velocity=column("observation.velocity", np.zeros((length, joints), np.float32)),
+        before=action[0],
+        command=action,
+        critical=column("critical_phase", np.ones(length, dtype=bool)),
+        grounding=column("grounding", np.full((length, GROUNDING), np.nan, np.float32)),
+    )
+
+
+class _Statistics:
+    """Minimum, maximum, mean and deviation of a feature, taken up piece by piece."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._low = self._high = self._sum = self._square = np.zeros(0)
+
+    def add(self, rows: NDArray[np.float64]) -> None:
+        rows = rows[np.isfinite(rows).all(1)]
+        if not len(rows):
+            return
+        low, high, total, square = rows.min(0), rows.max(0), rows.sum(0), (rows**2).sum(0)
+        if self.count:
+            low, high = np.minimum(low, self._low), np.maximum(high, self._high)
+            total, square = total + self._sum, square + self._square
+        self.count += len(rows)
+        self._low, self._high, self._sum, self._square = low, high, total, square
+
+    def add_images(self, images: NDArray[np.uint8]) -> None:
+        self.add(images.reshape(-1, 3)[::7].astype(np.float64) / 255)
+        self.shape: tuple[int, ...] = (3, 1, 1)
+
+    def result(self) -> dict[str, Any]:
+        mean = self._sum / max(1, self.count)
+        deviation = np.sqrt(np.maximum(self._square / max(1, self.count) - mean**2, 0))
+        values = {"min": self._low, "max": self._high, "mean": mean, "std": deviation}
+        shape = getattr(self, "shape", (-1,))
+        return {**{name: value.reshape(shape).tolist() for name, value in values.items()}, "count": [self.count]}
+
+
+def _features(recipe: Recipe) -> dict[str, dict[str, Any]]:
+    joints, size = list(recipe.joints), recipe.image_size
+    vector = {"dtype": "float32", "shape": [len(joints)], "names": joints}
+    image = {"dtype": "image", "shape": [size, size, 3], "names": ["height", "width", "channels"]}
+    one = {"shape": [1], "names": None}
+    grounding = ["tip_x", "tip_y", "tip_z", "axis_y", "axis_z"]
+    return {
+        "observation.state": vector,
+        "observation.velocity": vector,
+        "action": vector,
+        **{_IMAGES + name: image for name in recipe.cameras},
+        "critical_phase": {"dtype": "bool", **one},
+        "grounding": {"dtype": "float32", "shape": [GROUNDING], "names": grounding},
+        "next.reward": {"dtype": "float32", **one},
+        "next.success": {"dtype": "bool", **one},
+        "next.done": {"dtype": "bool", **one},
+        "timestamp": {"dtype": "float32", **one},
+        **{name: {"dtype": "int64", **one} for name in ("frame_index", "episode_index", "index", "task_index")},
+    }
+
+
+def _array(values: Any, feature: dict[str, Any]) -> pa.Array:
+    if feature["dtype"] == "image":
+        return pa.array(values, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    kind = {"float32": pa.float32(), "int64": pa.int64(), "bool": pa.bool_()}[feature["dtype"]]
+    size = feature["shape"][0]
+    flat = pa.array(np.ascontiguousarray(values).reshape(-1), kind)
+    return flat if size == 1 else pa.FixedSizeListArray.from_arrays(flat, size)
+
+
+def _encode(image: NDArray[np.uint8]) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "jpeg", **_JPEG)
+    return {"bytes": buffer.getvalue(), "path": None}
+
+
+def _decode(data: bytes) -> NDArray[np.uint8]:
+    return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
+
+
+def _write_table(table: pa.Table, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new")
+    try:
+        pq.write_table(table, fresh)
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def _write_json(data: Any, path: Path) -> None:
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(data, indent=2))
+    fresh.replace(path)
+
+
+def _read_info(directory: Path) -> dict[str, Any]:
+    path = directory / "meta/info.json"
+    try:
+        info: dict[str, Any] = json.loads(path.read_text())
+    except OSError as error:
+        raise ConfigError(f"{directory} is not a LeRobot dataset: {path} cannot be read ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path} is not valid JSON: {error}") from error
+    if info.get("codebase_version") != VERSION:
+        raise ConfigError(
+            f"{directory} is LeRobot {info.get('codebase_version')}, expected {VERSION}; convert it first"
+        )
+    return info
