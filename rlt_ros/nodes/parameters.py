@@ -108,6 +108,9 @@ class SimParameters:
     """Of `sim_node`."""
 
     task: str = param("ethernet", "task of the cell")
+    setting: str = param("controlled", "start: controlled (parts in hand) or full (parts on the table)")
+    clearance: float = param(0.0, "free play a side; 0: the task's own", unit="m", low=0.0, high=0.004)
+    randomisation: float = param(0.0, "how much light, colours and cameras change at a reset", low=0.0, high=1.0)
     seed: int = param(0, "seed of the start positions", low=0)
     image_size: int = param(96, "side of the square camera images", unit="px", low=16, high=640)
     image_every: int = param(2, "control periods between two camera sets", low=1, high=50)

@@ -40,7 +40,8 @@ class SimNode(Node):
         """Build the cell and start it in real time."""
         super().__init__("sim_node")
         p = self._config = read_parameters(self, SimParameters)
-        self._cell = Cell(get_task(p.task), image_size=p.image_size, seed=p.seed)
+        task = get_task(p.task, clearance=p.clearance or None, setting=p.setting)
+        self._cell = Cell(task, image_size=p.image_size, seed=p.seed, randomisation=p.randomisation)
         self._command = self._cell.command
         self._deaf = 0
         self._ticks = 0

@@ -165,6 +165,42 @@ def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
     }
 
 
+def ratio(base: list[Trial], final: list[Trial], limit: float) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """Speed-up (median ticks of the base through those of the final policy) and ratio of throughputs.
+
+    Both flew the same starts, so the bootstrap draws starts, not episodes of each on its own.
+
+    Args:
+        base: trials of the base.
+        final: trials of the other policy on the same seeds.
+        limit: the task's time limit, s.
+    """
+    successes = [np.array([trial.success for trial in trials]) for trials in (base, final)]
+    ticks = [
+        np.where(success, [trial.ticks for trial in trials], round(limit / CONTROL_PERIOD))
+        for success, trials in zip(successes, (base, final), strict=True)
+    ]
+    draws = np.random.default_rng(0).integers(0, len(base), (_RESAMPLES, len(base)))
+
+    def both(measure: Callable[..., float], index: Any) -> tuple[float, float]:
+        first, second = (measure(t[index], s[index]) for t, s in zip(ticks, successes, strict=True))
+        return first, second
+
+    def divide(a: float, b: float) -> float:
+        return a / b if b else float("nan")
+
+    everything = slice(None)
+    slow, fast = both(_median, everything)
+    speedup = None
+    if np.isfinite([slow, fast]).all():
+        samples = [divide(*both(_median, draw)) for draw in draws]
+        speedup = {"value": slow / fast, "95": _percentiles(samples)}
+    little, much = both(_throughput, everything)
+    samples = [divide(*reversed(both(_throughput, draw))) for draw in draws]
+    value = divide(much, little)
+    return speedup, {"value": value if np.isfinite(value) else None, "95": _percentiles(samples)}
+
+
 def wilson(successes: int, trials: int) -> list[float]:
     """95 % score interval of a proportion (Wilson, 1927)."""
     z = 1.959964

@@ -88,11 +88,6 @@ class Stage1:
         joints = self.model.joints
         self._position = (demos.position - self.normaliser.proprio_mean[:joints]) / self.normaliser.proprio_std[:joints]
 
-    @property
-    def total(self) -> int:
-        """Gradient steps in all."""
-        return self.config.steps + self.config.token_steps
-
     def train_step(self) -> None:
         """One gradient step: joint until `config.steps`, then the token alone."""
         config = self.config

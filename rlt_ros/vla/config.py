@@ -38,3 +38,8 @@ class AdaptConfig:
     context_dropout: float = 0.9
     held_out: float = 0.1
     seed: int = 0
+
+    @property
+    def total(self) -> int:
+        """Gradient steps in all."""
+        return self.steps + self.token_steps

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rlt_ros.rl.rl_token import RLToken, TokenDecoder
+from rlt_ros.rl.rl_token import RLToken, TokenDecoder, hide_context
 
 WIDTH, LENGTH, TOKEN = 16, 6, 8
 
@@ -38,9 +38,15 @@ def test_full_context_dropout_leaves_the_token_alone_to_decide() -> None:
     decoder = TokenDecoder(WIDTH, LENGTH, TOKEN).eval()
     token = torch.randn(1, TOKEN)
     with torch.no_grad():
-        a = decoder(token, torch.randn(1, LENGTH, WIDTH), context_dropout=1.0)
-        b = decoder(token, torch.randn(1, LENGTH, WIDTH), context_dropout=1.0)
+        a, b = (decoder(token, z, hide_context(z, 1.0)) for z in torch.randn(2, 1, LENGTH, WIDTH))
     assert torch.allclose(a, b)
+
+
+def test_the_share_of_hidden_context_is_the_one_asked_for() -> None:
+    torch.manual_seed(0)
+    z = torch.zeros(200, LENGTH, WIDTH)
+    assert not hide_context(z, 0.0).any()
+    assert abs(float(hide_context(z, 0.9).float().mean()) - 0.9) < 0.03
 
 
 def test_training_makes_the_true_token_better_than_a_strangers_and_stops_at_the_embeddings() -> None:

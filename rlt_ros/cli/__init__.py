@@ -1,0 +1,44 @@
+"""The `rlt` command."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from rlt_ros import __version__
+from rlt_ros.bringup import share_directory
+from rlt_ros.cli.checks import doctor
+from rlt_ros.cli.evaluation import evaluate
+from rlt_ros.cli.graph import demo, up
+from rlt_ros.cli.stage1 import adapt, collect
+from rlt_ros.config import ConfigError
+
+app = typer.Typer(
+    help="Real-time robot control with a frozen VLA and reinforcement learning on the robot (RL Token), on ROS 2.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (up, demo, doctor, collect, adapt):
+    app.command()(command)
+app.command("eval")(evaluate)
+
+
+@app.command()
+def version() -> None:
+    """Print version and where the package's files are."""
+    print(f"rlt_ros {__version__} from {share_directory()}")
+
+
+def main() -> None:
+    """Entry point: expected errors become one line and exit code 2."""
+    try:
+        app(prog_name="rlt")
+    except ImportError as error:
+        print(f"error: {error}; run 'make setup', or source ROS 2 and the workspace of rlt_ros", file=sys.stderr)
+        sys.exit(2)
+    except (ConfigError, ValueError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -1,0 +1,6 @@
+"""`python -m rlt_ros.cli`."""
+
+from rlt_ros.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""`rlt doctor`: what works here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import yaml
+from rich.console import Console
+
+from rlt_ros.bringup import Bringup
+from rlt_ros.cli.options import BundlePath, Json
+from rlt_ros.config import ConfigError
+
+
+def doctor(
+    what: Annotated[str, typer.Argument(help="'all', or 'bundle' for the probe of a bundle.")] = "all",
+    bundle: BundlePath = None,
+    as_json: Json = False,
+) -> None:
+    """Say what works on this machine, and what to do about the rest."""
+    if what == "bundle":
+        _doctor_bundle(bundle, as_json)
+        return
+    if what != "all":
+        raise ConfigError(f"doctor looks at 'all' or 'bundle', not '{what}'")
+    from rlt_ros.doctor import checks
+
+    console = Console(highlight=False)
+    found = []
+    for check in checks(bundle):
+        found.append(check)
+        if not as_json:
+            mark = "[green]ok[/]  " if check.ok else "[red]FAIL[/]" if check.required else "[yellow]no[/]  "
+            console.print(f"{mark} {check.name:<20} {check.detail}", soft_wrap=True)
+            if check.remedy:
+                console.print(f"     {'':<20} -> {check.remedy}", style="dim", soft_wrap=True, markup=False)
+    bad = [check for check in found if check.required and not check.ok]
+    if as_json:
+        print(json.dumps({"ok": not bad, "checks": [check.to_dict() for check in found]}))
+    raise typer.Exit(1 if bad else 0)
+
+
+def _doctor_bundle(path: Path | None, as_json: bool) -> None:
+    from rlt_ros.vla.bundle import load_bundle
+
+    bundle = load_bundle(Bringup(bundle=path).bundle_path)
+    report = {
+        "id": bundle.id,
+        "robot": bundle.robot,
+        "tasks": bundle.tasks,
+        "cameras": list(bundle.cameras),
+        "token_dim": bundle.token_dim,
+        "horizon": bundle.horizon,
+        "period": bundle.period,
+        **{key: bundle.training[key] for key in ("token_probe", "loss_held_out") if key in bundle.training},
+    }
+    print(json.dumps(report) if as_json else yaml.safe_dump(report, sort_keys=False), end="\n" if as_json else "")

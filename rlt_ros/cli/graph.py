@@ -1,0 +1,103 @@
+"""`rlt up` and `rlt demo`: the graph as separate processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from rlt_ros.bringup import TARGETS, Bringup
+from rlt_ros.cli.options import BundlePath, Json, OptionalSeed, OptionalTask, Seed, Task
+from rlt_ros.config import ConfigError
+
+
+def up(
+    target: Annotated[str, typer.Argument(help=f"What to start: {' or '.join(TARGETS)}.")],
+    task: OptionalTask = None,
+    bundle: BundlePath = None,
+    config: Annotated[Path | None, typer.Option(help="ROS parameter file; default: config/TARGET.yaml.")] = None,
+    namespace: Annotated[str, typer.Option(help="ROS namespace of all nodes.")] = "/rlt",
+    headless: Annotated[bool, typer.Option("--headless", help="Do not open the cell's window.")] = False,
+    duration: Annotated[float, typer.Option(min=0, help="Seconds from the first episode; 0: until Ctrl-C.")] = 0.0,
+    seed: OptionalSeed = None,
+    runs: Annotated[Path, typer.Option(help="Where the run's directory is made.")] = Path("runs"),
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NODE.PARAMETER=VALUE", help="Override a parameter.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the graph as separate processes, and print a summary at the end."""
+    _run_graph(target, task, bundle, config, namespace, headless, duration, seed, runs, settings, as_json)
+
+
+def demo(
+    duration: Annotated[float, typer.Option(min=0, help="Seconds from the first episode; 0: until Ctrl-C.")] = 180.0,
+    task: Task = "ethernet",
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Show the simulated robot at work: base VLA first, then an actor that learns from every episode."""
+    end = f"It stops by itself after {duration:.0f} s; Ctrl-C stops it now." if duration else "Ctrl-C stops it."
+    print(
+        "A simulated two-armed robot pushes a plug into a socket, 50 commands a second. The first episodes are flown\n"
+        "by the VLA's reference chunks; then the actor takes over, and its weights are renewed while the robot moves.\n"
+        f"{end}\n",
+        file=sys.stderr,
+    )
+    _run_graph("sim", task, None, None, "/rlt", False, duration, seed, Path("runs"), None, as_json)
+
+
+def _run_graph(
+    target: str,
+    task: str | None,
+    bundle: Path | None,
+    config: Path | None,
+    namespace: str,
+    headless: bool,
+    duration: float,
+    seed: int | None,
+    runs: Path,
+    settings: list[str] | None,
+    as_json: bool,
+) -> None:
+    from rlt_ros.doctor import display_works
+    from rlt_ros.up import new_run_dir, print_summary, run_graph
+
+    if target == "sim" and not headless and not display_works():
+        headless = True
+        print("no display: the cell's window stays closed", file=sys.stderr)
+    if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", namespace):
+        raise ConfigError(f"namespace '{namespace}' must begin with '/' and hold letters, digits and '_' only")
+    bringup = Bringup(
+        target=target,
+        task=task,
+        bundle=bundle,
+        config=config,
+        namespace=namespace,
+        headless=headless,
+        seed=seed,
+        settings=_parse_settings(settings or []),
+    )
+    bringup.nodes()  # finds what is wrong before a directory is made
+    bringup = dataclasses.replace(bringup, run_dir=new_run_dir(runs, f"{target}-{bringup.task_name}"))
+    summary, code = run_graph(bringup, duration=duration, argv=sys.argv[1:])
+    print_summary(summary, as_json)
+    raise typer.Exit(code)
+
+
+def _parse_settings(settings: list[str]) -> dict[str, Any]:
+    out = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or "." not in key:
+            raise ConfigError(f"--set {setting}: write node.parameter=value")
+        try:
+            out[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {setting}: the value is not valid YAML") from error
+    return out

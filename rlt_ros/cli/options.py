@@ -1,0 +1,33 @@
+"""Options that several commands share, and their progress bars."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+Task = Annotated[str, typer.Option(help="Task of the simulated cell, or name of the work on a robot.")]
+OptionalTask = Annotated[str | None, typer.Option(help="Task of the cell, or name of the work; default: the file's.")]
+Setting = Annotated[str, typer.Option(help="Start: controlled (parts in hand) or full (parts on the table).")]
+Clearance = Annotated[float | None, typer.Option(help="Free play a side in metres; default: the task's.")]
+Randomisation = Annotated[float, typer.Option(min=0, max=1, help="How much light, colours and cameras change.")]
+OptionalSeed = Annotated[int | None, typer.Option(min=0, help="Seed of starts, noise, learning; default: the file's.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of start positions, exploration and learning.")]
+BundlePath = Annotated[Path | None, typer.Option("--bundle", help="VLA bundle; default: the shipped one.")]
+
+
+def progress_bars() -> Progress:
+    """Bars on stderr with a field `figures` at the end."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[figures]}"),
+        console=Console(stderr=True),
+    )

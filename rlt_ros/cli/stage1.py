@@ -1,0 +1,215 @@
+"""`rlt collect` and `rlt adapt`: demonstrations, the small VLA, the RL token, the bundle."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import numpy as np
+import typer
+import yaml
+from rich.progress import Progress, TaskID
+
+from rlt_ros import __version__
+from rlt_ros.bringup import DEFAULT_BUNDLE, Bringup
+from rlt_ros.cli.options import (
+    BundlePath,
+    Clearance,
+    Json,
+    Randomisation,
+    Seed,
+    Setting,
+    Task,
+    progress_bars,
+)
+from rlt_ros.config import ConfigError
+from rlt_ros.vla.config import HORIZON, AdaptConfig
+
+if TYPE_CHECKING:
+    from rlt_ros.vla.dataset import Recipe
+    from rlt_ros.vla.demos import Demonstrations
+
+
+def collect(
+    out: Annotated[Path, typer.Option(help="Directory of the new dataset.")],
+    task: Task = "ethernet",
+    setting: Setting = "controlled",
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes to record, successes and failures.")] = 50,
+    clearance: Clearance = None,
+    randomisation: Randomisation = 0.0,
+    seed: Seed = 0,
+    live: Annotated[bool, typer.Option("--live", help="Record a running graph, for example teleoperation.")] = False,
+    namespace: Annotated[str, typer.Option(help="ROS namespace of the running graph (--live).")] = "/rlt",
+    human_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Keep episodes in which a person flew this share of the ticks (--live).")
+    ] = 0.5,
+    instruction: Annotated[str, typer.Option(help="What the robot was told (--live); default: the bundle's.")] = "",
+    bundle: BundlePath = None,
+    as_json: Json = False,
+) -> None:
+    """Record demonstrations as a LeRobot v3 dataset: by the cell's scripted expert, or from a running graph.
+
+    With --live the episodes that people fly by `intervention` are recorded; an episode is written when the next one
+    starts, so that its label can still be changed.
+    """
+    from rlt_ros.vla.dataset import DatasetWriter, Recipe
+
+    if live:
+        from rlt_ros.nodes.collect import record
+        from rlt_ros.vla.bundle import load_bundle
+        from rlt_ros.vla.live import LiveEpisodes
+
+        loaded = load_bundle(Bringup(bundle=bundle).bundle_path)
+        recipe = Recipe(loaded.robot, loaded.joints, loaded.cameras, loaded.image_size, loaded.period)
+        told = instruction or loaded.instruction(task)
+        streams = LiveEpisodes(recipe, task, told, human_share)
+        source = record(recipe, streams, namespace)
+        print("recording; Ctrl-C ends it", file=sys.stderr)
+    else:
+        from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
+        from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
+        from rlt_ros.sim.tasks import get_task
+        from rlt_ros.vla.demos import collect as demonstrate
+        from rlt_ros.vla.demos import demonstration_seed
+
+        cell = Cell(get_task(task, clearance=clearance, setting=setting), randomisation=randomisation)
+        recipe = Recipe("sim_aloha", JOINT_NAMES, CAMERA_NAMES, cell.image_size, CONTROL_PERIOD)
+        source = demonstrate(cell, episodes=episodes, stride=1, seed=demonstration_seed(seed, task, setting))
+    lengths: list[int] = []
+    with progress_bars() as progress, DatasetWriter(out, recipe) as writer:
+        bar = progress.add_task("demonstrations", total=episodes, figures="")
+        for episode in itertools.islice(source, episodes):
+            writer.add(episode)
+            lengths.append(episode.ticks)
+            done = [ticks for ticks in lengths if ticks]
+            figures = f"{len(done)} successes" + (f", median {np.median(done):.0f} ticks" if done else "")
+            progress.update(bar, completed=len(lengths), figures=figures)
+    done = [ticks for ticks in lengths if ticks]
+    report = {
+        "dataset": str(out),
+        "task": task,
+        "episodes": len(lengths),
+        "successes": len(done),
+        "median_ticks": float(np.median(done)) if done else None,
+        "frames": writer.frames,
+        "skipped": dict(streams.counters) if live else {},
+    }
+    print(json.dumps(report) if as_json else yaml.safe_dump(report, sort_keys=False))
+
+
+def adapt(
+    out: Annotated[Path, typer.Option(help="Directory of the new bundle.")],
+    data: Annotated[
+        list[Path] | None, typer.Option(help="LeRobot v3 dataset, may be repeated; default: the scripted expert.")
+    ] = None,
+    tasks: Annotated[
+        list[str] | None, typer.Option("--task", help="Task for the expert, may be repeated; default: all.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=2, help="Demonstrations a task in the controlled setting.")] = 450,
+    full_episodes: Annotated[int, typer.Option(min=0, help="The same in the full setting.")] = 90,
+    steps: Annotated[int, typer.Option(min=1, help="Gradient steps of VLA and token.")] = AdaptConfig.steps,
+    token_steps: Annotated[int, typer.Option(min=0, help="Further steps of the token.")] = AdaptConfig.token_steps,
+    alpha: Annotated[float, typer.Option(min=0, help="Weight of the VLA's loss against the token's.")] = 1.0,
+    randomisation: Randomisation = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of demonstrations, weights and batches.")] = 0,
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = DEFAULT_BUNDLE,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that was interrupted.")] = False,
+    device: Annotated[str, typer.Option(help="Device of torch, for example cuda.")] = "cpu",
+    threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = os.cpu_count() or 1,
+    as_json: Json = False,
+) -> None:
+    """Stage 1: train the small VLA and the RL token on demonstrations, prove the token, export a bundle."""
+    import onnxscript  # noqa: F401  (the export at the end needs it)
+    import torch
+
+    from rlt_ros.vla.adapt import Stage1, export, summarise
+
+    if (out / "bundle.yaml").exists():
+        raise ConfigError(f"{out} already holds a bundle; choose another directory or remove it")
+    saved = out / "training.safetensors"
+    if saved.exists() and not resume:
+        raise ConfigError(f"{out} holds an interrupted training; go on with --resume, or remove it")
+    if resume and not saved.exists():
+        raise ConfigError(f"{out} holds no interrupted training to resume")
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(f"device '{device}' asked for, but this torch finds no CUDA; leave out --device")
+    out.mkdir(parents=True, exist_ok=True)  # found out before, not after, an hour of training
+    torch.set_num_threads(threads)
+    config = AdaptConfig(steps=steps, token_steps=token_steps, alpha=alpha, seed=seed)
+    with progress_bars() as progress:
+        bar = progress.add_task("demonstrations", total=None, figures="")
+        if data:
+            demos, recipe = _read_datasets(data)
+        else:
+            demos, recipe = _demonstrate(tasks, episodes, full_episodes, seed, randomisation, progress, bar)
+        bar = progress.add_task("training", total=config.total, figures="")
+        stage = Stage1(demos, config, device=device)
+        if resume:
+            stage.restore(saved)
+        while stage.step < config.total:
+            stage.train_step()
+            if stage.step % 10 == 0:
+                figures = "  ".join(f"{name} {value:.4f}" for name, value in stage.running.items())
+                progress.update(bar, completed=stage.step, figures=figures)
+            if stage.step % 500 == 0:
+                stage.save(saved)
+                progress.console.print(
+                    f"step {stage.step}: {figures}  held out {stage.validate():.4f}", highlight=False
+                )
+    bundle = export(
+        stage,
+        out,
+        summarise(stage),
+        name=name,
+        version=__version__,
+        robot=recipe.robot,
+        cameras=recipe.cameras,
+        joints=recipe.joints,
+        period=recipe.period,
+    )
+    saved.unlink(missing_ok=True)
+    report = {"bundle": str(out), "id": bundle.id, **bundle.training}
+    print(json.dumps(report) if as_json else yaml.safe_dump(report, sort_keys=False))
+
+
+def _read_datasets(paths: list[Path]) -> tuple[Demonstrations, Recipe]:
+    from rlt_ros.vla.dataset import read_episodes, read_recipe
+    from rlt_ros.vla.demos import prepare
+
+    recipes = [read_recipe(path) for path in paths]
+    for path, recipe in zip(paths, recipes, strict=True):
+        if recipe != recipes[0]:
+            raise ConfigError(f"{path} is {recipe}, but {paths[0]} is {recipes[0]}; they cannot be mixed")
+    episodes = itertools.chain.from_iterable(read_episodes(path, stride=4) for path in paths)
+    return prepare(episodes, HORIZON), recipes[0]
+
+
+def _demonstrate(
+    tasks: list[str] | None,
+    episodes: int,
+    full_episodes: int,
+    seed: int,
+    randomisation: float,
+    progress: Progress,
+    bar: TaskID,
+) -> tuple[Demonstrations, Recipe]:
+    from rlt_ros.sim.cell import CONTROL_PERIOD
+    from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
+    from rlt_ros.sim.tasks import TASKS
+    from rlt_ros.vla.dataset import Recipe
+    from rlt_ros.vla.demos import Order, collect_parallel, demonstration_seed, prepare
+
+    orders = []
+    for task in tasks or sorted(TASKS):
+        for setting, count, stride in (("controlled", episodes, 4), ("full", full_episodes, 6)):
+            orders.append(Order(task, setting, count, stride, demonstration_seed(seed, task, setting), randomisation))
+    progress.update(bar, total=sum(order.episodes for order in orders))
+    demos = prepare(
+        (progress.advance(bar) or episode for episode in collect_parallel(orders)),  # type: ignore[func-returns-value]
+        HORIZON,
+    )
+    return demos, Recipe("sim_aloha", JOINT_NAMES, CAMERA_NAMES, demos.images.shape[2], CONTROL_PERIOD)

@@ -1,0 +1,116 @@
+"""Episodes of a running robot as demonstrations: what a person flies becomes data for stage 1."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlt_ros.types import ControlStep, Outcome, Phase, State
+from rlt_ros.vla.dataset import Recipe
+from rlt_ros.vla.demos import GROUNDING, Episode
+
+MAX_IMAGE_AGE = 0.2
+"""Seconds after which a camera set no longer shows what the robot does."""
+
+
+@dataclass
+class _Running:
+    number: tuple[int, int]
+    steps: list[ControlStep] = field(default_factory=list)
+    images: list[NDArray[np.uint8]] = field(default_factory=list)
+    outcome: Outcome = Outcome.NONE
+    end: float = np.inf
+    broken: bool = False
+
+
+class LiveEpisodes:
+    """Joins pictures, steps and outcomes; an episode is given out when the next one starts.
+
+    Until then its label can still be changed or undone.
+    """
+
+    def __init__(self, recipe: Recipe, task: str, instruction: str, human_share: float) -> None:
+        """Record for a dataset of `recipe`.
+
+        Args:
+            recipe: cameras, joints and image size.
+            task: name of the task.
+            instruction: what the robot is told.
+            human_share: smallest share of ticks flown by a person; episodes below it are skipped and counted.
+        """
+        self._recipe, self._task, self._instruction, self._human_share = recipe, task, instruction, human_share
+        self._pictures: dict[str, tuple[float, NDArray[np.uint8]]] = {}
+        self._set: tuple[float, NDArray[np.uint8]] | None = None
+        self._running: _Running | None = None
+        self.counters: Counter[str] = Counter()
+
+    def image(self, camera: str, time: float, picture: NDArray[np.uint8]) -> None:
+        """A picture of one camera; a set is complete when all have the same stamp."""
+        size = self._recipe.image_size
+        if picture.shape != (size, size, 3):
+            self.counters["image_shape"] += 1
+            return
+        self._pictures[camera] = (time, picture)
+        newest = [self._pictures.get(name, (np.nan, picture)) for name in self._recipe.cameras]
+        if all(stamp == time for stamp, _ in newest):
+            self._set = (time, np.stack([seen for _, seen in newest]))
+
+    def step(self, step: ControlStep) -> None:
+        """A tick of the control loop."""
+        running = self._running
+        if step.session.phase not in (Phase.BASE, Phase.CRITICAL) or running is None:
+            return
+        if (step.session.epoch, step.session.episode) != running.number or step.time > running.end:
+            return
+        if self._set is None or step.time - self._set[0] > MAX_IMAGE_AGE:
+            if not running.broken:
+                self.counters["episode_without_images"] += 1
+            running.broken = True
+            return
+        if running.steps and step.sequence != running.steps[-1].sequence + 1 and not running.broken:
+            self.counters["episode_with_gap"] += 1
+            running.broken = True
+        running.steps.append(step)
+        running.images.append(self._set[1])
+
+    def started(self, epoch: int, episode: int) -> Episode | None:
+        """An episode starts; the one before it, if it is a demonstration."""
+        done = self.finish()
+        self._running = _Running((epoch, episode))
+        return done
+
+    def ended(self, epoch: int, episode: int, time: float, outcome: Outcome) -> None:
+        """The outcome of the running episode is known, was changed or undone."""
+        if self._running is not None and self._running.number == (epoch, episode):
+            self._running.outcome = outcome
+            self._running.end = time
+
+    def finish(self) -> Episode | None:
+        """Give out what has ended."""
+        running, self._running = self._running, None
+        if running is None or running.broken or not running.steps:
+            return None
+        if running.outcome not in (Outcome.SUCCESS, Outcome.FAILURE, Outcome.TIMEOUT):
+            self.counters["episode_without_outcome"] += 1
+            return None
+        steps = running.steps
+        if np.mean([step.state is State.HUMAN for step in steps]) < self._human_share:
+            self.counters["episode_not_by_a_human"] += 1
+            return None
+        return Episode(
+            task=self._task,
+            instruction=self._instruction,
+            setting="full" if steps[0].session.phase is Phase.BASE else "controlled",
+            ticks=len(steps) if running.outcome is Outcome.SUCCESS else 0,
+            seen=np.arange(len(steps)),
+            images=np.stack(running.images),
+            position=np.array([step.position for step in steps], dtype=np.float32),
+            velocity=np.array([step.velocity for step in steps], dtype=np.float32),
+            before=steps[0].previous,
+            command=np.array([step.command for step in steps]),
+            critical=np.array([step.session.phase is Phase.CRITICAL for step in steps]),
+            grounding=np.full((len(steps), GROUNDING), np.nan, dtype=np.float32),
+        )

@@ -1,0 +1,119 @@
+"""LeRobot v3 datasets: what is written is read back, and lerobot's own layout is kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from rlt_ros.config import ConfigError
+from rlt_ros.vla.dataset import DatasetWriter, Recipe, read_episodes, read_recipe
+from rlt_ros.vla.demos import GROUNDING, Episode, prepare
+
+RECIPE = Recipe("robot", ("a", "b"), ("left", "right"), 32, 0.02)
+
+
+def episode(seed: int = 0, length: int = 40, ticks: int = 30) -> Episode:
+    rng = np.random.default_rng(seed)
+    # Smooth pictures: JPEG is made for those.
+    ramp = np.linspace(0, 255, 32, dtype=np.float64)
+    images = np.empty((length, 2, 32, 32, 3), np.uint8)
+    images[:] = np.clip(ramp[:, None, None] * rng.uniform(0.3, 1, (length, 2, 1, 1, 3)), 0, 255)
+    return Episode(
+        task="plug",
+        instruction=f"do {seed % 2}",
+        setting="controlled",
+        ticks=ticks,
+        seen=np.arange(length),
+        images=images,
+        position=rng.normal(size=(length, 2)).astype(np.float32),
+        velocity=rng.normal(size=(length, 2)).astype(np.float32),
+        before=np.zeros(2),
+        command=rng.normal(size=(length, 2)),
+        critical=np.arange(length) > 5,
+        grounding=np.where(np.arange(length)[:, None] < 5, np.nan, rng.normal(size=(length, GROUNDING))).astype("f4"),
+    )
+
+
+@pytest.fixture
+def dataset(tmp_path: Path) -> Path:
+    with DatasetWriter(tmp_path / "data", RECIPE) as writer:
+        for seed, ticks in enumerate((30, 0, 20)):
+            writer.add(episode(seed, ticks=ticks))
+    return tmp_path / "data"
+
+
+def test_what_was_written_is_read(dataset: Path) -> None:
+    assert read_recipe(dataset) == RECIPE
+    back = list(read_episodes(dataset, stride=4))
+    assert [e.ticks for e in back] == [30, 0, 20]
+    for seed, read in enumerate(back):
+        wrote = episode(seed)
+        assert read.instruction == wrote.instruction
+        assert np.array_equal(read.seen, np.arange(0, 40, 4))
+        assert np.abs(read.images.astype(int) - wrote.images[::4]).mean() < 3
+        assert np.allclose(read.command, wrote.command, atol=1e-6)
+        for name in ("position", "velocity", "critical", "grounding"):
+            assert np.array_equal(getattr(read, name), getattr(wrote, name), equal_nan=name == "grounding")
+    assert set(prepare(back, horizon=8).episode) == {0, 2}
+
+
+def test_the_layout_is_lerobots(dataset: Path) -> None:
+    info = json.loads((dataset / "meta/info.json").read_text())
+    assert info["codebase_version"] == "v3.0"
+    assert (info["fps"], info["total_episodes"], info["total_frames"], info["total_tasks"]) == (50, 3, 120, 2)
+    entries = pq.read_table(dataset / "meta/episodes/chunk-000/file-000.parquet").to_pylist()
+    assert [(e["dataset_from_index"], e["dataset_to_index"]) for e in entries] == [(0, 40), (40, 80), (80, 120)]
+    frames = pq.read_table(dataset / info["data_path"].format(chunk_index=0, file_index=1))
+    assert set(frames.column_names) == set(info["features"])
+    assert frames["index"].to_pylist() == list(range(40, 80))
+    assert frames["observation.images.left"][0].as_py()["bytes"][:2] == b"\xff\xd8"
+    assert frames.schema.field("action").type.list_size == 2
+    tasks = pq.read_table(dataset / "meta/tasks.parquet")
+    assert json.loads(tasks.schema.metadata[b"pandas"])["index_columns"] == ["task"]
+    stats = json.loads((dataset / "meta/stats.json").read_text())
+    assert np.shape(stats["observation.images.left"]["mean"]) == (3, 1, 1)
+    assert stats["action"]["count"] == [120]
+    assert all(np.isfinite(stats["grounding"]["std"]))
+
+
+def test_an_interruption_leaves_what_was_complete(tmp_path: Path) -> None:
+    writer = DatasetWriter(tmp_path / "data", RECIPE)
+    writer.add(episode(0))
+    with pytest.raises(ValueError, match="the dataset needs"):
+        writer.add(dataclasses.replace(episode(1), images=np.zeros((40, 2, 16, 16, 3), np.uint8)))
+    assert len(list(read_episodes(tmp_path / "data", stride=40))) == 1
+
+
+def test_nothing_is_overwritten_and_nothing_empty_is_left(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not empty"):
+        DatasetWriter(dataset, RECIPE)
+    with DatasetWriter(tmp_path / "none", RECIPE):
+        pass
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_stage_1_cannot_read_is_refused_with_the_reason(dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="not a LeRobot dataset"):
+        read_recipe(tmp_path)
+    path = dataset / "meta/info.json"
+    info = json.loads(path.read_text())
+    for change, message in (
+        ({"codebase_version": "v2.1"}, "is LeRobot v2.1, expected v3.0"),
+        ({"features": {"action": {"names": ["a"]}}}, "no feature 'observation.state'"),
+        (
+            {"features": {**info["features"], "observation.images.left": {"dtype": "video", "shape": [32, 32, 3]}}},
+            "holds video",
+        ),
+    ):
+        path.write_text(json.dumps({**info, **change}))
+        with pytest.raises(ConfigError, match=message):
+            read_recipe(dataset)
+    path.write_text(json.dumps(info))
+    (dataset / info["data_path"].format(chunk_index=0, file_index=2)).unlink()
+    with pytest.raises(ConfigError, match="episode 2 is missing"):
+        list(read_episodes(dataset, stride=10))
