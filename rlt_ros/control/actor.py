@@ -39,6 +39,7 @@ class ActorSpec:
         chunk: rows of an action chunk (C).
         noise_chunk: standard deviation of exploration noise that is constant over a chunk, in action units.
         noise_tick: standard deviation of exploration noise drawn for every row.
+        pass_through: the actor sees the reference and adds to it; without, it sees zeros (an ablation).
     """
 
     bundle_id: str
@@ -47,6 +48,7 @@ class ActorSpec:
     chunk: int
     noise_chunk: float = 0.0
     noise_tick: float = 0.0
+    pass_through: bool = True
 
 
 class Actor:
@@ -80,7 +82,7 @@ class Actor:
             proprio: normalised proprioception, shape (2 J,).
             reference: normalised reference rows, shape (C, J).
         """
-        flat = reference.reshape(-1)
+        flat = reference.reshape(-1) if self.spec.pass_through else np.zeros(reference.size, dtype=np.float32)
         x = np.concatenate([token, proprio, flat])
         for weight, bias in self._layers[:-1]:
             x = np.maximum(x @ weight + bias, 0.0)

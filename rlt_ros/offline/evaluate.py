@@ -165,10 +165,11 @@ def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
     }
 
 
-def ratio(base: list[Trial], final: list[Trial], limit: float) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+def ratio(base: list[Trial], final: list[Trial], limit: float) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """Speed-up (median ticks of the base through those of the final policy) and ratio of throughputs.
 
-    Both flew the same starts, so the bootstrap draws starts, not episodes of each on its own.
+    Either is None where the base has no success. Both flew the same starts, so the bootstrap draws starts, not
+    episodes of each on its own.
 
     Args:
         base: trials of the base.
@@ -198,7 +199,8 @@ def ratio(base: list[Trial], final: list[Trial], limit: float) -> tuple[dict[str
     little, much = both(_throughput, everything)
     samples = [divide(*reversed(both(_throughput, draw))) for draw in draws]
     value = divide(much, little)
-    return speedup, {"value": value if np.isfinite(value) else None, "95": _percentiles(samples)}
+    throughput = {"value": value, "95": _percentiles(samples)} if np.isfinite(value) else None
+    return speedup, throughput
 
 
 def wilson(successes: int, trials: int) -> list[float]:

@@ -20,10 +20,20 @@ class ActorNetwork(nn.Module):
     actor equals the VLA, with the reference dropped the perceptron must produce the chunk by itself.
     """
 
-    def __init__(self, token_dim: int, joints: int, chunk: int, hidden: tuple[int, ...]) -> None:
-        """Perceptron with `hidden` layers; the last layer starts small."""
+    def __init__(
+        self, token_dim: int, joints: int, chunk: int, hidden: tuple[int, ...], *, pass_through: bool = True
+    ) -> None:
+        """Perceptron with `hidden` layers; the last layer starts small.
+
+        Args:
+            token_dim: size of the RL token (D).
+            joints: number of joints (J).
+            chunk: rows of a chunk (C).
+            hidden: sizes of the hidden layers.
+            pass_through: without it the reference is hidden always, at training and in flight.
+        """
         super().__init__()
-        self.chunk, self.joints = chunk, joints
+        self.chunk, self.joints, self.pass_through = chunk, joints, pass_through
         sizes = [token_dim + 2 * joints + chunk * joints, *hidden, chunk * joints]
         linear = [nn.Linear(a, b) for a, b in pairwise(sizes)]
         self.hidden_layers = nn.ModuleList(linear[:-1])
@@ -32,9 +42,18 @@ class ActorNetwork(nn.Module):
             self.last_layer.weight.mul_(0.01)
             self.last_layer.bias.zero_()
 
+    @property
+    def first_layer(self) -> nn.Linear:
+        """The layer that reads token, proprioception and reference."""
+        layer = next(iter(self.hidden_layers), self.last_layer)
+        assert isinstance(layer, nn.Linear)
+        return layer
+
     def forward(self, token: Tensor, proprio: Tensor, reference: Tensor) -> Tensor:
         """Chunk (N, C, J) from token (N, D), proprioception (N, 2 J) and a possibly masked reference (N, C, J)."""
         flat = reference.flatten(1)
+        if not self.pass_through:
+            flat = torch.zeros_like(flat)
         x = torch.cat([token, proprio, flat], dim=1)
         for layer in self.hidden_layers:
             x = functional.relu(layer(x))

@@ -48,15 +48,26 @@ class Learner:
         torch.manual_seed(config.seed)
         self.config = config
         self.replay = replay
-        self.actor = ActorNetwork(spec.token_dim, spec.joints, spec.chunk, config.hidden)
+        self.actor = ActorNetwork(
+            spec.token_dim, spec.joints, spec.chunk, config.hidden, pass_through=config.pass_through
+        )
         self.critics = CriticEnsemble(spec.token_dim, spec.joints, spec.chunk, config.hidden, config.critics)
         self.targets = copy.deepcopy(self.critics).requires_grad_(False)
         self._actor_optimiser = torch.optim.Adam(self.actor.parameters(), lr=config.actor_rate, fused=True)
         self._critic_optimiser = torch.optim.Adam(self.critics.parameters(), lr=config.critic_rate, fused=True)
         self._generator = np.random.default_rng(config.seed)
         self._spec = ActorSpec(
-            bundle_id, spec.token_dim, spec.joints, spec.chunk, config.noise_chunk, config.noise_tick
+            bundle_id,
+            spec.token_dim,
+            spec.joints,
+            spec.chunk,
+            config.noise_chunk,
+            config.noise_tick,
+            config.pass_through,
         )
+        if not config.use_token:
+            with torch.no_grad():
+                self.actor.first_layer.weight[:, : spec.token_dim] = 0.0
         self.update_ratio = config.update_ratio
         self.updates = 0
         self.report = UpdateReport()
@@ -69,6 +80,14 @@ class Learner:
         return max(0, int(self.update_ratio * self.replay.samples) - self.updates)
 
     @property
+    def q_weight(self) -> float:
+        """Weight of Q now: the anchor is strong first and gives way as the critics have seen more."""
+        config = self.config
+        done = self.updates - config.burn_in_updates
+        share = min(1.0, max(0.0, done / config.q_ramp_updates)) if config.q_ramp_updates else float(done >= 0)
+        return config.q_weight + share * (config.q_weight_final - config.q_weight)
+
+    @property
     def optimisers(self) -> dict[str, torch.optim.Optimizer]:
         """By the network they train."""
         return {"actor": self._actor_optimiser, "critics": self._critic_optimiser}
@@ -76,6 +95,8 @@ class Learner:
     def update(self) -> None:
         """One gradient update of the critics, and of the actor every `actor_every`-th time."""
         batch = self.replay.sample(self.config.batch, self._generator)
+        if not self.config.use_token:
+            batch = batch._replace(token=torch.zeros_like(batch.token), next_token=torch.zeros_like(batch.next_token))
         self._update_critics(batch)
         self.updates += 1
         if self.updates % self.config.actor_every == 0:
@@ -112,10 +133,12 @@ class Learner:
         actions = self.actor(batch.token, batch.proprio, masked)
         distance = (actions - batch.reference).square().mean(-1)
         anchor = (distance * batch.valid).sum() / batch.valid.sum()
-        loss = anchor
-        if self.updates >= self.config.burn_in_updates and self.config.q_weight > 0:
+        burnt_in, weight = self.updates >= self.config.burn_in_updates, self.q_weight
+        # While burning in the actor clones the reference, whatever its later weight.
+        loss = anchor * (self.config.anchor_weight if burnt_in else 1.0)
+        if burnt_in and weight > 0:
             values = self.critics(batch.token, batch.proprio, actions).mean(0)
-            loss = anchor - self.config.q_weight * (values / values.detach().abs().mean().clamp_min(1e-3)).mean()
+            loss = loss - weight * (values / values.detach().abs().mean().clamp_min(1e-3)).mean()
         self._actor_optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.actor.parameters(), self.config.gradient_clip)

@@ -16,7 +16,7 @@ from rlt_ros.rl.replay import Replay, ReplaySpec
 from rlt_ros.rl.samples import Segment, StateRecord
 
 JOINTS, TOKEN, CHUNK = 2, 2, 2
-SMALL = LearnerConfig(hidden=(32, 32), batch=64, warmup_samples=10, burn_in_updates=0, seed=0)
+SMALL = LearnerConfig(hidden=(32, 32), batch=64, warmup_samples=10, burn_in_updates=0, q_weight_final=0.2, seed=0)
 
 
 def replay(capacity: int = 4000, discount: float = 0.9) -> Replay:
@@ -53,7 +53,9 @@ def test_values_of_a_three_step_chain_are_those_computed_by_hand() -> None:
     states = np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
     for _ in range(10):
         add_episode(store, states, np.zeros((3, JOINTS)), np.zeros(JOINTS), success=True)
-    learner = Learner(dataclasses.replace(SMALL, critic_rate=3e-3, target_rate=0.05, q_weight=0.0), store, "b")
+    learner = Learner(
+        dataclasses.replace(SMALL, critic_rate=3e-3, target_rate=0.05, q_weight=0.0, q_weight_final=0.0), store, "b"
+    )
     for _ in range(1500):
         learner.update()
     with torch.no_grad():
@@ -94,7 +96,7 @@ def test_without_q_the_actor_clones_even_where_the_reference_is_hidden() -> None
         reference = rng.normal(size=JOINTS)
         states = np.repeat(reference[None], 6, 0)
         add_episode(store, states, np.zeros((6, JOINTS)), reference, success=False)
-    learner = Learner(dataclasses.replace(SMALL, q_weight=0.0, actor_rate=3e-3), store, "b")
+    learner = Learner(dataclasses.replace(SMALL, q_weight=0.0, q_weight_final=0.0, actor_rate=3e-3), store, "b")
     for _ in range(1500):
         learner.update()
     batch = store.sample(256, rng)
@@ -197,3 +199,62 @@ def test_a_checkpoint_is_complete_and_leaves_no_rubbish(tmp_path) -> None:
     (tmp_path / "blocked").write_text("a file where a directory should be")
     with pytest.raises(OSError, match="blocked"):
         save_checkpoint(learner, tmp_path / "blocked", version=3, bundle_id="b")
+
+
+def test_the_weight_of_q_rises_from_the_burn_in_on() -> None:
+    config = dataclasses.replace(SMALL, burn_in_updates=100, q_weight=0.2, q_weight_final=1.2, q_ramp_updates=50)
+    learner = Learner(config, replay(), "b")
+    weights = []
+    for updates in (0, 100, 125, 150, 1000):
+        learner.updates = updates
+        weights.append(learner.q_weight)
+    assert weights == pytest.approx([0.2, 0.2, 0.7, 1.2, 1.2])
+    learner = Learner(dataclasses.replace(config, q_ramp_updates=0), replay(), "b")
+    learner.updates = 100
+    assert learner.q_weight == pytest.approx(1.2)
+
+
+@pytest.mark.parametrize(
+    ("change", "hidden"),
+    [({"use_token": False}, "token"), ({"pass_through": False}, "reference")],
+)
+def test_what_an_ablation_hides_changes_nothing_in_flight(change: dict[str, bool], hidden: str) -> None:
+    """Trained without token or reference, the exported actor must not react to it either."""
+    store = replay()
+    rng = np.random.default_rng(0)
+    for index in range(20):
+        add_episode(
+            store, rng.normal(size=(6, TOKEN)), rng.normal(size=(6, JOINTS)), rng.normal(size=JOINTS), index % 2 == 0
+        )
+    learner = Learner(dataclasses.replace(SMALL, actor_rate=1e-2, **change), store, "b")
+    for _ in range(60):
+        learner.update()
+    actor = unpack_actor(learner.export(1), "b")
+    token, proprio = np.ones(TOKEN, np.float32), np.ones(2 * JOINTS, np.float32)
+    reference = np.ones((CHUNK, JOINTS), np.float32)
+    out = actor(token, proprio, reference)
+    other = {"token": (-5 * token, proprio, reference), "reference": (token, proprio, -5 * reference)}
+    assert np.array_equal(out, actor(*other[hidden]))
+    assert not np.array_equal(out, actor(*other["reference" if hidden == "token" else "token"]))
+    mine = learner.actor(
+        torch.from_numpy(token)[None], torch.from_numpy(proprio)[None], torch.from_numpy(reference)[None]
+    )
+    assert np.allclose(mine.detach().numpy()[0], out, atol=1e-5)
+
+
+def test_without_an_anchor_the_actor_still_clones_while_burning_in() -> None:
+    config = dataclasses.replace(SMALL, anchor_weight=0.0, q_weight=0.0, q_weight_final=0.0, burn_in_updates=40)
+    store = replay()
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        add_episode(store, rng.normal(size=(6, TOKEN)), rng.normal(size=(6, JOINTS)), rng.normal(size=JOINTS), True)
+    learner = Learner(config, store, "b")
+
+    def weights() -> list[torch.Tensor]:
+        return [parameter.detach().clone() for parameter in learner.actor.parameters()]
+
+    start = weights()
+    for _ in range(39):
+        learner.update()
+    cloned = weights()
+    assert not all(torch.equal(a, b) for a, b in zip(start, cloned, strict=True))

@@ -1,0 +1,70 @@
+"""`rlt train`: the learning of the live graph without ROS, faster than real time."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from rlt_ros.bringup import Bringup
+from rlt_ros.cli.options import BundlePath, Json, Seed, Task, progress_bars
+from rlt_ros.config import ConfigError, from_mapping
+from rlt_ros.rl.config import LearnerConfig
+
+
+def train(
+    task: Task = "ethernet",
+    minutes: Annotated[float, typer.Option(min=0.1, help="Robot time, warm-up included.")] = 15.0,
+    seed: Seed = 0,
+    without: Annotated[
+        str, typer.Option(help="Switch one component off: token, chunk, anchor, passthrough or dropout.")
+    ] = "",
+    bundle: BundlePath = None,
+    runs: Annotated[Path, typer.Option(help="Where the run's directory is made.")] = Path("runs"),
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Override a setting of trainer or learner, e.g. critics=2."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Learn in the simulated cell as the live graph does, and evaluate on the way and at the end."""
+    from rlt_ros.offline.train import TrainConfig, Trainer
+    from rlt_ros.offline.train import train as run
+    from rlt_ros.up import new_run_dir
+
+    given = {**_parse(settings or []), "task": task, "minutes": minutes, "seed": seed, "without": without}
+    own = {field.name for field in dataclasses.fields(TrainConfig)}
+    config = from_mapping(TrainConfig, {key: value for key, value in given.items() if key in own}, "rlt train")
+    bringup = Bringup(target="sim", task=task, bundle=bundle)
+    fields = {field.name for field in dataclasses.fields(LearnerConfig)}
+    from_file = {key: value for key, value in bringup.parameters("learner_node").items() if key in fields}
+    others = {key: value for key, value in given.items() if key not in own}
+    learner = from_mapping(LearnerConfig, {**from_file, **others}, "rlt train")
+    run_dir = new_run_dir(runs, f"train-{task}" + (f"-without-{without}" if without else ""))
+    with progress_bars() as progress:
+        bar = progress.add_task("robot time, s", total=round(60 * minutes), figures="")
+
+        def show(trainer: Trainer, line: str) -> None:
+            recent = trainer.trials[-20:]
+            wins = sum(trial.success for trial in recent)
+            figures = f"episode {trainer.episode}, last 20: {wins} of {len(recent)}, {trainer.learner.updates} updates"
+            progress.update(bar, completed=round(60 * trainer.minutes), figures=figures)
+            if line:
+                progress.console.print(line, highlight=False)
+
+        report = run(bringup.bundle_path, config, learner, run_dir, show)
+    print(json.dumps(report) if as_json else f"everything is in {run_dir}")
+
+
+def _parse(settings: list[str]) -> dict[str, Any]:
+    out = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {setting}: write name=value")
+        out[key] = yaml.safe_load(value)
+    return out

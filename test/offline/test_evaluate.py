@@ -1,0 +1,150 @@
+"""Evaluation without ROS: the graph's delays, figures with intervals, the same starts for everybody."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from rlt_ros.bringup import Bringup
+from rlt_ros.offline.evaluate import Policy, Trial, evaluate, ratio, summarise, wilson
+from rlt_ros.offline.report import newest_actor
+from rlt_ros.offline.rollout import Rollout, RolloutConfig, make_executor, outcome
+from rlt_ros.sim.cell import Cell
+from rlt_ros.sim.tasks import get_task
+from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput, SessionView, State
+from rlt_ros.vla.backend import Inference
+from rlt_ros.vla.bundle import load_bundle
+
+SHIPPED = Bringup().bundle_path
+VIEW = SessionView(1, 1, Phase.CRITICAL)
+
+
+class Still:
+    """A VLA that wants to stay where it is, and remembers what it was shown."""
+
+    def __init__(self, token_dim: int) -> None:
+        self.told = ""
+        self.brightness: list[float] = []
+        self._token = np.ones(token_dim, np.float32)
+
+    def set_instruction(self, instruction: str) -> None:
+        self.told = instruction
+
+    def infer(self, images: NDArray[np.uint8], position: NDArray[Any]) -> Inference:
+        self.brightness.append(float(images.std()))
+        return Inference(self._token, np.tile(position, (50, 1)).astype(np.float32), 0.0)
+
+
+def still(task: str = "ethernet", **config: Any) -> tuple[Rollout, Still]:
+    bundle = load_bundle(SHIPPED)
+    backend = Still(bundle.token_dim)
+    cell = Cell(get_task(task))
+    return Rollout(cell, backend, bundle, make_executor(bundle), RolloutConfig(**config)), backend
+
+
+def test_who_does_nothing_times_out_and_the_arms_stay() -> None:
+    rollout, backend = still("charger")
+    trial = rollout.run(3, VIEW)
+    assert not trial.success
+    assert trial.ticks == 500
+    assert outcome(trial) is Outcome.TIMEOUT
+    assert backend.told == get_task("charger").instruction
+    rollout.cell.close()
+
+
+def test_inputs_arrive_late_and_rows_are_taken_by_time() -> None:
+    rollout, _ = still(latency=3)
+    inputs: list[PolicyInput] = []
+    steps: list[ControlStep] = []
+    rollout.run(0, VIEW, inputs.append, steps.append)
+    assert [step.state for step in steps[:4]] == [State.HOLD] * 3 + [State.REFERENCE]
+    flown = next(step for step in steps if step.chunk)
+    assert flown.chunk is not None
+    assert flown.chunk.input_age == pytest.approx(3 * 0.02)
+    assert inputs[1].captured - inputs[0].captured == pytest.approx(2 * 0.02)
+    sequence = [step.sequence for step in steps]
+    assert sequence == list(range(sequence[0], sequence[0] + len(sequence)))
+    rollout.cell.close()
+
+
+def test_time_goes_on_between_episodes_and_old_inputs_are_not_flown() -> None:
+    rollout, _ = still()
+    rollout.run(0, VIEW)
+    start = rollout.now
+    steps: list[ControlStep] = []
+    rollout.run(1, SessionView(1, 2, Phase.CRITICAL), on_step=steps.append)
+    assert steps[0].time >= start
+    assert steps[0].state is State.HOLD
+    rollout.cell.close()
+
+
+def test_a_blind_vla_sees_grey() -> None:
+    for blind in (False, True):
+        rollout, backend = still(blind=blind)
+        rollout.run(0, VIEW)
+        assert (max(backend.brightness) == 0.0) is blind
+        rollout.cell.close()
+
+
+def test_the_number_of_processes_changes_nothing() -> None:
+    policy = Policy(SHIPPED, "ethernet")
+    alone = evaluate(policy, episodes=6, seed=0, workers=1)
+    assert evaluate(policy, episodes=6, seed=0, workers=2) == alone
+    assert evaluate(policy, episodes=6, seed=1, workers=1) != alone
+
+
+def test_what_cannot_fly_is_found_before_processes_start(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="unknown task"):
+        evaluate(Policy(SHIPPED, "usb"), episodes=4, seed=0, workers=2)
+    with pytest.raises(ValueError, match="no bundle"):
+        evaluate(Policy(tmp_path, "ethernet"), episodes=4, seed=0, workers=2)
+    with pytest.raises(ValueError, match="holds no checkpoint"):
+        newest_actor(tmp_path)
+
+
+def trials(*ticks: int) -> list[Trial]:
+    return [Trial(n > 0, abs(n), 0.0, 0.0) for n in ticks]
+
+
+def test_figures_are_those_of_the_definition() -> None:
+    figures = summarise(trials(100, 200, 300, -500), limit=10.0)
+    assert figures["success"] == 0.75
+    assert figures["median_ticks"] == 200
+    assert figures["fastest_tenth_ticks"] == 100
+    assert figures["throughput"] == pytest.approx(3 * 600 / ((100 + 200 + 300 + 500) * 0.02))
+    assert figures["ticks"] == [100, 200, 300, None]
+
+
+def test_nothing_but_failures_has_figures_too() -> None:
+    figures = summarise(trials(-500, -500), limit=10.0)
+    assert figures["success"] == figures["throughput"] == 0.0
+    assert figures["median_ticks"] is None
+    assert ratio(trials(-500, -500), trials(100, 100), limit=10.0) == (None, None)
+
+
+def test_twice_as_fast_is_a_ratio_of_two() -> None:
+    base, final = trials(*[200] * 20), trials(*[100] * 20)
+    speedup, throughput = ratio(base, final, limit=10.0)
+    assert speedup == {"value": 2.0, "95": [2.0, 2.0]}
+    assert throughput is not None
+    assert throughput["value"] == pytest.approx(2.0)
+
+
+@given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilsons_interval_holds_the_share_and_stays_within_bounds(case: tuple[int, int]) -> None:
+    successes, count = case
+    low, high = wilson(successes, count)
+    assert 0.0 <= low <= successes / count + 1e-12
+    assert successes / count - 1e-12 <= high <= 1.0
+    assert high > low
+
+
+def test_wilson_against_a_published_value() -> None:
+    """81 of 263: 0.2553 to 0.3662 (Newcombe 1998, table I)."""
+    assert wilson(81, 263) == pytest.approx([0.2553, 0.3662], abs=1e-4)

@@ -1,0 +1,66 @@
+"""The fast trainer: the live graph's parts, the warm-up, the budget, a run directory that can be evaluated."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from rlt_ros.bringup import Bringup
+from rlt_ros.offline.report import newest_actor
+from rlt_ros.offline.train import ABLATIONS, TrainConfig, Trainer, train
+from rlt_ros.rl.config import LearnerConfig
+
+SHIPPED = Bringup().bundle_path
+LEARNER = LearnerConfig(hidden=(32,), batch=32, warmup_samples=50, update_ratio=1.0, burn_in_updates=50)
+CONFIG = TrainConfig(
+    minutes=0.35, warmup_episodes=2, evaluate_minutes=0.1, evaluate_episodes=1, final_episodes=2, explore_share=1.0
+)
+
+
+def test_a_run_flies_learns_evaluates_and_leaves_what_can_be_flown(tmp_path: Path) -> None:
+    lines: list[str] = []
+    report = train(SHIPPED, CONFIG, LEARNER, tmp_path / "run", lambda _, line: lines.append(line))
+    assert report["base"]["episodes"] == report["final"]["episodes"] == 2
+    assert report["curve"]
+    last = report["curve"][-1]
+    assert last["updates"] <= LEARNER.update_ratio * last["samples"]
+    assert last["updates"] > 0
+    assert newest_actor(tmp_path / "run").is_file()
+    assert json.loads((tmp_path / "run/summary.json").read_text())["final"] == report["final"]
+    assert json.loads((tmp_path / "run/config.json").read_text())["learner"]["hidden"] == [32]
+    assert any(line.startswith("base:") for line in lines)
+
+
+def test_the_actor_flies_after_the_warm_up_and_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
+    def sources() -> tuple[list[int], list[int]]:
+        trainer = Trainer(SHIPPED, CONFIG, LEARNER, tmp_path)
+        counts = []
+        for _ in range(3):
+            trainer.run_episode()
+            counts.append(trainer.learner.replay.samples_by_source.tolist())
+        trainer.close()
+        return [count[2] for count in counts], [trial.ticks for trial in trainer.trials]
+
+    actor, ticks = sources()
+    assert actor[:2] == [0, 0]
+    assert actor[2] > 0
+    assert sources() == (actor, ticks)
+
+
+@pytest.mark.parametrize("without", sorted(ABLATIONS))
+def test_every_ablation_flies(without: str, tmp_path: Path) -> None:
+    config = dataclasses.replace(CONFIG, without=without, warmup_episodes=1)
+    trainer = Trainer(SHIPPED, config, LEARNER, tmp_path)
+    for _ in range(2):
+        trainer.run_episode()
+    assert trainer.learner.replay.spec.chunk == (1 if without == "chunk" else 10)
+    assert trainer.learner.replay.samples_by_source[2] > 0
+    trainer.close()
+
+
+def test_an_unknown_ablation_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="choose one of token"):
+        Trainer(SHIPPED, dataclasses.replace(CONFIG, without="luck"), LEARNER, tmp_path)
