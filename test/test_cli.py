@@ -17,7 +17,7 @@ def rlt(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.parametrize("command", [[], ["up"], ["demo"], ["doctor"], ["adapt"]])
+@pytest.mark.parametrize("command", [[], ["up"], ["demo"], ["doctor"], ["train"], ["eval"], ["collect"], ["adapt"]])
 def test_everything_has_help(command: list[str]) -> None:
     result = rlt(*command, "--help")
     assert result.returncode == 0
@@ -32,8 +32,19 @@ def test_everything_has_help(command: list[str]) -> None:
         (["up", "sim", "--set", "executor_node.perod=1"], "unknown parameter perod"),
         (["up", "sim", "--bundle", "/nowhere"], "no bundle at /nowhere"),
         (["up", "sim", "--config", "/nowhere.yaml"], "cannot read /nowhere.yaml"),
-        (["up", "sim", "--task", "usb"], "unknown task 'usb': choose one of ethernet"),
+        (["up", "sim", "--task", "usb"], "unknown task 'usb': choose one of charger, ethernet"),
         (["up", "sim", "--namespace", "rlt"], "must begin with '/'"),
+        (["eval"], "say what to evaluate: --base, or --run DIR"),
+        (["eval", "--base", "--task", "usb"], "unknown task 'usb'"),
+        (["eval", "--base", "--clearance", "0.02"], "20 mm a side, it must be within 0.5 and 4 mm"),
+        (["eval", "--run", "nowhere"], "nowhere holds no checkpoint"),
+        (["train", "--without", "luck"], "choose one of token, chunk"),
+        (["train", "--set", "critcs=2"], "unknown parameter critcs"),
+        (["train", "--set", "critics"], "write name=value"),
+        (["collect", "--out", "data", "--task", "usb"], "unknown task 'usb'"),
+        (["adapt", "--out", "b", "--resume"], "holds no interrupted training to resume"),
+        (["adapt", "--out", "b", "--data", "nowhere"], "nowhere is not a LeRobot dataset"),
+        (["adapt", "--out", "b", "--device", "cuda"], "finds no CUDA"),
         (["doctor", "weather"], "doctor looks at 'all' or 'bundle'"),
         (["doctor", "bundle", "--bundle", "/nowhere"], "no bundle at /nowhere"),
     ],
@@ -68,6 +79,25 @@ def test_doctor_finds_what_is_missing(tmp_path: Path) -> None:
 def test_doctor_prints_the_probe_of_a_bundle() -> None:
     report = json.loads(rlt("doctor", "bundle", "--json").stdout)
     assert set(report["token_probe"]) == {"true", "shuffled", "zero"}
+
+
+def test_the_whole_of_stage_1_from_a_dataset_to_an_evaluated_bundle(tmp_path: Path) -> None:
+    """What a lab does: record, adapt from the recording, look at the probe, evaluate."""
+    data, bundle = tmp_path / "data", tmp_path / "bundle"
+    recorded = json.loads(rlt("collect", "--out", str(data), "--episodes", "3", "--json").stdout.splitlines()[-1])
+    assert recorded["episodes"] == 3
+    assert recorded["successes"] >= 2
+    small = ["--steps", "3", "--token-steps", "2"]
+    adapted = rlt("adapt", "--out", str(bundle), "--data", str(data), *small, "--json")
+    assert adapted.returncode == 0, adapted.stderr
+    assert json.loads(adapted.stdout.splitlines()[-1])["episodes"] == 3
+    assert sorted(path.name for path in bundle.iterdir()) == ["bundle.yaml", "model.onnx"]
+    arguments = ["--bundle", str(bundle), "--episodes", "1", "--no-variants", "--blind", "--workers", "1"]
+    report = json.loads(rlt("eval", "--base", *arguments, "--json").stdout.splitlines()[-1])
+    assert {"base", "final", "speedup", "throughput_ratio", "blind"} <= set(report)
+    again = rlt("collect", "--out", str(data), "--episodes", "1")
+    assert again.returncode == 2
+    assert "not empty" in again.stderr
 
 
 def test_adapt_does_not_overwrite_a_bundle(tmp_path: Path) -> None:

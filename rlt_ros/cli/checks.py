@@ -55,6 +55,10 @@ def _doctor_bundle(path: Path | None, as_json: bool) -> None:
         "token_dim": bundle.token_dim,
         "horizon": bundle.horizon,
         "period": bundle.period,
-        **{key: bundle.training[key] for key in ("token_probe", "loss_held_out") if key in bundle.training},
+        **{
+            key: bundle.training[key]
+            for key in ("token_probe", "token_readout_mm", "loss_held_out", "episodes", "observations")
+            if key in bundle.training
+        },
     }
     print(json.dumps(report) if as_json else yaml.safe_dump(report, sort_keys=False), end="\n" if as_json else "")

@@ -32,7 +32,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Learn in the simulated cell as the live graph does, and evaluate on the way and at the end."""
-    from rlt_ros.offline.train import TrainConfig, Trainer
+    from rlt_ros.offline.train import ABLATIONS, TrainConfig, Trainer
     from rlt_ros.offline.train import train as run
     from rlt_ros.up import new_run_dir
 
@@ -44,6 +44,8 @@ def train(
     from_file = {key: value for key, value in bringup.parameters("learner_node").items() if key in fields}
     others = {key: value for key, value in given.items() if key not in own}
     learner = from_mapping(LearnerConfig, {**from_file, **others}, "rlt train")
+    if without and without not in ABLATIONS:
+        raise ConfigError(f"--without {without}: choose one of {', '.join(ABLATIONS)}")
     run_dir = new_run_dir(runs, f"train-{task}" + (f"-without-{without}" if without else ""))
     with progress_bars() as progress:
         bar = progress.add_task("robot time, s", total=round(60 * minutes), figures="")

@@ -70,9 +70,8 @@ class Trainer:
             learner: of the learner, before the ablation.
             run_dir: where checkpoints and the curve go.
         """
-        if config.without and config.without not in ABLATIONS:
-            raise ValueError(f"--without {config.without}: choose one of {', '.join(ABLATIONS)}")
-        learner = dataclasses.replace(learner, seed=config.seed, **ABLATIONS.get(config.without, {}))
+        ablation = ABLATIONS[config.without] if config.without else {}
+        learner = dataclasses.replace(learner, seed=config.seed, **ablation)
         chunk = 1 if config.without == "chunk" else 10
         samples = SampleConfig(chunk=chunk, stride=min(2, chunk))
         self.config, self.learner_config, self.run_dir = config, learner, run_dir

@@ -59,8 +59,3 @@ def test_every_ablation_flies(without: str, tmp_path: Path) -> None:
     assert trainer.learner.replay.spec.chunk == (1 if without == "chunk" else 10)
     assert trainer.learner.replay.samples_by_source[2] > 0
     trainer.close()
-
-
-def test_an_unknown_ablation_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="choose one of token"):
-        Trainer(SHIPPED, dataclasses.replace(CONFIG, without="luck"), LEARNER, tmp_path)

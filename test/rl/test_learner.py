@@ -134,6 +134,7 @@ def test_the_learner_beats_its_reference_on_a_two_joint_reach() -> None:
         critic_rate=1e-3,
         target_rate=0.02,
         q_weight=1.0,
+        q_weight_final=1.0,
         discount=0.95,
         burn_in_updates=200,
     )
