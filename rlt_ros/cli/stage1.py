@@ -109,7 +109,7 @@ def adapt(
     tasks: Annotated[
         list[str] | None, typer.Option("--task", help="Task for the expert, may be repeated; default: all.")
     ] = None,
-    episodes: Annotated[int, typer.Option(min=2, help="Demonstrations a task in the controlled setting.")] = 450,
+    episodes: Annotated[int, typer.Option(min=2, help="Demonstrations a task in the controlled setting.")] = 600,
     full_episodes: Annotated[int, typer.Option(min=0, help="The same in the full setting.")] = 90,
     steps: Annotated[int, typer.Option(min=1, help="Gradient steps of VLA and token.")] = AdaptConfig.steps,
     token_steps: Annotated[int, typer.Option(min=0, help="Further steps of the token.")] = AdaptConfig.token_steps,
@@ -205,7 +205,7 @@ def _demonstrate(
 
     orders = []
     for task in tasks or sorted(TASKS):
-        for setting, count, stride in (("controlled", episodes, 4), ("full", full_episodes, 6)):
+        for setting, count, stride in (("controlled", episodes, 5), ("full", full_episodes, 6)):
             orders.append(Order(task, setting, count, stride, demonstration_seed(seed, task, setting), randomisation))
     progress.update(bar, total=sum(order.episodes for order in orders))
     demos = prepare(

@@ -181,7 +181,8 @@ class Cell:
         """
         rng = self._rng if seed is None else np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)
-        self._randomise_looks(rng)
+        # A generator of its own: the same seed is the same start, however the scene looks.
+        self._randomise_looks(rng.spawn(1)[0])
         if self.task.setting == "full":
             self._start_full(rng)
         else:
@@ -238,10 +239,12 @@ class Cell:
             if self._held[name]:
                 if opening > _GRASP_OPEN:
                     self._show(name, held=False)
+                    mujoco.mj_kinematics(self.model, self.data)
                 continue
             if opening < _GRASP_CLOSED and self._fingers_open[name]:
                 self._fingers_open[name] = False
                 self._grasp(name, arm)
+                mujoco.mj_kinematics(self.model, self.data)
             elif opening > _GRASP_OPEN:
                 self._fingers_open[name] = True
 

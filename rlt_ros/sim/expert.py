@@ -46,11 +46,11 @@ class ExpertConfig:
         grasp_spread: standard deviation of the aim of a grasp, m.
     """
 
-    speed: float = 0.025
-    insertion_speed: float = 0.015
+    speed: float = 0.010
+    insertion_speed: float = 0.025
     turn_speed: float = 0.15
     hover_gap: float = 0.010
-    pause: tuple[float, float] = (0.2, 0.7)
+    pause: tuple[float, float] = (0.1, 0.7)
     aim_share: float = 0.8
     gross_share: float = 0.25
     gross_factor: float = 3.0
@@ -103,11 +103,7 @@ class Expert:
         self._grippers, self._fingers = list(cell.kinematics.gripper_poses(cell.command)), 1.0
         while not (cell.held("plug") and cell.held("socket")):
             grasps, before = [], []
-            for name, now in (("socket", self._grippers[0]), ("plug", self._grippers[1])):
-                if cell.held(name):
-                    grasps.append(now)
-                    before.append(now)
-                    continue
+            for name in ("socket", "plug"):
                 position, axes = cell.part_pose(name)
                 facing = 1.0 if name == "socket" else -1.0
                 turn = np.array([0.0, 0.0, np.arctan2(facing * axes[1, 0], facing * axes[0, 0])])

@@ -84,7 +84,7 @@ class Stage1:
             self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
         )
         self.training, self.held_out = _split(demos.episode, config)
-        self._words = torch.from_numpy(np.stack([encode_instruction(text) for text in demos.instructions]))
+        self._words = torch.from_numpy(np.stack([encode_instruction(text) for text in demos.tasks.values()]))
         joints = self.model.joints
         self._position = (demos.position - self.normaliser.proprio_mean[:joints]) / self.normaliser.proprio_std[:joints]
 
@@ -199,7 +199,7 @@ class Stage1:
         return {
             "config": asdict(self.config),
             "model": asdict(self.model),
-            "demonstrations": [len(self.demos.episode), *self.demos.instructions],
+            "demonstrations": [len(self.demos.episode), self.demos.tasks],
         }
 
 
@@ -247,7 +247,6 @@ def export(stage: Stage1, directory: Path, summary: dict[str, Any], **descriptio
     """
     directory.mkdir(parents=True, exist_ok=True)
     model, joints = stage.model, stage.model.joints
-    instructions = stage.demos.instructions
     served = ServedVLA(
         stage.vla.cpu(),
         stage.token.encoder.cpu(),
@@ -258,7 +257,7 @@ def export(stage: Stage1, directory: Path, summary: dict[str, Any], **descriptio
     example = (
         torch.zeros(model.cameras, model.image_size, model.image_size, 3, dtype=torch.uint8),
         torch.zeros(joints),
-        torch.from_numpy(encode_instruction(instructions[0])),
+        torch.from_numpy(encode_instruction(next(iter(stage.demos.tasks.values())))),
     )
     path = directory / MODEL_FILE
     torch.onnx.export(
@@ -280,7 +279,7 @@ def export(stage: Stage1, directory: Path, summary: dict[str, Any], **descriptio
         normaliser=stage.normaliser,
         sha256=file_sha256(path),
         training=summary,
-        tasks=dict(zip(stage.demos.tasks, instructions, strict=True)),
+        tasks=stage.demos.tasks,
         **description,
     )
     bundle.save()

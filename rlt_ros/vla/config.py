@@ -27,8 +27,8 @@ class AdaptConfig:
         seed: of weights and batches.
     """
 
-    steps: int = 7000
-    token_steps: int = 1500
+    steps: int = 6000
+    token_steps: int = 1000
     batch: int = 64
     token_batch: int = 32
     learning_rate: float = 8e-4

@@ -68,9 +68,8 @@ class Demonstrations:
         critical: whether the observation belongs to the critical phase, shape (N,).
         grounding: see `Episode`, shape (N, GROUNDING).
         episode: episode of each observation, shape (N,).
-        instruction: index into `instructions` of each observation, shape (N,).
-        instructions: what the robot was told.
-        tasks: names of the tasks.
+        instruction: index into `tasks` of each observation, shape (N,).
+        tasks: the tasks, and what the robot was told for each.
         ticks: length of each episode until success, shape (E,); 0 where it failed.
     """
 
@@ -83,8 +82,7 @@ class Demonstrations:
     grounding: NDArray[np.float32]
     episode: NDArray[np.int32]
     instruction: NDArray[np.int32]
-    instructions: tuple[str, ...]
-    tasks: tuple[str, ...]
+    tasks: dict[str, str]
     ticks: NDArray[np.int32]
 
 
@@ -190,19 +188,23 @@ def prepare(episodes: Iterable[Episode], horizon: int) -> Demonstrations:
 
     Raises:
         RuntimeError: no episode was a success.
+        ValueError: a task comes with two instructions.
     """
     columns: dict[str, list[NDArray[np.generic]]] = {
         name: [] for name in ("images", "position", "velocity", "steps", "valid", "critical", "grounding")
     }
     owner: list[NDArray[np.int32]] = []
     told: list[NDArray[np.int32]] = []
-    instructions: dict[str, int] = {}
-    tasks: dict[str, None] = {}
+    tasks: dict[str, str] = {}
     lengths: list[int] = []
     for index, episode in enumerate(episodes):
         lengths.append(episode.ticks)
-        tasks[episode.task] = None
-        number = instructions.setdefault(episode.instruction, len(instructions))
+        if tasks.setdefault(episode.task, episode.instruction) != episode.instruction:
+            raise ValueError(
+                f"task '{episode.task}' comes with two instructions, '{tasks[episode.task]}' and "
+                f"'{episode.instruction}'; give one of them another task name"
+            )
+        number = list(tasks).index(episode.task)
         if not episode.ticks:
             continue
         seen, total = episode.seen, len(episode.command)
@@ -222,7 +224,6 @@ def prepare(episodes: Iterable[Episode], horizon: int) -> Demonstrations:
         **{name: np.concatenate(columns.pop(name)) for name in list(columns)},  # type: ignore[arg-type]
         episode=np.concatenate(owner),
         instruction=np.concatenate(told),
-        instructions=tuple(instructions),
-        tasks=tuple(tasks),
+        tasks=tasks,
         ticks=np.array(lengths, dtype=np.int32),
     )

@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 def probe(stage: Stage1) -> dict[str, Any]:
     """Figures of the bundle: losses and read-out on held-out episodes.
 
+    `token_probe` is the reconstruction loss with the true token, that of another moment of the same task, and zeros.
     `token_readout_mm` is the root mean square error of the lateral offset of plug and socket (length of the error
     in y and z) in a ridge regression from the token, from all raw embeddings and from an untrained encoder's token,
     fitted on training episodes; `spread` is that of guessing the mean. Absent where the demonstrations do not know
@@ -32,11 +33,8 @@ def probe(stage: Stage1) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     held = rng.permutation(stage.held_out)
-    z, losses = _embed(stage, held[:_SAMPLES])
-    out: dict[str, Any] = {
-        "loss_held_out": float(np.mean(losses)),
-        "token_probe": stage.token.probe(z[:1024], stage.config.context_dropout),
-    }
+    _, losses = _embed(stage, held[:_SAMPLES])
+    out: dict[str, Any] = {"loss_held_out": float(np.mean(losses)), "token_probe": _reconstruction(stage, held)}
     grounding = stage.demos.grounding
     near = np.isfinite(grounding).all(1) & (np.abs(grounding[:, 0]) < _NEAR)
     fit, test = (rng.permutation(part[near[part]])[:_SAMPLES] for part in (stage.training, stage.held_out))
@@ -53,6 +51,17 @@ def probe(stage: Stage1) -> dict[str, Any]:
     out["token_readout_mm"] = {name: _readout(*both, target, truth) for name, both in features.items()}
     out["token_readout_mm"]["spread"] = _rms(truth - target.mean(0))
     return out
+
+
+def _reconstruction(stage: Stage1, held: NDArray[np.int64]) -> dict[str, float]:
+    """Mean of the tasks' probes: a token shuffled among moments of one task's critical phase is no easy prey."""
+    told = stage.demos.instruction[held]
+    probes = []
+    for task in range(len(stage.demos.tasks)):
+        part = held[(told == task) & stage.demos.critical[held]][:1024]
+        if len(part) > 1:
+            probes.append(stage.token.probe(_embed(stage, part)[0], stage.config.context_dropout))
+    return {name: float(np.mean([probe[name] for probe in probes])) for name in ("true", "shuffled", "zero")}
 
 
 def _embed(stage: Stage1, index: NDArray[np.int64]) -> tuple[torch.Tensor, list[float]]:

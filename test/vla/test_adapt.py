@@ -42,8 +42,7 @@ def demonstrations(count: int = 240, *, grounded: bool = True) -> Demonstrations
         grounding=grounding,
         episode=(np.arange(count) // 10).astype(np.int32),
         instruction=told,
-        instructions=WORDS,
-        tasks=("push", "pull"),
+        tasks=dict(zip(("push", "pull"), WORDS, strict=True)),
         ticks=np.full(count // 10, 10, np.int32),
     )
 

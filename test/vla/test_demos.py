@@ -65,9 +65,11 @@ def test_failed_episodes_teach_nothing_but_are_counted(episodes: list[Episode]) 
 def test_tasks_keep_their_instructions_apart(episodes: list[Episode]) -> None:
     other = dataclasses.replace(episodes[0], task="charger", instruction="charge it")
     demos = prepare([*episodes, other], horizon=50)
-    assert demos.tasks == ("ethernet", "charger")
-    assert demos.instructions[1] == "charge it"
+    assert list(demos.tasks) == ["ethernet", "charger"]
+    assert demos.tasks["charger"] == "charge it"
     assert set(demos.instruction[demos.episode == 3]) == {1}
+    with pytest.raises(ValueError, match="two instructions"):
+        prepare([*episodes, other, dataclasses.replace(other, instruction="no, this")], horizon=50)
 
 
 def test_the_critical_phase_of_the_full_setting_begins_after_the_grasp() -> None:
