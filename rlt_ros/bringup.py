@@ -104,7 +104,7 @@ class Bringup:
             get_task(self.task_name)
         bundle = {"bundle": str(self.bundle_path)}
         checkpoints = {"checkpoint_dir": str(self.run_dir / "checkpoints")} if self.run_dir else {}
-        robot = self._robot_remappings() if self.target == "robot" else {}
+        robot = self.remappings()
         seed = {} if self.seed is None else {"seed": self.seed}
         task = {"task": self.task_name}
         specs = [
@@ -122,8 +122,10 @@ class Bringup:
         self._check(specs)
         return specs
 
-    def _robot_remappings(self) -> dict[str, str]:
+    def remappings(self) -> dict[str, str]:
         """Names of a ros2_control robot and of realsense-ros cameras, seen from inside our namespace."""
+        if self.target != "robot":
+            return {}
         from_file = self._from_file()
         topic = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node").wire_topic
         cameras = from_file.get("vla_node", {}).get("cameras", VlaParameters.cameras)

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Array32 = NDArray[np.float32]
 
+GROUNDING = 5
+"""Values that say where the plug is in the socket's frame: x, y, z of the tip in m, y and z of its axis in rad."""
+
 
 class State(IntEnum):
     """Whose command is on the wire; equals `ControlStep.STATE_*`."""
@@ -158,3 +161,36 @@ class ControlStep:
     limited: bool = False
     sent: bool = True
     chunk: ActionChunk | None = field(default=None, compare=False)
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One demonstration at the control rate; T ticks, J joints.
+
+    Attributes:
+        task: name of the task.
+        instruction: what the robot was told.
+        setting: `controlled` or `full`.
+        ticks: until success; 0: it failed.
+        seen: ticks whose images were kept, shape (S,).
+        images: uint8, shape (S, cameras, size, size, 3).
+        position: measured joint positions before each tick, shape (T, J).
+        velocity: measured joint velocities before each tick, shape (T, J).
+        before: the joint targets at the start, shape (J,).
+        command: the joint targets of each tick, shape (T, J).
+        critical: whether the tick belongs to the critical phase, shape (T,).
+        grounding: where the plug was, shape (T, GROUNDING); NaN where that is not known or has no sense.
+    """
+
+    task: str
+    instruction: str
+    setting: str
+    ticks: int
+    seen: NDArray[np.int64]
+    images: NDArray[np.uint8]
+    position: NDArray[np.float32]
+    velocity: NDArray[np.float32]
+    before: NDArray[np.float64]
+    command: NDArray[np.float64]
+    critical: NDArray[np.bool_]
+    grounding: NDArray[np.float32]

@@ -198,6 +198,7 @@ def _write_record(bringup: Bringup, specs: list[NodeSpec], argv: list[str]) -> N
         "target": bringup.target,
         "task": bringup.task_name,
         "bundle": str(bringup.bundle_path),
+        "clearance": bringup.parameters("sim_node").get("clearance") or None,
         "config": str(bringup.config_path),
         "nodes": {spec.name: dict(spec.parameters) for spec in specs},
     }

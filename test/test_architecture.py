@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parents[1] / "rlt_ros"
 FORBIDDEN = {
     "control": ("torch", "rclpy", "onnxruntime", "mujoco"),
     "rl": ("rclpy", "mujoco"),
-    "vla": ("rclpy",),
+    "vla": ("rclpy", "mujoco"),
+    "offline": ("rclpy",),
     "session": ("rclpy", "torch"),
     "sim": ("rclpy", "torch"),
 }
@@ -34,6 +35,13 @@ def test_folder_does_not_import_what_it_must_not_know(folder: str) -> None:
     for path in (PACKAGE / folder).glob("*.py"):
         wrong = {name for name in imports(path) if name.split(".")[0] in FORBIDDEN[folder]}
         assert not wrong, f"{path.name} imports {wrong}"
+
+
+def test_stage_1_from_recordings_needs_no_simulator() -> None:
+    """A robot's computer has no MuJoCo: vla must not lean on sim, nor sim on vla."""
+    for folder, other in (("vla", "sim"), ("sim", "vla")):
+        for path in (PACKAGE / folder).rglob("*.py"):
+            assert not {name for name in imports(path) if name.startswith(f"rlt_ros.{other}")}, path.name
 
 
 def test_words_and_configuration_stand_below_everything() -> None:

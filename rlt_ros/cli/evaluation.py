@@ -10,12 +10,15 @@ from typing import Annotated
 import typer
 
 from rlt_ros.bringup import Bringup
-from rlt_ros.cli.options import BundlePath, Clearance, Json, Seed, Setting, Task, progress_bars
+from rlt_ros.cli.options import BundlePath, Clearance, Json, Seed, Setting, progress_bars
 from rlt_ros.config import ConfigError
+
+DEFAULT_TASK = "ethernet"
+EvaluatedTask = Annotated[str | None, typer.Option(help=f"Task; default: the run's, or {DEFAULT_TASK}.")]
 
 
 def evaluate(
-    task: Task = "ethernet",
+    task: EvaluatedTask = None,
     setting: Setting = "controlled",
     base: Annotated[bool, typer.Option("--base", help="The base VLA alone, beside its best static variants.")] = False,
     run: Annotated[Path | None, typer.Option(help="Directory of a run: its newest actor against the base.")] = None,
@@ -29,17 +32,24 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Fly seeded episodes of the cell without ROS: success, speed and throughput with 95 % intervals."""
-    from rlt_ros.offline.report import compare, newest_actor, print_comparison
+    from rlt_ros.offline.report import compare, print_comparison, read_run
 
     if base == (run is not None):
         raise ConfigError("say what to evaluate: --base, or --run DIR")
+    bundle_path, actor = Bringup(bundle=bundle).bundle_path, None
+    if run is not None:
+        trained = read_run(run)
+        if task not in (None, trained.task) or clearance not in (None, trained.clearance):
+            raise ConfigError(f"{run} was trained on {trained.task}, clearance {trained.clearance or 'of the task'}")
+        task, clearance, actor = trained.task, trained.clearance, trained.actor
+        bundle_path = bundle or trained.bundle
     with progress_bars() as progress:
         report = compare(
-            Bringup(bundle=bundle).bundle_path,
-            task,
+            bundle_path,
+            task or DEFAULT_TASK,
             setting=setting,
             clearance=clearance,
-            actor=None if run is None else newest_actor(run),
+            actor=actor,
             episodes=episodes,
             seed=seed,
             variants=variants,

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,7 @@ from rlt_ros.config import ConfigError
 from rlt_ros.vla.config import HORIZON, AdaptConfig
 
 if TYPE_CHECKING:
+    from rlt_ros.types import Episode
     from rlt_ros.vla.dataset import Recipe
     from rlt_ros.vla.demos import Demonstrations
 
@@ -38,7 +40,9 @@ def collect(
     out: Annotated[Path, typer.Option(help="Directory of the new dataset.")],
     task: Task = "ethernet",
     setting: Setting = "controlled",
-    episodes: Annotated[int, typer.Option(min=1, help="Episodes to record, successes and failures.")] = 50,
+    episodes: Annotated[
+        int | None, typer.Option(min=1, help="Episodes to record, successes and failures; default: 50, live: no end.")
+    ] = None,
     clearance: Clearance = None,
     randomisation: Randomisation = 0.0,
     seed: Seed = 0,
@@ -48,6 +52,9 @@ def collect(
         float, typer.Option(min=0, max=1, help="Keep episodes in which a person flew this share of the ticks (--live).")
     ] = 0.5,
     instruction: Annotated[str, typer.Option(help="What the robot was told (--live); default: the bundle's.")] = "",
+    config: Annotated[
+        Path | None, typer.Option(help="The robot's parameter file (--live); default: the simulated cell.")
+    ] = None,
     bundle: BundlePath = None,
     as_json: Json = False,
 ) -> None:
@@ -56,32 +63,16 @@ def collect(
     With --live the episodes that people fly by `intervention` are recorded; an episode is written when the next one
     starts, so that its label can still be changed.
     """
-    from rlt_ros.vla.dataset import DatasetWriter, Recipe
+    from rlt_ros.vla.dataset import DatasetWriter
 
+    counters: Mapping[str, int] = {}
     if live:
-        from rlt_ros.nodes.collect import record
-        from rlt_ros.vla.bundle import load_bundle
-        from rlt_ros.vla.live import LiveEpisodes
-
-        loaded = load_bundle(Bringup(bundle=bundle).bundle_path)
-        recipe = Recipe(loaded.robot, loaded.joints, loaded.cameras, loaded.image_size, loaded.period)
-        told = instruction or loaded.instruction(task)
-        streams = LiveEpisodes(recipe, task, told, human_share)
-        source = record(recipe, streams, namespace)
-        print("recording; Ctrl-C ends it", file=sys.stderr)
+        recipe, source, counters = _live(task, instruction, human_share, namespace, bundle, config)
     else:
-        from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
-        from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
-        from rlt_ros.sim.tasks import get_task
-        from rlt_ros.vla.demos import collect as demonstrate
-        from rlt_ros.vla.demos import demonstration_seed
-
-        cell = Cell(get_task(task, clearance=clearance, setting=setting), randomisation=randomisation)
-        recipe = Recipe("sim_aloha", JOINT_NAMES, CAMERA_NAMES, cell.image_size, CONTROL_PERIOD)
-        source = demonstrate(cell, episodes=episodes, stride=1, seed=demonstration_seed(seed, task, setting))
+        recipe, source = _expert(task, setting, episodes or 50, clearance, randomisation, seed)
     lengths: list[int] = []
     with progress_bars() as progress, DatasetWriter(out, recipe) as writer:
-        bar = progress.add_task("demonstrations", total=episodes, figures="")
+        bar = progress.add_task("demonstrations", total=episodes or (None if live else 50), figures="")
         for episode in itertools.islice(source, episodes):
             writer.add(episode)
             lengths.append(episode.ticks)
@@ -96,9 +87,40 @@ def collect(
         "successes": len(done),
         "median_ticks": float(np.median(done)) if done else None,
         "frames": writer.frames,
-        "skipped": dict(streams.counters) if live else {},
+        "skipped": dict(counters),
     }
     print(json.dumps(report) if as_json else yaml.safe_dump(report, sort_keys=False))
+
+
+def _live(
+    task: str, instruction: str, human_share: float, namespace: str, bundle: Path | None, config: Path | None
+) -> tuple[Recipe, Iterator[Episode], Mapping[str, int]]:
+    from rlt_ros.nodes.collect import record
+    from rlt_ros.vla.bundle import load_bundle
+    from rlt_ros.vla.dataset import Recipe
+    from rlt_ros.vla.live import LiveEpisodes
+
+    bringup = Bringup(target="robot" if config else "sim", task=task, bundle=bundle, config=config, namespace=namespace)
+    loaded = load_bundle(bringup.bundle_path)
+    recipe = Recipe(loaded.robot, loaded.joints, loaded.cameras, loaded.image_size, loaded.period)
+    streams = LiveEpisodes(recipe, task, instruction or loaded.instruction(task), human_share)
+    print("recording; Ctrl-C ends it", file=sys.stderr)
+    return recipe, record(recipe, streams, namespace, bringup.remappings()), streams.counters
+
+
+def _expert(
+    task: str, setting: str, episodes: int, clearance: float | None, randomisation: float, seed: int
+) -> tuple[Recipe, Iterator[Episode]]:
+    from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
+    from rlt_ros.sim.demonstrate import collect as demonstrate
+    from rlt_ros.sim.demonstrate import demonstration_seed
+    from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
+    from rlt_ros.sim.tasks import get_task
+    from rlt_ros.vla.dataset import Recipe
+
+    cell = Cell(get_task(task, clearance=clearance, setting=setting), randomisation=randomisation)
+    recipe = Recipe("sim_aloha", JOINT_NAMES, CAMERA_NAMES, cell.image_size, CONTROL_PERIOD)
+    return recipe, demonstrate(cell, episodes=episodes, stride=1, seed=demonstration_seed(seed, task, setting))
 
 
 def adapt(
@@ -135,6 +157,8 @@ def adapt(
         raise ConfigError(f"{out} holds an interrupted training; go on with --resume, or remove it")
     if resume and not saved.exists():
         raise ConfigError(f"{out} holds no interrupted training to resume")
+    if data and (tasks or randomisation):
+        raise ConfigError("--task and --randomisation choose what the expert demonstrates; leave them out with --data")
     if device != "cpu" and not torch.cuda.is_available():
         raise ConfigError(f"device '{device}' asked for, but this torch finds no CUDA; leave out --device")
     out.mkdir(parents=True, exist_ok=True)  # found out before, not after, an hour of training
@@ -198,10 +222,11 @@ def _demonstrate(
     bar: TaskID,
 ) -> tuple[Demonstrations, Recipe]:
     from rlt_ros.sim.cell import CONTROL_PERIOD
+    from rlt_ros.sim.demonstrate import Order, collect_parallel, demonstration_seed
     from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
     from rlt_ros.sim.tasks import TASKS
     from rlt_ros.vla.dataset import Recipe
-    from rlt_ros.vla.demos import Order, collect_parallel, demonstration_seed, prepare
+    from rlt_ros.vla.demos import prepare
 
     orders = []
     for task in tasks or sorted(TASKS):

@@ -6,9 +6,10 @@ Subscribes: `<camera>/color/image_raw` (Image), `step` (ControlStep), `episode` 
 from __future__ import annotations
 
 import signal
-from collections import deque
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Mapping
 from functools import partial
+from queue import Empty, SimpleQueue
 
 import numpy as np
 import rclpy
@@ -20,23 +21,30 @@ from sensor_msgs.msg import Image
 from rlt_ros.msg import ControlStep, EpisodeEvent
 from rlt_ros.nodes.base import RECORD_QOS, SENSOR_QOS, from_stamp
 from rlt_ros.nodes.convert import step_from_msg
-from rlt_ros.types import Outcome
+from rlt_ros.types import Episode, Outcome
 from rlt_ros.vla.dataset import Recipe
-from rlt_ros.vla.demos import Episode
 from rlt_ros.vla.live import LiveEpisodes
 
 
 class CollectNode(Node):
     """Feeds `LiveEpisodes` from the graph."""
 
-    def __init__(self, context: rclpy.Context, namespace: str, recipe: Recipe, live: LiveEpisodes) -> None:
-        """Subscribe."""
+    def __init__(
+        self,
+        context: rclpy.Context,
+        namespace: str,
+        recipe: Recipe,
+        live: LiveEpisodes,
+        remappings: Mapping[str, str],
+    ) -> None:
+        """Subscribe; `remappings` are those of the graph's other nodes."""
         super().__init__("collect", namespace=namespace, context=context)
-        self.done: deque[Episode] = deque()
+        self.done: SimpleQueue[Episode] = SimpleQueue()
         self._live = live
         for camera in recipe.cameras:
             topic = f"{camera}/color/image_raw"
-            self.create_subscription(Image, topic, partial(self._on_image, camera), SENSOR_QOS)
+            callback = partial(self._on_image, camera)
+            self.create_subscription(Image, remappings.get(topic, topic), callback, SENSOR_QOS)
         self.create_subscription(ControlStep, "step", self._on_step, RECORD_QOS)
         self.create_subscription(EpisodeEvent, "episode", self._on_event, RECORD_QOS)
 
@@ -49,44 +57,59 @@ class CollectNode(Node):
         self._live.image(camera, from_stamp(message.header.stamp), picture.copy())
 
     def _on_step(self, message: ControlStep) -> None:
-        self._live.step(step_from_msg(message))
+        try:
+            self._live.step(step_from_msg(message))
+        except ValueError:
+            self._live.counters["step_malformed"] += 1
 
     def _on_event(self, message: EpisodeEvent) -> None:
         stamp = from_stamp(message.header.stamp)
         if message.kind == EpisodeEvent.KIND_START:
             episode = self._live.started(message.epoch, message.episode)
             if episode is not None:
-                self.done.append(episode)
+                self.done.put(episode)
         elif message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
             self._live.ended(message.epoch, message.episode, stamp, Outcome(message.outcome))
 
 
-def record(recipe: Recipe, live: LiveEpisodes, namespace: str) -> Iterator[Episode]:
+def record(recipe: Recipe, live: LiveEpisodes, namespace: str, remappings: Mapping[str, str]) -> Iterator[Episode]:
     """Episodes of the running graph until Ctrl-C.
+
+    A thread of its own takes in messages, so that writing an episode to disk delays none.
 
     Args:
         recipe: what the dataset holds.
         live: joins the streams.
         namespace: of the graph's nodes.
+        remappings: topic names of ours -> of the robot, as in bring-up.
     """
-    stop: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda n, _: stop.append(n)) for number in (signal.SIGINT, signal.SIGTERM)
-    }
+    stop = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-    node = CollectNode(context, namespace, recipe, live)
+    node = CollectNode(context, namespace, recipe, live, remappings)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
-    try:
-        while not stop:
+
+    def take_in() -> None:
+        while not stop.is_set():
             executor.spin_once(timeout_sec=0.1)
-            while node.done:
-                yield node.done.popleft()
+
+    thread = threading.Thread(target=take_in, daemon=True)
+    thread.start()
+    try:
+        while thread.is_alive() or not node.done.empty():
+            try:
+                yield node.done.get(timeout=0.1)
+            except Empty:
+                continue
         last = live.finish()
         if last is not None:
             yield last
     finally:
+        stop.set()
+        thread.join()
         node.destroy_node()
         rclpy.shutdown(context=context)
         for number, handler in handlers.items():

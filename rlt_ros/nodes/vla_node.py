@@ -44,6 +44,11 @@ class VlaNode(ManagedNode):
         self._bundle.check_fits(p.joints, p.cameras)
         self._backend = OnnxBackend(self._bundle, p.providers, p.threads)
         self._backend.set_instruction(p.instruction or self._bundle.instruction(p.task))
+        if p.task and not p.instruction and p.task not in self._bundle.tasks:
+            self.get_logger().warning(
+                f"the bundle does not know task '{p.task}' (it knows {', '.join(self._bundle.tasks)}); "
+                f"the VLA is told '{self._bundle.instruction()}'"
+            )
         skipped = f" (not available: {', '.join(self._backend.skipped)})" if self._backend.skipped else ""
         self.get_logger().info(f"bundle {self._bundle.id} on {self._backend.provider}{skipped}")
         self._order = JointOrder(self._bundle.joints)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -22,7 +23,7 @@ from rlt_ros.vla.backend import OnnxBackend
 from rlt_ros.vla.bundle import load_bundle
 
 FIRST_SEED = 1_000_000
-"""Evaluation starts lie from here on, demonstrations and training below: no start is ever seen in both."""
+"""Evaluation starts lie from here on (100,000 a seed, seeds 0 to 9), demonstrations and training above them."""
 STATIC_VARIANTS = tuple(
     {"reference_rows": rows, "reference_speed": speed} for speed in (1.0, 1.5, 2.0) for rows in (10, 20, 40)
 )
@@ -76,63 +77,49 @@ def evaluate(
     seeds = [FIRST_SEED + seed * 100_000 + index for index in range(episodes)]
     workers = max(1, min(workers or os.cpu_count() or 1, episodes))
     if workers == 1:
-        out = []
-        for trial in _fly(policy, seeds):
-            out.append(trial)
-            progress(len(out))
-        return out
-    load_bundle(policy.bundle)
-    get_task(policy.task, clearance=policy.clearance, setting=policy.setting)
-    # Small portions keep all workers busy to the end and the bar moving.
-    portions = [seeds[start : start + 5] for start in range(0, episodes, 5)]
+        return _fly(policy, seeds, progress)
+    _make_rollout(policy).cell.close()  # what cannot be loaded fails here, with its own message
+    # Small portions keep all workers busy to the end and the bar moving; each loads the policy anew.
+    size = max(5, math.ceil(episodes / (4 * workers)))
+    portions = [seeds[start : start + size] for start in range(0, episodes, size)]
     results: dict[int, list[Trial]] = {}
-    with ProcessPoolExecutor(
-        workers, mp_context=get_context("spawn"), initializer=_prepare, initargs=(policy,)
-    ) as pool:
-        futures = {pool.submit(_fly_prepared, portion): index for index, portion in enumerate(portions)}
-        for future in as_completed(futures):
-            results[futures[future]] = future.result()
-            progress(sum(map(len, results.values())))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        futures = {pool.submit(_fly, policy, portion): index for index, portion in enumerate(portions)}
+        try:
+            for future in as_completed(futures):
+                results[futures[future]] = future.result()
+                progress(sum(map(len, results.values())))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return [trial for index in range(len(portions)) for trial in results[index]]
 
 
-_rollout: tuple[Policy, Rollout] | None = None
-
-
-def _prepare(policy: Policy) -> None:
-    global _rollout
-    _rollout = (policy, _make_rollout(policy))
-
-
-def _fly_prepared(seeds: list[int]) -> list[Trial]:
-    assert _rollout is not None
-    return [_episode(*_rollout, seed) for seed in seeds]
-
-
-def _fly(policy: Policy, seeds: list[int]) -> Any:
+def _fly(policy: Policy, seeds: list[int], progress: Callable[[int], None] = lambda _: None) -> list[Trial]:
     rollout = _make_rollout(policy)
+    trials: list[Trial] = []
     try:
         for seed in seeds:
-            yield _episode(policy, rollout, seed)
+            view = SessionView(1, seed, Phase.CRITICAL, actor_enabled=policy.actor is not None)
+            trials.append(rollout.run(seed, view))
+            progress(len(trials))
     finally:
         rollout.cell.close()
+    return trials
 
 
 def _make_rollout(policy: Policy) -> Rollout:
     bundle = load_bundle(policy.bundle)
     task = get_task(policy.task, clearance=policy.clearance, setting=policy.setting)
-    executor = make_executor(bundle, **policy.executor)
-    if policy.actor is not None:
-        actor = unpack_actor(policy.actor.read_bytes(), bundle.id)
+    actor = None if policy.actor is None else unpack_actor(policy.actor.read_bytes(), bundle.id)
+    if actor is not None and policy.setting == "full":
+        raise ValueError("actors fly the critical phase; evaluate them in the controlled setting")
+    executor = make_executor(bundle, **policy.executor, **({"chunk": actor.spec.chunk} if actor else {}))
+    if actor is not None:
         executor.check_actor(actor)
         executor.weights(actor)
     cell = Cell(task, image_size=bundle.image_size)
     return Rollout(cell, OnnxBackend(bundle), bundle, executor, RolloutConfig(blind=policy.blind))
-
-
-def _episode(policy: Policy, rollout: Rollout, seed: int) -> Trial:
-    view = SessionView(1, seed, Phase.CRITICAL, actor_enabled=policy.actor is not None)
-    return rollout.run(seed, view)
 
 
 def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
@@ -168,8 +155,8 @@ def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
 def ratio(base: list[Trial], final: list[Trial], limit: float) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
     """Speed-up (median ticks of the base through those of the final policy) and ratio of throughputs.
 
-    Either is None where the base has no success. Both flew the same starts, so the bootstrap draws starts, not
-    episodes of each on its own.
+    Either is None where it has no value: the base, or for the speed-up one of both, has no success. Both flew the
+    same starts, so the bootstrap draws starts, not episodes of each on its own.
 
     Args:
         base: trials of the base.

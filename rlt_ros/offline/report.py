@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +20,38 @@ from rlt_ros.sim.tasks import get_task
 from rlt_ros.vla.bundle import load_bundle
 
 
-def newest_actor(run: Path) -> Path:
-    """The actor of the newest checkpoint of a run.
+@dataclass(frozen=True)
+class Run:
+    """What a directory of `rlt train` or `rlt up` holds.
+
+    Attributes:
+        actor: file of the newest actor.
+        task: what it was trained on.
+        clearance: in metres; None for the task's own.
+        bundle: directory of the bundle it was trained with.
+    """
+
+    actor: Path
+    task: str
+    clearance: float | None
+    bundle: Path
+
+
+def read_run(directory: Path) -> Run:
+    """Look into a run's directory.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: it holds no checkpoint, or not what it was trained on.
     """
-    found = sorted((run / "checkpoints").glob("step-*/actor.safetensors"))
+    found = sorted((directory / "checkpoints").glob("step-*/actor.safetensors"))
     if not found:
-        raise ConfigError(f"{run} holds no checkpoint (checkpoints/step-*/actor.safetensors)")
-    return found[-1]
+        raise ConfigError(f"{directory} holds no checkpoint (checkpoints/step-*/actor.safetensors)")
+    for name in ("config.json", "run.json"):
+        if (directory / name).is_file():
+            described = json.loads((directory / name).read_text())
+            clearance = described.get("clearance")
+            return Run(found[-1], described["task"], clearance, Path(described["bundle"]))
+    raise ConfigError(f"{directory} holds neither config.json nor run.json: what was it trained on?")
 
 
 def compare(

@@ -14,7 +14,7 @@ from rlt_ros.config import from_mapping, param
 from rlt_ros.control.executor import Executor, ExecutorConfig
 from rlt_ros.nodes.parameters import ExecutorParameters
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
-from rlt_ros.sim.names import CAMERA_NAMES
+from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput, SessionView
 from rlt_ros.vla.backend import VlaBackend
 from rlt_ros.vla.bundle import Bundle
@@ -60,18 +60,28 @@ class Rollout:
         """Connect them.
 
         Args:
-            cell: the simulated cell; its task's instruction is given to the VLA.
-            backend: runs the bundle.
-            bundle: whose joints and cameras are the cell's.
+            cell: the simulated cell.
+            backend: runs the bundle; it is told the bundle's instruction for the cell's task.
+            bundle: the bundle.
             executor: made by `make_executor`.
             config: delays.
+
+        Raises:
+            BundleError: the bundle needs a joint or a camera that the cell lacks.
+            ValueError: the bundle's period is not the cell's.
         """
+        bundle.check_fits(JOINT_NAMES, CAMERA_NAMES)
+        if abs(bundle.period - CONTROL_PERIOD) > 1e-6:
+            raise ValueError(
+                f"the bundle's rows are {bundle.period} s apart, the cell's control period {CONTROL_PERIOD} s"
+            )
+        self._order = np.array([JOINT_NAMES.index(name) for name in bundle.joints])
         self.cell, self.bundle, self.executor = cell, bundle, executor
         self.config = config or RolloutConfig()
         self._backend = backend
         self._now = 1.0
         self._inputs = 0
-        backend.set_instruction(cell.task.instruction)
+        backend.set_instruction(bundle.instruction(cell.task.name))
 
     @property
     def now(self) -> float:
@@ -105,7 +115,7 @@ class Rollout:
             now = self._now
             if tick % config.image_every == 0:
                 on_the_way.append((tick + config.latency, self._look(now)))
-            executor.joint_state(now, cell.position, cell.velocity)
+            executor.joint_state(now, cell.position[self._order], cell.velocity[self._order])
             executor.session(now, view)
             while on_the_way and on_the_way[0][0] <= tick:
                 message = on_the_way.popleft()[1]
@@ -113,7 +123,10 @@ class Rollout:
                 on_input(message)
             step = executor.tick(now)
             on_step(step)
-            cell.step(step.command if step.sent else cell.command)
+            command = cell.command
+            if step.sent:
+                command[self._order] = step.command
+            cell.step(command)
             self._now += CONTROL_PERIOD
             # The robot's clock starts with the first policy input, as in the graph.
             ticks = tick + 1 - config.latency
@@ -125,10 +138,10 @@ class Rollout:
 
     def _look(self, now: float) -> PolicyInput:
         seen = self.cell.render()
-        images: NDArray[np.uint8] = np.stack([seen[name] for name in CAMERA_NAMES])
+        images: NDArray[np.uint8] = np.stack([seen[name] for name in self.bundle.cameras])
         if self.config.blind:
             images = np.full_like(images, _GREY)
-        position = self.cell.position.astype(np.float32).astype(np.float64)
+        position = self.cell.position[self._order].astype(np.float32).astype(np.float64)
         result = self._backend.infer(images, position)
         self._inputs += 1
         return PolicyInput(

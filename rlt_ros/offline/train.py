@@ -71,9 +71,14 @@ class Trainer:
             run_dir: where checkpoints and the curve go.
         """
         ablation = ABLATIONS[config.without] if config.without else {}
-        learner = dataclasses.replace(learner, seed=config.seed, **ablation)
         chunk = 1 if config.without == "chunk" else 10
         samples = SampleConfig(chunk=chunk, stride=min(2, chunk))
+        learner = dataclasses.replace(learner, seed=config.seed, **ablation)
+        if samples.stride == 1:
+            # Twice the samples a second: as many updates and as long a warm-up as with chunks.
+            learner = dataclasses.replace(
+                learner, update_ratio=learner.update_ratio / 2, warmup_samples=2 * learner.warmup_samples
+            )
         self.config, self.learner_config, self.run_dir = config, learner, run_dir
         self._bundle_path = bundle
         self._bundle = loaded = load_bundle(bundle)
@@ -135,8 +140,7 @@ class Trainer:
     def evaluate(self, actor: Path | None, episodes: int) -> dict[str, Any]:
         """Success, speed and throughput of an actor without noise, or of the base, on the evaluation's starts."""
         cfg = self.config
-        executor = {"chunk": self.learner.replay.spec.chunk} if actor else {}
-        policy = Policy(self._bundle_path, cfg.task, clearance=cfg.clearance or None, actor=actor, executor=executor)
+        policy = Policy(self._bundle_path, cfg.task, clearance=cfg.clearance or None, actor=actor)
         trials = evaluate(policy, episodes=episodes, seed=0, workers=1)
         return summarise(trials, self._rollout.cell.task.limit)
 
@@ -160,7 +164,13 @@ def train(
     torch.set_num_threads(1)
     trainer = Trainer(bundle, config, learner, run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
-    settings = {"train": dataclasses.asdict(config), "learner": dataclasses.asdict(trainer.learner_config)}
+    settings = {
+        "task": config.task,
+        "clearance": config.clearance or None,
+        "bundle": str(bundle),
+        "train": dataclasses.asdict(config),
+        "learner": dataclasses.asdict(trainer.learner_config),
+    }
     (run_dir / "config.json").write_text(json.dumps(settings, indent=2))
     curve: list[dict[str, Any]] = []
     try:

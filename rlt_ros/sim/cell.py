@@ -36,6 +36,7 @@ _START_FULL = np.array([0.150, 0.5, 0.21])
 _GRASP_REACH = np.array([0.012, 0.012, 0.008])
 """How far a part may be from the middle of the fingers to be grasped when they close."""
 _GRASP_ANGLE = 0.35
+_START_ATTEMPTS = 10
 _GRASP_CLOSED, _GRASP_OPEN = 0.25, 0.5
 _ARM_OF = {"plug": "right", "socket": "left"}
 _RANDOMISED = ("light_diffuse", "light_pos", "geom_rgba", "cam_pos", "body_pos")
@@ -183,10 +184,14 @@ class Cell:
         mujoco.mj_resetData(self.model, self.data)
         # A generator of its own: the same seed is the same start, however the scene looks.
         self._randomise_looks(rng.spawn(1)[0])
-        if self.task.setting == "full":
-            self._start_full(rng)
-        else:
-            self._start_controlled(rng)
+        start = self._start_full if self.task.setting == "full" else self._start_controlled
+        for attempt in range(_START_ATTEMPTS):
+            try:
+                start(rng)
+                break
+            except RuntimeError:  # out of the arms' reach: draw another
+                if attempt == _START_ATTEMPTS - 1:
+                    raise
         mujoco.mj_forward(self.model, self.data)
 
     def _start_controlled(self, rng: np.random.Generator) -> None:

@@ -22,10 +22,10 @@ _TURN_TOLERANCE = 2e-3
 
 @dataclass(frozen=True)
 class RelativePose:
-    """The plug's tip seen from the socket's mouth.
+    """The plug's tip against the socket's mouth, in the world's axes.
 
     Attributes:
-        offset: metres, shape (3,); x points out of the socket.
+        offset: metres, shape (3,); x points from the left arm to the right one, about out of the socket.
         tilt: rotation vector in radians, shape (3,); zero when the axes are aligned.
     """
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from rlt_ros.config import ConfigError
-from rlt_ros.vla.demos import GROUNDING, Episode
+from rlt_ros.types import GROUNDING, Episode
 
 VERSION = "v3.0"
 _CHUNK = 1000
@@ -30,6 +30,8 @@ _DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 _JPEG = {"quality": 95, "subsampling": 0}
 _IMAGES = "observation.images."
+_MULTIPLE = 32
+"""The small VLA halves images five times."""
 
 
 @dataclass(frozen=True)
@@ -58,19 +60,25 @@ class DatasetWriter:
         """Create the directory.
 
         Raises:
-            ConfigError: the directory is not empty.
+            ConfigError: the directory is not empty, or the period is not a whole number of frames a second.
         """
+        if abs(1 / recipe.period - round(1 / recipe.period)) > 1e-3:
+            raise ConfigError(f"a LeRobot dataset needs whole frames a second; a period of {recipe.period} s has none")
         if directory.exists() and any(directory.iterdir()):
             raise ConfigError(f"{directory} is not empty; choose another directory or remove it")
         self._directory, self._recipe = directory, recipe
         self._features = _features(recipe)
         self._episodes: list[dict[str, Any]] = []
         self._tasks: dict[str, int] = {}
-        self._stats = {name: _Statistics() for name, feature in self._features.items() if feature["dtype"] != "bool"}
+        self._stats = {
+            name: _Statistics((3, 1, 1) if name.startswith(_IMAGES) else (-1,))
+            for name, feature in self._features.items()
+            if feature["dtype"] != "bool"
+        }
         self.frames = 0
         (directory / "meta").mkdir(parents=True, exist_ok=True)
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> DatasetWriter:
         """Nothing more to do."""
         return self
 
@@ -157,9 +165,9 @@ class DatasetWriter:
             "pandas_version": "2.0.0",
         }
         _write_table(tasks.replace_schema_metadata({"pandas": json.dumps(pandas)}), directory / "meta/tasks.parquet")
-        _write_json(
-            {name: statistics.result() for name, statistics in self._stats.items()}, directory / "meta/stats.json"
-        )
+        # A feature without a single value (no ground truth) would have empty figures, which lerobot cannot merge.
+        stats = {name: statistics.result() for name, statistics in self._stats.items() if statistics.count}
+        _write_json(stats, directory / "meta/stats.json")
         info = {
             "codebase_version": VERSION,
             "robot_type": recipe.robot,
@@ -195,11 +203,27 @@ def read_recipe(directory: Path) -> Recipe:
         what = f"video ({', '.join(video)})" if video else "no images"
         raise ConfigError(f"{directory} holds {what}; stage 1 reads datasets whose images are in the parquet files")
     shapes = {tuple(features[_IMAGES + name]["shape"]) for name in cameras}
-    height, width = next(iter(shapes))[:2]
-    if len(shapes) > 1 or height != width:
-        raise ConfigError(f"{directory}: all images must be square and of one size, they are {sorted(shapes)}")
-    names = features["action"]["names"]
-    return Recipe(str(info["robot_type"]), tuple(names), cameras, height, 1 / info["fps"])
+    height, width, channels = next(iter(shapes))
+    if len(shapes) > 1 or channels != 3 or height != width or height % _MULTIPLE:
+        raise ConfigError(
+            f"{directory}: images must be (side, side, 3) with one side that is a multiple of {_MULTIPLE}, "
+            f"they are {sorted(shapes)}"
+        )
+    joints = _names(features["action"])
+    if features["observation.state"]["shape"] != [len(joints)] or not joints:
+        raise ConfigError(
+            f"{directory}: 'observation.state' has shape {features['observation.state']['shape']} and 'action' names "
+            f"{len(joints)} joints; stage 1 needs joint positions and joint targets of the same named joints"
+        )
+    return Recipe(str(info.get("robot_type") or "unknown"), joints, cameras, height, 1 / info["fps"])
+
+
+def _names(feature: dict[str, Any]) -> tuple[str, ...]:
+    """Joint names in any of the forms that lerobot knows: a list, or lists in a mapping."""
+    names = feature.get("names") or []
+    if isinstance(names, dict):
+        names = [name for group in names.values() for name in (group if isinstance(group, list) else [group])]
+    return tuple(map(str, names))
 
 
 def read_episodes(directory: Path, stride: int) -> Iterator[Episode]:
@@ -260,8 +284,10 @@ def _episode(table: pa.Table, entry: dict[str, Any], recipe: Recipe, stride: int
 class _Statistics:
     """Minimum, maximum, mean and deviation of a feature, taken up piece by piece."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        self._shape = shape
         self.count = 0
+        self._pixels = 1
         self._low = self._high = self._sum = self._square = np.zeros(0)
 
     def add(self, rows: NDArray[np.float64]) -> None:
@@ -276,15 +302,17 @@ class _Statistics:
         self._low, self._high, self._sum, self._square = low, high, total, square
 
     def add_images(self, images: NDArray[np.uint8]) -> None:
-        self.add(images.reshape(-1, 3)[::7].astype(np.float64) / 255)
-        self.shape: tuple[int, ...] = (3, 1, 1)
+        """Images count once each, whatever their number of pixels."""
+        pixels = images.reshape(len(images), -1, 3)[:, ::7].astype(np.float64) / 255
+        self.add(pixels.reshape(-1, 3))
+        self._pixels = pixels.shape[1]
 
     def result(self) -> dict[str, Any]:
         mean = self._sum / max(1, self.count)
         deviation = np.sqrt(np.maximum(self._square / max(1, self.count) - mean**2, 0))
         values = {"min": self._low, "max": self._high, "mean": mean, "std": deviation}
-        shape = getattr(self, "shape", (-1,))
-        return {**{name: value.reshape(shape).tolist() for name, value in values.items()}, "count": [self.count]}
+        figures = {name: value.reshape(self._shape).tolist() for name, value in values.items()}
+        return {**figures, "count": [self.count // self._pixels]}
 
 
 def _features(recipe: Recipe) -> dict[str, dict[str, Any]]:

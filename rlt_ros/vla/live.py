@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlt_ros.types import ControlStep, Outcome, Phase, State
+from rlt_ros.types import GROUNDING, ControlStep, Episode, Outcome, Phase, State
 from rlt_ros.vla.dataset import Recipe
-from rlt_ros.vla.demos import GROUNDING, Episode
 
 MAX_IMAGE_AGE = 0.2
 """Seconds after which a camera set no longer shows what the robot does."""
+_SETS = 50
+"""Camera sets that are remembered: steps may arrive later than pictures of after them."""
 
 
 @dataclass
@@ -43,7 +44,7 @@ class LiveEpisodes:
         """
         self._recipe, self._task, self._instruction, self._human_share = recipe, task, instruction, human_share
         self._pictures: dict[str, tuple[float, NDArray[np.uint8]]] = {}
-        self._set: tuple[float, NDArray[np.uint8]] | None = None
+        self._sets: deque[tuple[float, NDArray[np.uint8]]] = deque(maxlen=_SETS)
         self._running: _Running | None = None
         self.counters: Counter[str] = Counter()
 
@@ -56,7 +57,7 @@ class LiveEpisodes:
         self._pictures[camera] = (time, picture)
         newest = [self._pictures.get(name, (np.nan, picture)) for name in self._recipe.cameras]
         if all(stamp == time for stamp, _ in newest):
-            self._set = (time, np.stack([seen for _, seen in newest]))
+            self._sets.append((time, np.stack([seen for _, seen in newest])))
 
     def step(self, step: ControlStep) -> None:
         """A tick of the control loop."""
@@ -65,7 +66,8 @@ class LiveEpisodes:
             return
         if (step.session.epoch, step.session.episode) != running.number or step.time > running.end:
             return
-        if self._set is None or step.time - self._set[0] > MAX_IMAGE_AGE:
+        captured, seen = next((pair for pair in reversed(self._sets) if pair[0] <= step.time), (-np.inf, None))
+        if seen is None or step.time - captured > MAX_IMAGE_AGE:
             if not running.broken:
                 self.counters["episode_without_images"] += 1
             running.broken = True
@@ -74,7 +76,7 @@ class LiveEpisodes:
             self.counters["episode_with_gap"] += 1
             running.broken = True
         running.steps.append(step)
-        running.images.append(self._set[1])
+        running.images.append(seen)
 
     def started(self, epoch: int, episode: int) -> Episode | None:
         """An episode starts; the one before it, if it is a demonstration."""
@@ -84,9 +86,10 @@ class LiveEpisodes:
 
     def ended(self, epoch: int, episode: int, time: float, outcome: Outcome) -> None:
         """The outcome of the running episode is known, was changed or undone."""
-        if self._running is not None and self._running.number == (epoch, episode):
-            self._running.outcome = outcome
-            self._running.end = time
+        running = self._running
+        if running is not None and running.number == (epoch, episode):
+            running.outcome = outcome
+            running.end = min(running.end, time)  # a later label changes the outcome, not the end
 
     def finish(self) -> Episode | None:
         """Give out what has ended."""
@@ -96,7 +99,11 @@ class LiveEpisodes:
         if running.outcome not in (Outcome.SUCCESS, Outcome.FAILURE, Outcome.TIMEOUT):
             self.counters["episode_without_outcome"] += 1
             return None
-        steps = running.steps
+        # Steps flown before the executor heard of the end came before the event did.
+        kept = sum(step.time <= running.end for step in running.steps)
+        steps, images = running.steps[:kept], running.images[:kept]
+        if not steps:
+            return None
         if np.mean([step.state is State.HUMAN for step in steps]) < self._human_share:
             self.counters["episode_not_by_a_human"] += 1
             return None
@@ -106,7 +113,7 @@ class LiveEpisodes:
             setting="full" if steps[0].session.phase is Phase.BASE else "controlled",
             ticks=len(steps) if running.outcome is Outcome.SUCCESS else 0,
             seen=np.arange(len(steps)),
-            images=np.stack(running.images),
+            images=np.stack(images),
             position=np.array([step.position for step in steps], dtype=np.float32),
             velocity=np.array([step.velocity for step in steps], dtype=np.float32),
             before=steps[0].previous,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from rlt_ros.bringup import Bringup
 from rlt_ros.offline.evaluate import Policy, Trial, evaluate, ratio, summarise, wilson
-from rlt_ros.offline.report import newest_actor
+from rlt_ros.offline.report import read_run
 from rlt_ros.offline.rollout import Rollout, RolloutConfig, make_executor, outcome
 from rlt_ros.sim.cell import Cell
 from rlt_ros.sim.tasks import get_task
@@ -102,10 +102,14 @@ def test_the_number_of_processes_changes_nothing() -> None:
 def test_what_cannot_fly_is_found_before_processes_start(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="unknown task"):
         evaluate(Policy(SHIPPED, "usb"), episodes=4, seed=0, workers=2)
+    actor = tmp_path / "actor.safetensors"
+    actor.write_bytes(b"weights")
+    with pytest.raises(ValueError, match="not an actor"):
+        evaluate(Policy(SHIPPED, "ethernet", actor=actor), episodes=4, seed=0, workers=2)
     with pytest.raises(ValueError, match="no bundle"):
         evaluate(Policy(tmp_path, "ethernet"), episodes=4, seed=0, workers=2)
     with pytest.raises(ValueError, match="holds no checkpoint"):
-        newest_actor(tmp_path)
+        read_run(tmp_path)
 
 
 def trials(*ticks: int) -> list[Trial]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rlt_ros.bringup import Bringup
-from rlt_ros.offline.report import newest_actor
+from rlt_ros.offline.evaluate import Policy, evaluate
+from rlt_ros.offline.report import read_run
 from rlt_ros.offline.train import ABLATIONS, TrainConfig, Trainer, train
 from rlt_ros.rl.config import LearnerConfig
 
@@ -28,7 +29,10 @@ def test_a_run_flies_learns_evaluates_and_leaves_what_can_be_flown(tmp_path: Pat
     last = report["curve"][-1]
     assert last["updates"] <= LEARNER.update_ratio * last["samples"]
     assert last["updates"] > 0
-    assert newest_actor(tmp_path / "run").is_file()
+    run = read_run(tmp_path / "run")
+    assert (run.task, run.clearance, run.bundle) == ("ethernet", None, SHIPPED)
+    policy = Policy(run.bundle, run.task, actor=run.actor)
+    assert len(evaluate(policy, episodes=1, seed=0, workers=1)) == 1
     assert json.loads((tmp_path / "run/summary.json").read_text())["final"] == report["final"]
     assert json.loads((tmp_path / "run/config.json").read_text())["learner"]["hidden"] == [32]
     assert any(line.startswith("base:") for line in lines)
@@ -57,5 +61,6 @@ def test_every_ablation_flies(without: str, tmp_path: Path) -> None:
     for _ in range(2):
         trainer.run_episode()
     assert trainer.learner.replay.spec.chunk == (1 if without == "chunk" else 10)
+    assert trainer.evaluate(trainer.save(), 1)["episodes"] == 1
     assert trainer.learner.replay.samples_by_source[2] > 0
     trainer.close()

@@ -204,6 +204,15 @@ def test_the_wrist_cameras_see_a_millimetre(cell: Cell) -> None:
         assert changed.sum() > 10, f"{name} does not see it"
 
 
+def test_the_looks_do_not_change_the_start() -> None:
+    starts = []
+    for randomisation in (0.0, 1.0):
+        cell = Cell(get_task("charger"), randomisation=randomisation)
+        cell.reset(8)
+        starts.append(cell.position)
+    assert np.array_equal(*starts)
+
+
 def test_all_cameras_see_something_and_looks_change_only_when_asked() -> None:
     plain, mixed = Cell(get_task("ethernet")), Cell(get_task("ethernet"), randomisation=1.0)
     for cell, same in ((plain, True), (mixed, False)):

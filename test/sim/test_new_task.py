@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from rlt_ros.sim.cell import Cell
+from rlt_ros.sim.demonstrate import collect
 from rlt_ros.sim.tasks import Box, Part, Parts, Task
 from rlt_ros.sim.tasks.base import holes
-from rlt_ros.vla.demos import collect
 
 
 def three_pins(clearance: float) -> Parts:

@@ -11,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rlt_ros.config import ConfigError
+from rlt_ros.types import GROUNDING, Episode
 from rlt_ros.vla.dataset import DatasetWriter, Recipe, read_episodes, read_recipe
-from rlt_ros.vla.demos import GROUNDING, Episode, prepare
+from rlt_ros.vla.demos import prepare
 
 RECIPE = Recipe("robot", ("a", "b"), ("left", "right"), 32, 0.02)
 
@@ -24,7 +25,7 @@ def episode(seed: int = 0, length: int = 40, ticks: int = 30) -> Episode:
     images = np.empty((length, 2, 32, 32, 3), np.uint8)
     images[:] = np.clip(ramp[:, None, None] * rng.uniform(0.3, 1, (length, 2, 1, 1, 3)), 0, 255)
     return Episode(
-        task="plug",
+        task=f"plug {seed % 2}",
         instruction=f"do {seed % 2}",
         setting="controlled",
         ticks=ticks,
@@ -78,7 +79,30 @@ def test_the_layout_is_lerobots(dataset: Path) -> None:
     stats = json.loads((dataset / "meta/stats.json").read_text())
     assert np.shape(stats["observation.images.left"]["mean"]) == (3, 1, 1)
     assert stats["action"]["count"] == [120]
+    assert stats["observation.images.left"]["count"] == [6]
     assert all(np.isfinite(stats["grounding"]["std"]))
+
+
+def test_without_ground_truth_there_are_no_empty_statistics(tmp_path: Path) -> None:
+    """Lerobot cannot merge a dataset whose statistics are empty lists."""
+    with DatasetWriter(tmp_path / "data", RECIPE) as writer:
+        writer.add(dataclasses.replace(episode(), grounding=np.full((40, GROUNDING), np.nan, np.float32)))
+    assert "grounding" not in json.loads((tmp_path / "data/meta/stats.json").read_text())
+
+
+@pytest.mark.parametrize("names", [["a", "b"], {"motors": ["a", "b"]}, {"first": "a", "second": "b"}])
+def test_joint_names_are_understood_in_all_of_lerobots_forms(names: object, dataset: Path) -> None:
+    path = dataset / "meta/info.json"
+    info = json.loads(path.read_text())
+    info["features"]["action"]["names"] = names
+    del info["robot_type"]
+    path.write_text(json.dumps(info))
+    assert read_recipe(dataset).joints == ("a", "b")
+
+
+def test_a_period_without_whole_frames_a_second_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="whole frames a second"):
+        DatasetWriter(tmp_path / "data", dataclasses.replace(RECIPE, period=0.03))
 
 
 def test_an_interruption_leaves_what_was_complete(tmp_path: Path) -> None:
@@ -108,6 +132,19 @@ def test_what_stage_1_cannot_read_is_refused_with_the_reason(dataset: Path, tmp_
         (
             {"features": {**info["features"], "observation.images.left": {"dtype": "video", "shape": [32, 32, 3]}}},
             "holds video",
+        ),
+        (
+            {
+                "features": {
+                    name: {**feature, "shape": [30, 30, 3]} if "images" in name else feature
+                    for name, feature in info["features"].items()
+                }
+            },
+            "a multiple of 32",
+        ),
+        (
+            {"features": {**info["features"], "action": {"dtype": "float32", "shape": [3], "names": None}}},
+            "the same named joints",
         ),
     ):
         path.write_text(json.dumps({**info, **change}))

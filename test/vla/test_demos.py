@@ -9,18 +9,11 @@ import pytest
 
 from rlt_ros.offline.evaluate import FIRST_SEED
 from rlt_ros.sim.cell import Cell
+from rlt_ros.sim.demonstrate import OVERRUN, Order, collect, collect_parallel, demonstrate, demonstration_seed
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import SETTINGS, TASKS, get_task
-from rlt_ros.vla.demos import (
-    OVERRUN,
-    Episode,
-    Order,
-    collect,
-    collect_parallel,
-    demonstrate,
-    demonstration_seed,
-    prepare,
-)
+from rlt_ros.types import Episode
+from rlt_ros.vla.demos import prepare
 
 
 @pytest.fixture(scope="module")

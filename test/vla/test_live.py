@@ -107,6 +107,39 @@ def test_pictures_of_another_size_or_moment_make_no_set() -> None:
     assert stream.live.counters == {"image_shape": 2, "episode_without_images": 1}
 
 
+def test_steps_that_arrive_late_keep_the_pictures_of_their_time() -> None:
+    """While an episode is written to disk steps queue up and pictures run ahead."""
+    stream = Stream()
+    stream.live.started(1, 1)
+    late = []
+    for tick in range(20):
+        stream.now += 0.02
+        stream.picture(tick)
+        place = np.full(2, float(tick))
+        view = SessionView(1, 1, Phase.CRITICAL)
+        late.append(ControlStep(stream.now, tick, view, State.HUMAN, "", place, place, place, place))
+    for step in late:
+        stream.live.step(step)
+    stream.end(Outcome.SUCCESS)
+    episode = stream.live.finish()
+    assert episode is not None
+    assert episode.images[:, 0, 0, 0, 0].tolist() == list(range(20))
+
+
+def test_the_end_stays_where_it_was_when_the_label_comes_late() -> None:
+    stream = Stream()
+    stream.live.started(1, 1)
+    stream.fly(20)
+    end = stream.now
+    stream.fly(4)
+    stream.live.ended(1, 1, end, Outcome.SUCCESS)
+    stream.live.ended(1, 1, end + 3.0, Outcome.FAILURE)
+    stream.live.ended(1, 1, end + 4.0, Outcome.SUCCESS)
+    episode = stream.live.finish()
+    assert episode is not None
+    assert episode.ticks == 20
+
+
 def test_a_full_task_is_marked_and_its_critical_phase_too() -> None:
     stream = Stream()
     stream.live.started(1, 1)
