@@ -17,11 +17,13 @@ def rlt(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
     )
 
 
-@pytest.mark.parametrize("command", [[], ["up"], ["demo"], ["doctor"], ["train"], ["eval"], ["collect"], ["adapt"]])
+@pytest.mark.parametrize(
+    "command", [[], ["up"], ["demo"], ["doctor"], ["train"], ["eval"], ["collect"], ["adapt"], ["bench"], ["bench", "learner"]]
+)
 def test_everything_has_help(command: list[str]) -> None:
     result = rlt(*command, "--help")
     assert result.returncode == 0
-    assert "Usage: rlt" in result.stdout
+    assert "usage: rlt" in result.stdout.lower()
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,7 @@ def test_everything_has_help(command: list[str]) -> None:
         (["adapt", "--out", "b", "--resume"], "holds no interrupted training to resume"),
         (["adapt", "--out", "b", "--data", "nowhere"], "nowhere is not a LeRobot dataset"),
         (["adapt", "--out", "b", "--device", "cuda"], "finds no CUDA"),
+        (["bench", "luck"], "unknown benchmark 'luck'"),
         (["doctor", "weather"], "doctor looks at 'all' or 'bundle'"),
         (["doctor", "bundle", "--bundle", "/nowhere"], "no bundle at /nowhere"),
     ],

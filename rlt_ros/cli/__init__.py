@@ -8,6 +8,7 @@ import typer
 
 from rlt_ros import __version__
 from rlt_ros.bringup import share_directory
+from rlt_ros.cli.bench import bench
 from rlt_ros.cli.checks import doctor
 from rlt_ros.cli.evaluation import evaluate
 from rlt_ros.cli.graph import demo, up
@@ -25,6 +26,8 @@ app = typer.Typer(
 for command in (up, demo, doctor, train, collect, adapt):
     app.command()(command)
 app.command("eval")(evaluate)
+# The benchmark's own options are its own parser's business.
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(bench)
 
 
 @app.command()

@@ -1,7 +1,7 @@
 """The small vision-language-action model of the simulated cell.
 
 Three images, joint positions and an instruction become embeddings; from the embeddings come, in one pass, the
-reference chunk (by regression) and the RL token. About 1.5 million parameters: real time on one CPU core.
+reference chunk (by regression) and the RL token. About 1.4 million parameters: real time on one CPU core.
 """
 
 from __future__ import annotations

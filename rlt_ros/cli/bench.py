@@ -1,0 +1,27 @@
+"""`rlt bench`: figures against a reference in the same run."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+from typing import Annotated
+
+import typer
+
+from rlt_ros.bringup import share_directory
+from rlt_ros.config import ConfigError
+
+BENCHMARKS = ("learner",)
+
+
+def bench(
+    context: typer.Context, what: Annotated[str, typer.Argument(help=f"What to measure: {', '.join(BENCHMARKS)}.")]
+) -> None:
+    """Measure; prints one JSON object as the last line. `rlt bench WHAT --help` lists the options of WHAT."""
+    if what in ("-h", "--help"):
+        print(context.get_help())
+        return
+    if what not in BENCHMARKS:
+        raise ConfigError(f"unknown benchmark '{what}': choose {', '.join(BENCHMARKS)}")
+    sys.argv = [f"rlt bench {what}", *(argument for argument in context.args if argument != "--json")]
+    runpy.run_path(str(share_directory() / "bench" / f"{what}.py"), run_name="__main__")
