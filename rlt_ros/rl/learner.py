@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from rlt_ros.control.actor import ActorSpec
@@ -120,10 +120,7 @@ class Learner:
             target = (batch.rewards + batch.bootstrap * next_values.amin(0)).clamp(0.0, 1.0)
         values = self.critics(batch.token, batch.proprio, batch.actions)
         loss = functional.mse_loss(values, target.expand_as(values)) * self.config.critics
-        self._critic_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.critics.parameters(), self.config.gradient_clip)
-        self._critic_optimiser.step()
+        self._descend(loss, self.critics, self._critic_optimiser)
         self.report.mix(critic_loss=loss.detach(), q_mean=values.detach().mean(), target_mean=target.mean())
 
     def _update_actor(self, batch: Batch) -> None:
@@ -139,14 +136,19 @@ class Learner:
         if burnt_in and weight > 0:
             values = self.critics(batch.token, batch.proprio, actions).mean(0)
             loss = loss - weight * (values / values.detach().abs().mean().clamp_min(1e-3)).mean()
-        self._actor_optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.actor.parameters(), self.config.gradient_clip)
-        self._actor_optimiser.step()
+        self._descend(loss, self.actor, self._actor_optimiser)
         shown_distance = (distance * batch.valid * shown[:, None]).sum() / (
             batch.valid * shown[:, None]
         ).sum().clamp_min(1)
         self.report.mix(actor_loss=loss.detach(), anchor_distance=shown_distance.detach())
+
+    def _descend(self, loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
+        """One clipped step; gradients of no other network are computed, of the critics while the actor climbs, say."""
+        parameters = list(network.parameters())
+        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
+            parameter.grad = gradient
+        torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+        optimiser.step()
 
     def export(self, version: int) -> bytes:
         """The actor's weights for the executor."""
