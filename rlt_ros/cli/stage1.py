@@ -125,6 +125,9 @@ def _expert(
 
 def adapt(
     out: Annotated[Path, typer.Option(help="Directory of the new bundle.")],
+    what: Annotated[
+        str, typer.Argument(help="'train', or 'export': make a bundle of an interrupted training as it is.")
+    ] = "train",
     data: Annotated[
         list[Path] | None, typer.Option(help="LeRobot v3 dataset, may be repeated; default: the scripted expert.")
     ] = None,
@@ -145,11 +148,9 @@ def adapt(
     as_json: Json = False,
 ) -> None:
     """Stage 1: train the small VLA and the RL token on demonstrations, prove the token, export a bundle."""
-    import onnxscript  # noqa: F401  (the export at the end needs it)
-    import torch
-
-    from rlt_ros.vla.adapt import Stage1, export, summarise
-
+    if what not in ("train", "export"):
+        raise ConfigError(f"adapt does 'train' or 'export', not '{what}'")
+    resume = resume or what == "export"
     if (out / "bundle.yaml").exists():
         raise ConfigError(f"{out} already holds a bundle; choose another directory or remove it")
     saved = out / "training.safetensors"
@@ -159,8 +160,14 @@ def adapt(
         raise ConfigError(f"{out} holds no interrupted training to resume")
     if data and (tasks or randomisation):
         raise ConfigError("--task and --randomisation choose what the expert demonstrates; leave them out with --data")
+    import onnxscript  # noqa: F401  (the export at the end needs it)
+    import torch
+
+    from rlt_ros.vla.adapt import Stage1, export, summarise
+
     if device != "cpu" and not torch.cuda.is_available():
         raise ConfigError(f"device '{device}' asked for, but this torch finds no CUDA; leave out --device")
+    _check_datasets(data or [])
     out.mkdir(parents=True, exist_ok=True)  # found out before, not after, an hour of training
     torch.set_num_threads(threads)
     config = AdaptConfig(steps=steps, token_steps=token_steps, alpha=alpha, seed=seed)
@@ -174,7 +181,7 @@ def adapt(
         stage = Stage1(demos, config, device=device)
         if resume:
             stage.restore(saved)
-        while stage.step < config.total:
+        while what == "train" and stage.step < config.total:
             stage.train_step()
             if stage.step % 10 == 0:
                 figures = "  ".join(f"{name} {value:.4f}" for name, value in stage.running.items())
@@ -200,16 +207,21 @@ def adapt(
     print(json.dumps(report) if as_json else yaml.safe_dump(report, sort_keys=False))
 
 
-def _read_datasets(paths: list[Path]) -> tuple[Demonstrations, Recipe]:
-    from rlt_ros.vla.dataset import read_episodes, read_recipe
-    from rlt_ros.vla.demos import prepare
+def _check_datasets(paths: list[Path]) -> None:
+    from rlt_ros.vla.dataset import read_recipe
 
     recipes = [read_recipe(path) for path in paths]
     for path, recipe in zip(paths, recipes, strict=True):
         if recipe != recipes[0]:
             raise ConfigError(f"{path} is {recipe}, but {paths[0]} is {recipes[0]}; they cannot be mixed")
+
+
+def _read_datasets(paths: list[Path]) -> tuple[Demonstrations, Recipe]:
+    from rlt_ros.vla.dataset import read_episodes, read_recipe
+    from rlt_ros.vla.demos import prepare
+
     episodes = itertools.chain.from_iterable(read_episodes(path, stride=4) for path in paths)
-    return prepare(episodes, HORIZON), recipes[0]
+    return prepare(episodes, HORIZON), read_recipe(paths[0])
 
 
 def _demonstrate(
