@@ -102,7 +102,7 @@ class Task:
     success_lateral: float = 0.005
     latch: Latch | None = None
     friction: float = 0.4
-    start_gap: tuple[float, float] = (0.012, 0.060)
+    start_gap: tuple[float, float] = (0.008, 0.060)
     start_lateral: float = 0.008
     start_angle: float = 0.07
     grasp_offset: float = 0.0025

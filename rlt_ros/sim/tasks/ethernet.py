@@ -24,6 +24,6 @@ TASK = Task(
     name="ethernet",
     instruction="insert the ethernet plug into the port",
     parts=_parts,
-    clearance=0.002,
+    clearance=0.0017,
     latch=Latch(force=4.0),
 )
