@@ -51,7 +51,7 @@ def test_saving_and_loading_changes_nothing(copy: Path) -> None:
     [
         ({"horizon": None}, "lacks keys: horizon"),
         ({"colour": "red"}, "unknown keys: colour"),
-        ({"format": 99}, "'format' must be 1"),
+        ({"format": 99}, "'format' must be 2"),
         ({"period": 0.0}, "period within"),
         ({"joints": ["a"]}, "normaliser has 14 joints"),
         ({"normaliser": {}}, "normaliser: fields"),
