@@ -6,13 +6,12 @@ import dataclasses
 import re
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 
 from rlt_ros.bringup import TARGETS, Bringup
-from rlt_ros.cli.options import BundlePath, Json, OptionalSeed, OptionalTask, Seed, Task
+from rlt_ros.cli.options import BundlePath, Json, OptionalSeed, OptionalTask, Seed, Task, parse_settings
 from rlt_ros.config import ConfigError
 
 
@@ -81,23 +80,10 @@ def _run_graph(
         namespace=namespace,
         headless=headless,
         seed=seed,
-        settings=_parse_settings(settings or []),
+        settings=parse_settings(settings or [], "node.parameter=value"),
     )
     bringup.nodes()  # finds what is wrong before a directory is made
     bringup = dataclasses.replace(bringup, run_dir=new_run_dir(runs, f"{target}-{bringup.task_name}"))
     summary, code = run_graph(bringup, duration=duration, argv=sys.argv[1:])
     print_summary(summary, as_json)
     raise typer.Exit(code)
-
-
-def _parse_settings(settings: list[str]) -> dict[str, Any]:
-    out = {}
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator or "." not in key:
-            raise ConfigError(f"--set {setting}: write node.parameter=value")
-        try:
-            out[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {setting}: the value is not valid YAML") from error
-    return out

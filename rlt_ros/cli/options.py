@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import yaml
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from rlt_ros.config import ConfigError
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Task = Annotated[str, typer.Option(help="Task of the simulated cell, or name of the work on a robot.")]
@@ -31,3 +34,25 @@ def progress_bars() -> Progress:
         TextColumn("{task.fields[figures]}"),
         console=Console(stderr=True),
     )
+
+
+def parse_settings(settings: list[str], form: str) -> dict[str, Any]:
+    """What `--set` gave, as names and YAML values.
+
+    Args:
+        settings: one string an option.
+        form: how it is to be written, `name=value` or `node.parameter=value`.
+
+    Raises:
+        ConfigError: a setting is not of that form, or its value is not YAML.
+    """
+    out = {}
+    for setting in settings:
+        key, separator, value = setting.partition("=")
+        if not separator or ("." in form and "." not in key):
+            raise ConfigError(f"--set {setting}: write {form}")
+        try:
+            out[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {setting}: the value is not valid YAML") from error
+    return out

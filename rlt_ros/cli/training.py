@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-import yaml
 
 from rlt_ros.bringup import Bringup
-from rlt_ros.cli.options import BundlePath, Json, Seed, Task, progress_bars
+from rlt_ros.cli.options import BundlePath, Json, Seed, Task, parse_settings, progress_bars
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.rl.config import LearnerConfig
 
@@ -36,7 +35,13 @@ def train(
     from rlt_ros.offline.train import train as run
     from rlt_ros.up import new_run_dir
 
-    given = {**_parse(settings or []), "task": task, "minutes": minutes, "seed": seed, "without": without}
+    given = {
+        **parse_settings(settings or [], "name=value"),
+        "task": task,
+        "minutes": minutes,
+        "seed": seed,
+        "without": without,
+    }
     own = {field.name for field in dataclasses.fields(TrainConfig)}
     config = from_mapping(TrainConfig, {key: value for key, value in given.items() if key in own}, "rlt train")
     bringup = Bringup(target="sim", task=task, bundle=bundle)
@@ -60,16 +65,3 @@ def train(
 
         report = run(bringup.bundle_path, config, learner, run_dir, show)
     print(json.dumps(report) if as_json else f"everything is in {run_dir}")
-
-
-def _parse(settings: list[str]) -> dict[str, Any]:
-    out = {}
-    for setting in settings:
-        key, separator, value = setting.partition("=")
-        if not separator:
-            raise ConfigError(f"--set {setting}: write name=value")
-        try:
-            out[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set {setting}: the value is not valid YAML") from error
-    return out
