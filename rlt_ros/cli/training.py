@@ -1,4 +1,4 @@
-"""`rlt train`: the learning of the live graph without ROS, faster than real time."""
+"""`rlt train`: the learning of the live graph without ROS, as fast as the machine allows."""
 
 from __future__ import annotations
 

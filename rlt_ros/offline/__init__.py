@@ -1,1 +1,1 @@
-"""The graph's control path in one process without ROS, faster than real time: evaluation and fast training."""
+"""The graph's control path in one process without ROS, as fast as the machine allows: evaluation and fast training."""

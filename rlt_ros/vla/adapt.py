@@ -204,7 +204,7 @@ class Stage1:
 
 
 def _schedule(step: int, config: AdaptConfig) -> float:
-    """Warm-up and cosine decay of the joint part; a second, lower cosine for the token alone."""
+    """Warm-up and cosine decay of the joint part; a second cosine for the token alone."""
     if step < config.steps:
         return min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / config.steps))
     share = (step - config.steps) / max(1, config.token_steps)
