@@ -22,13 +22,13 @@ class Critic(nn.Module):
         super().__init__()
         layers: list[nn.Module] = []
         for width in hidden:
-            layers += [nn.Linear(size, width), nn.LayerNorm(width), nn.ReLU()]
+            layers += [nn.Linear(size, width), nn.LayerNorm(width, elementwise_affine=False), nn.ReLU()]
             size = width
         self.net = nn.Sequential(*layers, nn.Linear(size, 1))
 
-    def forward(self, token: Tensor, proprio: Tensor, actions: Tensor) -> Tensor:
+    def forward(self, state: Tensor, actions: Tensor) -> Tensor:
         """Values (N,)."""
-        out: Tensor = self.net(torch.cat([token, proprio, actions.flatten(1)], 1))[:, 0]
+        out: Tensor = self.net(torch.cat([state, actions.flatten(1)], 1))[:, 0]
         return out
 
 
@@ -47,10 +47,10 @@ class Actor(nn.Module):
         last.weight.data.mul_(0.01)
         self.net = nn.Sequential(*layers, last)
 
-    def forward(self, token: Tensor, proprio: Tensor, reference: Tensor) -> Tensor:
+    def forward(self, state: Tensor, reference: Tensor) -> Tensor:
         """Chunk (N, C, J)."""
         flat = reference.flatten(1)
-        out: Tensor = (flat + self.net(torch.cat([token, proprio, flat], 1))).view_as(reference)
+        out: Tensor = (flat + self.net(torch.cat([state, flat], 1))).view_as(reference)
         return out
 
 
@@ -74,11 +74,11 @@ class EagerLearner:
         """Critics, then the actor every `actor_every`-th time, then the targets."""
         config = self.config
         with torch.no_grad():
-            next_actions = self.actor(batch.next_token, batch.next_proprio, batch.next_reference)
-            values = torch.stack([t(batch.next_token, batch.next_proprio, next_actions) for t in self.targets])
+            next_actions = self.actor(batch.next_state, batch.next_reference)
+            values = torch.stack([t(batch.next_state, next_actions) for t in self.targets])
             target = (batch.rewards + batch.bootstrap * values.min(0).values).clamp(0.0, 1.0)
         loss = sum(
-            ((critic(batch.token, batch.proprio, batch.actions) - target) ** 2).mean() for critic in self.critics
+            ((critic(batch.state, batch.actions) - target) ** 2).mean() for critic in self.critics
         )
         self.critic_optimiser.zero_grad()
         loss.backward()  # type: ignore[union-attr]
@@ -86,11 +86,11 @@ class EagerLearner:
         self.critic_optimiser.step()
         self.updates += 1
         if self.updates % config.actor_every == 0:
-            shown = (torch.rand(len(batch.token)) >= config.reference_dropout).float()
-            actions = self.actor(batch.token, batch.proprio, batch.reference * shown[:, None, None])
+            shown = (torch.rand(len(batch.state)) >= config.reference_dropout).float()
+            actions = self.actor(batch.state, batch.reference * shown[:, None, None])
             distance = ((actions - batch.reference) ** 2).mean(-1)
             anchor = (distance * batch.valid).sum() / batch.valid.sum()
-            q = torch.stack([c(batch.token, batch.proprio, actions) for c in self.critics]).mean(0)
+            q = torch.stack([c(batch.state, actions) for c in self.critics]).mean(0)
             actor_loss = anchor - config.q_weight * (q / q.detach().abs().mean().clamp_min(1e-3)).mean()
             self.actor_optimiser.zero_grad()
             actor_loss.backward()

@@ -49,47 +49,67 @@ class ActorNetwork(nn.Module):
         assert isinstance(layer, nn.Linear)
         return layer
 
-    def forward(self, token: Tensor, proprio: Tensor, reference: Tensor) -> Tensor:
-        """Chunk (N, C, J) from token (N, D), proprioception (N, 2 J) and a possibly masked reference (N, C, J)."""
+    def forward(self, state: Tensor, reference: Tensor) -> Tensor:
+        """Chunk (N, C, J) in states x = (token, proprioception) (N, D + 2 J), of a possibly masked reference."""
         flat = reference.flatten(1)
         if not self.pass_through:
             flat = torch.zeros_like(flat)
-        x = torch.cat([token, proprio, flat], dim=1)
+        x = torch.cat([state, flat], dim=1).to(self.last_layer.weight.dtype)
         for layer in self.hidden_layers:
             x = functional.relu(layer(x))
-        chunk: Tensor = flat + self.last_layer(x)
+        chunk: Tensor = flat + self.last_layer(x).to(flat.dtype)
         return chunk.view(-1, self.chunk, self.joints)
 
 
 class CriticEnsemble(nn.Module):
-    """K critics `Q(x, a_1..C)` evaluated as one batched product; layer norm keeps their slopes bounded."""
+    """K critics `Q(x, a_1..C)` evaluated as one batched product; layer norm keeps their slopes bounded.
 
-    def __init__(self, token_dim: int, joints: int, chunk: int, hidden: tuple[int, ...], critics: int) -> None:
+    The norm has no gain and shift of its own: the bias before it and the weights after it do the same.
+    """
+
+    def __init__(
+        self,
+        token_dim: int,
+        joints: int,
+        chunk: int,
+        hidden: tuple[int, ...],
+        critics: int,
+        *,
+        layer_norm: bool = True,
+    ) -> None:
         """`critics` independent perceptrons with `hidden` layers."""
         super().__init__()
-        self.critics = critics
+        self.critics, self.layer_norm = critics, layer_norm
         sizes = [token_dim + 2 * joints + chunk * joints, *hidden, 1]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
-        self.gains = nn.ParameterList()
-        self.shifts = nn.ParameterList()
         for fan_in, fan_out in pairwise(sizes):
             bound = 1 / math.sqrt(fan_in)
             self.weights.append(nn.Parameter(torch.empty(critics, fan_in, fan_out).uniform_(-bound, bound)))
             self.biases.append(nn.Parameter(torch.empty(critics, 1, fan_out).uniform_(-bound, bound)))
-            if fan_out != 1:
-                self.gains.append(nn.Parameter(torch.ones(critics, 1, fan_out)))
-                self.shifts.append(nn.Parameter(torch.zeros(critics, 1, fan_out)))
 
-    def forward(self, token: Tensor, proprio: Tensor, actions: Tensor) -> Tensor:
-        """Values, shape (K, N), of chunks (N, C, J) in states token (N, D), proprioception (N, 2 J)."""
-        x = torch.cat([token, proprio, actions.flatten(1)], dim=1).expand(self.critics, -1, -1)
-        for index, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+    def forward(self, state: Tensor, actions: Tensor, members: Tensor | None = None) -> Tensor:
+        """Values of chunks (N, C, J) in states x = (token, proprioception) (N, D + 2 J).
+
+        Args:
+            state: token and normalised proprioception.
+            actions: normalised action chunks.
+            members: which critics to ask; default: all.
+
+        Returns:
+            Shape (K, N), or (len(members), N); in float32.
+        """
+        weights, biases = list(self.weights), list(self.biases)
+        if members is not None:
+            weights, biases = [w[members] for w in weights], [b[members] for b in biases]
+        x = torch.cat([state, actions.flatten(1)], dim=1).to(weights[0].dtype).expand(len(weights[0]), -1, -1)
+        for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
             x = torch.baddbmm(bias, x, weight)
-            if index < len(self.gains):
+            if self.layer_norm:
                 x = functional.layer_norm(x, x.shape[-1:])
-                x = functional.relu(x * self.gains[index] + self.shifts[index])
-        return x.squeeze(-1)
+            x = functional.relu(x)
+        # Values near 1 differ by less than what bfloat16 resolves there.
+        return torch.baddbmm(biases[-1].float(), x.float(), weights[-1].float()).squeeze(-1)
 
 
 def export_actor(actor: ActorNetwork, spec: ActorSpec, version: int) -> bytes:

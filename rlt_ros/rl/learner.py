@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from rlt_ros.control.actor import ActorSpec
 from rlt_ros.rl.actor_critic import ActorNetwork, CriticEnsemble, export_actor
 from rlt_ros.rl.config import LearnerConfig
+from rlt_ros.rl.packed import Packed, best_precision
 from rlt_ros.rl.replay import Batch, Replay
+
+_REPORT_EVERY = 10
 
 
 @dataclass
@@ -27,14 +31,21 @@ class UpdateReport:
     anchor_distance: float = 0.0
 
     def mix(self, **values: Tensor) -> None:
-        """Move each running mean 2 % towards a new value."""
+        """Move each running mean a fifth towards a new value; called for every tenth update."""
         for name, value in values.items():
             old = getattr(self, name)
-            setattr(self, name, old + 0.02 * (float(value) - old))
+            setattr(self, name, old + 0.2 * (float(value) - old))
 
 
 class Learner:
-    """Twin (or K) critics, an anchored actor, and the budget that keeps them from over-training."""
+    """Twin (or K) critics, an anchored actor, and the budget that keeps them from over-training.
+
+    Attributes:
+        actor, critics, targets: the networks, in float32.
+        updates: updates done.
+        update_ratio: updates per stored sample, at most; may be changed at any time.
+        report: running means.
+    """
 
     def __init__(self, config: LearnerConfig, replay: Replay, bundle_id: str) -> None:
         """Start with an actor that equals the reference.
@@ -48,13 +59,23 @@ class Learner:
         torch.manual_seed(config.seed)
         self.config = config
         self.replay = replay
+        self.device = torch.device(config.device)
         self.actor = ActorNetwork(
             spec.token_dim, spec.joints, spec.chunk, config.hidden, pass_through=config.pass_through
         )
-        self.critics = CriticEnsemble(spec.token_dim, spec.joints, spec.chunk, config.hidden, config.critics)
-        self.targets = copy.deepcopy(self.critics).requires_grad_(False)
-        self._actor_optimiser = torch.optim.Adam(self.actor.parameters(), lr=config.actor_rate, fused=True)
-        self._critic_optimiser = torch.optim.Adam(self.critics.parameters(), lr=config.critic_rate, fused=True)
+        if not config.use_token:
+            with torch.no_grad():
+                self.actor.first_layer.weight[:, : spec.token_dim] = 0.0
+        self.critics = CriticEnsemble(
+            spec.token_dim, spec.joints, spec.chunk, config.hidden, config.critics, layer_norm=config.layer_norm
+        )
+        self.targets = copy.deepcopy(self.critics)
+        precision = self._precision(config.precision)
+        self._actor = Packed(self.actor.to(self.device), precision)
+        self._critics = Packed(self.critics.to(self.device), precision)
+        self._targets = Packed(self.targets.to(self.device), precision, trained=False)
+        self._actor_optimiser = self._adam(self._actor, config.actor_rate)
+        self._critic_optimiser = self._adam(self._critics, config.critic_rate)
         self._generator = np.random.default_rng(config.seed)
         self._spec = ActorSpec(
             bundle_id,
@@ -65,12 +86,18 @@ class Learner:
             config.noise_tick,
             config.pass_through,
         )
-        if not config.use_token:
-            with torch.no_grad():
-                self.actor.first_layer.weight[:, : spec.token_dim] = 0.0
         self.update_ratio = config.update_ratio
         self.updates = 0
         self.report = UpdateReport()
+
+    def _precision(self, name: str) -> torch.dtype:
+        if name == "auto":
+            return best_precision() if self.device.type == "cpu" else torch.float32
+        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
+
+    @staticmethod
+    def _adam(packed: Packed[Any], rate: float) -> torch.optim.Adam:
+        return torch.optim.Adam([packed.parameters], lr=rate, fused=True)
 
     @property
     def budget(self) -> int:
@@ -95,60 +122,65 @@ class Learner:
     def update(self) -> None:
         """One gradient update of the critics, and of the actor every `actor_every`-th time."""
         batch = self.replay.sample(self.config.batch, self._generator)
+        if self.device.type != "cpu":
+            batch = Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch))
         if not self.config.use_token:
-            batch = batch._replace(token=torch.zeros_like(batch.token), next_token=torch.zeros_like(batch.next_token))
+            batch.state[:, : self.replay.spec.token_dim] = 0.0
+            batch.next_state[:, : self.replay.spec.token_dim] = 0.0
         self._update_critics(batch)
         self.updates += 1
         if self.updates % self.config.actor_every == 0:
             self._update_actor(batch)
         with torch.no_grad():
-            torch._foreach_lerp_(
-                list(self.targets.parameters()), list(self.critics.parameters()), self.config.target_rate
-            )
+            self._targets.parameters.lerp_(self._critics.parameters, self.config.target_rate)
+            self._targets.refresh()
 
     def _update_critics(self, batch: Batch) -> None:
         """`target = sum gamma^(k-1) r_k + gamma^C min Q'(x', a')`, clamped to what a sparse reward can give."""
+        config = self.config
         with torch.no_grad():
             # During burn-in the reference itself is the policy that is evaluated.
             next_actions = batch.next_reference
-            if self.updates >= self.config.burn_in_updates:
-                next_actions = self.actor(batch.next_token, batch.next_proprio, batch.next_reference)
-            next_values = self.targets(batch.next_token, batch.next_proprio, next_actions)
-            if self.config.critics > 2:
-                pair = torch.from_numpy(self._generator.choice(self.config.critics, 2, replace=False))
-                next_values = next_values[pair]
+            if self.updates >= config.burn_in_updates:
+                next_actions = self._actor.working(batch.next_state, batch.next_reference)
+            pair = None
+            if config.critics > 2:
+                pair = torch.from_numpy(self._generator.choice(config.critics, 2, replace=False))
+            next_values = self._targets.working(batch.next_state, next_actions, pair)
             target = (batch.rewards + batch.bootstrap * next_values.amin(0)).clamp(0.0, 1.0)
-        values = self.critics(batch.token, batch.proprio, batch.actions)
-        loss = functional.mse_loss(values, target.expand_as(values)) * self.config.critics
-        self._descend(loss, self.critics, self._critic_optimiser)
-        self.report.mix(critic_loss=loss.detach(), q_mean=values.detach().mean(), target_mean=target.mean())
+        values = self._critics.working(batch.state, batch.actions)
+        loss = functional.mse_loss(values, target.expand_as(values)) * config.critics
+        self._descend(loss, self._critics, self._critic_optimiser)
+        if self.updates % _REPORT_EVERY == 0:
+            self.report.mix(critic_loss=loss.detach(), q_mean=values.detach().mean(), target_mean=target.mean())
 
     def _update_actor(self, batch: Batch) -> None:
         """`-Q(x, a) + beta || a - ref ||^2` on executed rows, in the form `-w Q / mean|Q| + mean (a - ref)^2`."""
-        shown = torch.from_numpy(self._generator.random(len(batch.token)) >= self.config.reference_dropout)
-        masked = batch.reference * shown[:, None, None]
-        actions = self.actor(batch.token, batch.proprio, masked)
-        distance = (actions - batch.reference).square().mean(-1)
-        anchor = (distance * batch.valid).sum() / batch.valid.sum()
-        burnt_in, weight = self.updates >= self.config.burn_in_updates, self.q_weight
+        config = self.config
+        shown = torch.from_numpy(self._generator.random(len(batch.state)) >= config.reference_dropout).to(self.device)
+        actions = self._actor.working(batch.state, batch.reference * shown[:, None, None])
+        distance = (actions - batch.reference).square().mean(-1) * batch.valid
+        burnt_in, weight = self.updates >= config.burn_in_updates, self.q_weight
         # While burning in the actor clones the reference, whatever its later weight.
-        loss = anchor * (self.config.anchor_weight if burnt_in else 1.0)
+        loss = distance.sum() / batch.valid.sum() * (config.anchor_weight if burnt_in else 1.0)
         if burnt_in and weight > 0:
-            values = self.critics(batch.token, batch.proprio, actions).mean(0)
+            values = self._critics.working(batch.state, actions).mean(0)
             loss = loss - weight * (values / values.detach().abs().mean().clamp_min(1e-3)).mean()
-        self._descend(loss, self.actor, self._actor_optimiser)
-        shown_distance = (distance * batch.valid * shown[:, None]).sum() / (
-            batch.valid * shown[:, None]
-        ).sum().clamp_min(1)
-        self.report.mix(actor_loss=loss.detach(), anchor_distance=shown_distance.detach())
+        self._descend(loss, self._actor, self._actor_optimiser)
+        if self.updates % (_REPORT_EVERY * config.actor_every) == 0:
+            seen = batch.valid * shown[:, None]
+            self.report.mix(
+                actor_loss=loss.detach(),
+                anchor_distance=(distance.detach() * shown[:, None]).sum() / seen.sum().clamp_min(1),
+            )
 
-    def _descend(self, loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer) -> None:
-        """One clipped step; gradients of no other network are computed, of the critics while the actor climbs, say."""
-        parameters = list(network.parameters())
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters), strict=True):
-            parameter.grad = gradient
-        torch.nn.utils.clip_grad_norm_(parameters, self.config.gradient_clip)
+    def _descend(self, loss: Tensor, packed: Packed[Any], optimiser: torch.optim.Optimizer) -> None:
+        """One clipped step."""
+        gradient = packed.gradient(loss)
+        norm = torch.linalg.vector_norm(gradient)
+        gradient *= (self.config.gradient_clip / (norm + 1e-6)).clamp(max=1.0)
         optimiser.step()
+        packed.refresh()
 
     def export(self, version: int) -> bytes:
         """The actor's weights for the executor."""

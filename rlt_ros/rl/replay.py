@@ -39,15 +39,13 @@ class Batch(NamedTuple):
     `rewards` is the discounted sum within the chunk, `bootstrap` is gamma^C, or 0 after an episode's end.
     """
 
-    token: Tensor  # (N, D)
-    proprio: Tensor  # (N, 2 J)
+    state: Tensor  # (N, D + 2 J): x = (token, proprioception)
     actions: Tensor  # (N, C, J)
     reference: Tensor  # (N, C, J)
     valid: Tensor  # (N, C): rows that were executed
     rewards: Tensor  # (N,)
     bootstrap: Tensor  # (N,)
-    next_token: Tensor  # (N, D)
-    next_proprio: Tensor  # (N, 2 J)
+    next_state: Tensor  # (N, D + 2 J)
     next_reference: Tensor  # (N, C, J)
 
 
@@ -58,8 +56,7 @@ class Replay:
         """Allocate everything at once."""
         self.spec = spec
         n, joints = spec.capacity, spec.joints
-        self._token = torch.zeros(n, spec.token_dim, dtype=torch.float16)
-        self._proprio = torch.zeros(n, 2 * joints)
+        self._state = torch.zeros(n, spec.token_dim + 2 * joints, dtype=torch.float16)
         self._reference = torch.zeros(n, spec.chunk, joints, dtype=torch.float16)
         self._rows = torch.zeros(n, dtype=torch.int64)
         self._terminal = torch.zeros(n, dtype=torch.bool)
@@ -100,8 +97,8 @@ class Replay:
         spec, serial = self.spec, self._written
         p = serial % spec.capacity
         self._evict(serial)
-        self._token[p] = torch.from_numpy(np.asarray(segment.state.token))
-        self._proprio[p] = torch.from_numpy(segment.state.proprio)
+        self._state[p, : spec.token_dim] = torch.from_numpy(np.asarray(segment.state.token))
+        self._state[p, spec.token_dim :] = torch.from_numpy(segment.state.proprio)
         self._reference[p] = torch.from_numpy(segment.state.reference)
         ticks = slice(p * spec.stride, (p + 1) * spec.stride)
         self._actions[ticks] = torch.from_numpy(segment.actions)
@@ -152,14 +149,12 @@ class Replay:
         rewards = (self._reward[ticks] * valid * self._discounts).sum(1)
         bootstrap = torch.where(self._terminal[start], 0.0, spec.discount**spec.chunk)
         return Batch(
-            token=self._token[start].float(),
-            proprio=self._proprio[start],
+            state=self._state[start].float(),
             actions=actions,
             reference=reference,
             valid=valid,
             rewards=rewards,
             bootstrap=bootstrap,
-            next_token=self._token[after].float(),
-            next_proprio=self._proprio[after],
+            next_state=self._state[after].float(),
             next_reference=self._reference[after].float(),
         )

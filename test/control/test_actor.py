@@ -34,7 +34,8 @@ def test_numpy_and_torch_agree() -> None:
     for seed in range(5):
         token, proprio, reference = inputs(seed)
         with torch.no_grad():
-            wanted = network(*(torch.from_numpy(x)[None] for x in (token, proprio, reference)))[0].numpy()
+            state = torch.from_numpy(np.concatenate([token, proprio]))
+            wanted = network(state[None], torch.from_numpy(reference)[None])[0].numpy()
         assert np.allclose(flown(token, proprio, reference), wanted, atol=1e-5)
 
 

@@ -59,8 +59,8 @@ def test_values_of_a_three_step_chain_are_those_computed_by_hand() -> None:
     for _ in range(1500):
         learner.update()
     with torch.no_grad():
-        token = torch.tensor(states, dtype=torch.float32)
-        values = learner.critics(token, torch.zeros(3, 2 * JOINTS), torch.zeros(3, CHUNK, JOINTS)).mean(0)
+        state = torch.cat([torch.tensor(states, dtype=torch.float32), torch.zeros(3, 2 * JOINTS)], 1)
+        values = learner.critics(state, torch.zeros(3, CHUNK, JOINTS)).mean(0)
     assert values.tolist() == pytest.approx([0.81, 0.9, 1.0], abs=0.03)
 
 
@@ -101,8 +101,8 @@ def test_without_q_the_actor_clones_even_where_the_reference_is_hidden() -> None
         learner.update()
     batch = store.sample(256, rng)
     with torch.no_grad():
-        shown = learner.actor(batch.token, batch.proprio, batch.reference)
-        hidden = learner.actor(batch.token, batch.proprio, torch.zeros_like(batch.reference))
+        shown = learner.actor(batch.state, batch.reference)
+        hidden = learner.actor(batch.state, torch.zeros_like(batch.reference))
     assert (shown - batch.reference).square().mean() < 0.01
     assert (hidden - batch.reference).square().mean() < 0.05
 
@@ -142,9 +142,9 @@ def test_the_learner_beats_its_reference_on_a_two_joint_reach() -> None:
 
     def flown(position: np.ndarray, reference: np.ndarray) -> np.ndarray:
         with torch.no_grad():
-            token = torch.tensor(position[None], dtype=torch.float32)
+            state = torch.tensor(np.concatenate([position, np.zeros(2 * JOINTS)])[None], dtype=torch.float32)
             shown = torch.tensor(reference[None] * 10, dtype=torch.float32)
-            out: np.ndarray = learner.actor(token, torch.zeros(1, 2 * JOINTS), shown)[0].numpy() / 10
+            out: np.ndarray = learner.actor(state, shown)[0].numpy() / 10
         return out
 
     base = np.mean([reach(lambda p, r: r, rng, 0.0)[2] for _ in range(50)])
@@ -237,9 +237,8 @@ def test_what_an_ablation_hides_changes_nothing_in_flight(change: dict[str, bool
     other = {"token": (-5 * token, proprio, reference), "reference": (token, proprio, -5 * reference)}
     assert np.array_equal(out, actor(*other[hidden]))
     assert not np.array_equal(out, actor(*other["reference" if hidden == "token" else "token"]))
-    mine = learner.actor(
-        torch.from_numpy(token)[None], torch.from_numpy(proprio)[None], torch.from_numpy(reference)[None]
-    )
+    state = torch.from_numpy(np.concatenate([token, proprio]))
+    mine = learner.actor(state[None], torch.from_numpy(reference)[None])
     assert np.allclose(mine.detach().numpy()[0], out, atol=1e-5)
 
 

@@ -56,7 +56,7 @@ def test_samples_equal_the_stream(lengths: list[int], capacity: int, seed: int) 
     batch = replay.sample(64, np.random.default_rng(seed))
     starts = np.cumsum([0, *lengths])
     for i in range(64):
-        serial = int(batch.token[i, 0])
+        serial = int(batch.state[i, 0])
         assert serial >= sum(lengths) - capacity
         end = starts[np.searchsorted(starts, serial, side="right")]
         rows = min(CHUNK, 2 * (end - serial))
@@ -69,7 +69,7 @@ def test_samples_equal_the_stream(lengths: list[int], capacity: int, seed: int) 
         else:
             assert batch.bootstrap[i] == pytest.approx(0.99**10)
             assert batch.rewards[i] == 0.0
-            assert batch.next_token[i, 0] == serial + 5
+            assert batch.next_state[i, 0] == serial + 5
 
 
 def test_a_sample_needs_both_its_states() -> None:
@@ -77,7 +77,7 @@ def test_a_sample_needs_both_its_states() -> None:
     replay.begin_episode()
     for serial in range(12):
         replay.add(segment(serial, valid=serial != 7))
-    drawn = {int(t) for t in replay.sample(200, np.random.default_rng(0)).token[:, 0]}
+    drawn = {int(t) for t in replay.sample(200, np.random.default_rng(0)).state[:, 0]}
     assert drawn == {0, 1, 3, 4, 5, 6}
 
 
@@ -89,7 +89,7 @@ def test_an_unfinished_episode_never_continues_into_the_next() -> None:
     replay.begin_episode()
     for serial in range(8, 16):
         replay.add(segment(serial))
-    drawn = {int(t) for t in replay.sample(300, np.random.default_rng(0)).token[:, 0]}
+    drawn = {int(t) for t in replay.sample(300, np.random.default_rng(0)).state[:, 0]}
     assert drawn == {0, 1, 2, 8, 9, 10}
 
 
