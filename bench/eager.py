@@ -77,9 +77,7 @@ class EagerLearner:
             next_actions = self.actor(batch.next_state, batch.next_reference)
             values = torch.stack([t(batch.next_state, next_actions) for t in self.targets])
             target = (batch.rewards + batch.bootstrap * values.min(0).values).clamp(0.0, 1.0)
-        loss = sum(
-            ((critic(batch.state, batch.actions) - target) ** 2).mean() for critic in self.critics
-        )
+        loss = sum(((critic(batch.state, batch.actions) - target) ** 2).mean() for critic in self.critics)
         self.critic_optimiser.zero_grad()
         loss.backward()  # type: ignore[union-attr]
         torch.nn.utils.clip_grad_norm_(self.critic_parameters, config.gradient_clip)
@@ -88,8 +86,7 @@ class EagerLearner:
         if self.updates % config.actor_every == 0:
             shown = (torch.rand(len(batch.state)) >= config.reference_dropout).float()
             actions = self.actor(batch.state, batch.reference * shown[:, None, None])
-            distance = ((actions - batch.reference) ** 2).mean(-1)
-            anchor = (distance * batch.valid).sum() / batch.valid.sum()
+            anchor = ((actions - batch.reference) ** 2 * batch.valid[..., None]).mean()
             q = torch.stack([c(batch.state, actions) for c in self.critics]).mean(0)
             actor_loss = anchor - config.q_weight * (q / q.detach().abs().mean().clamp_min(1e-3)).mean()
             self.actor_optimiser.zero_grad()

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rlt_ros.sim.tasks import TASKS
+
 
 def rlt(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -35,7 +37,7 @@ def test_everything_has_help(command: list[str]) -> None:
         (["up", "sim", "--set", "executor_node.perod=1"], "unknown parameter perod"),
         (["up", "sim", "--bundle", "/nowhere"], "no bundle at /nowhere"),
         (["up", "sim", "--config", "/nowhere.yaml"], "cannot read /nowhere.yaml"),
-        (["up", "sim", "--task", "usb"], "unknown task 'usb': choose one of charger, ethernet"),
+        (["up", "sim", "--task", "usb"], f"unknown task 'usb': choose one of {', '.join(sorted(TASKS))}"),
         (["up", "sim", "--namespace", "rlt"], "must begin with '/'"),
         (["eval"], "say what to evaluate: --base, or --run DIR"),
         (["eval", "--base", "--task", "usb"], "unknown task 'usb'"),

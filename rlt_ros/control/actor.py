@@ -54,8 +54,16 @@ class ActorSpec:
 class Actor:
     """`mu(x, ref)`: the chunk, as the masked reference plus what a perceptron adds to it."""
 
-    def __init__(self, spec: ActorSpec, layers: list[tuple[Array32, Array32]], version: int) -> None:
+    def __init__(
+        self, spec: ActorSpec, layers: list[tuple[Array32, Array32]], version: int, noise: Array32 | None = None
+    ) -> None:
         """Use weights of shape (in, out) and biases of shape (out,), first layer first.
+
+        Args:
+            spec: what it expects and gives.
+            layers: of the perceptron.
+            version: of the weights.
+            noise: shape (J, J); exploration adds `z @ noise` to all rows of a chunk, z standard normal.
 
         Raises:
             WeightsError: a layer has the wrong shape or is not finite.
@@ -69,7 +77,10 @@ class Actor:
             size = weight.shape[1]
         if size != spec.chunk * spec.joints:
             raise WeightsError("shape", f"the actor gives {size} numbers, expected {spec.chunk * spec.joints}")
+        if noise is not None and (noise.shape != (spec.joints, spec.joints) or not np.isfinite(noise).all()):
+            raise WeightsError("shape", f"noise must be finite and {spec.joints} x {spec.joints}, it is {noise.shape}")
         self.spec = spec
+        self.noise = noise
         self.version = version
         self.made = 0.0
         self._layers = layers
@@ -90,10 +101,21 @@ class Actor:
         chunk = flat + x @ weight + bias
         return np.asarray(chunk, dtype=np.float32).reshape(reference.shape)
 
+    def exploration(self, generator: np.random.Generator, rows: int) -> Array32:
+        """Exploration noise of a chunk, shape (rows, J): a part that is constant over the chunk, and a white one."""
+        spec = self.spec
+        constant = generator.standard_normal((1, spec.joints), dtype=np.float32) * spec.noise_chunk
+        white = generator.standard_normal((rows, spec.joints), dtype=np.float32) * spec.noise_tick
+        if self.noise is not None:
+            constant = constant + generator.standard_normal((1, spec.joints), dtype=np.float32) @ self.noise
+        return np.asarray(constant + white, dtype=np.float32)
 
-def pack_actor(spec: ActorSpec, layers: list[tuple[Array32, Array32]], version: int) -> bytes:
-    """Serialise an actor."""
-    tensors = {}
+
+def pack_actor(
+    spec: ActorSpec, layers: list[tuple[Array32, Array32]], version: int, noise: Array32 | None = None
+) -> bytes:
+    """Serialise an actor; arguments as of `Actor`."""
+    tensors = {} if noise is None else {"noise": np.ascontiguousarray(noise, dtype=np.float32)}
     for index, (weight, bias) in enumerate(layers):
         tensors[f"{index}.weight"] = np.ascontiguousarray(weight, dtype=np.float32)
         tensors[f"{index}.bias"] = np.ascontiguousarray(bias, dtype=np.float32)
@@ -122,7 +144,7 @@ def unpack_actor(data: bytes, bundle_id: str) -> Actor:
         raise WeightsError("format", f"not an actor of rlt_ros: {error}") from error
     if spec.bundle_id != bundle_id:
         raise WeightsError("bundle", f"made for bundle {spec.bundle_id}, in use is {bundle_id}")
-    return Actor(spec, layers, version)
+    return Actor(spec, layers, version, tensors.get("noise"))
 
 
 def receive_actor(data: bytes, sha256: str, version: int, bundle_id: str, made: float) -> Actor:

@@ -323,15 +323,13 @@ class Executor:
         return "", self._chunk
 
     def _exploration(self, actor: Actor, shape: tuple[int, ...]) -> Array32:
-        """Noise of this chunk: one constant and one white part; none unless the session explores."""
+        """Noise of this chunk; none unless the session explores."""
         if not self._session.explore:
             return np.zeros(shape, dtype=np.float32)
         if self._session.episode != self._noise_episode:
             self._noise_episode = self._session.episode
             self._noise = np.random.default_rng([self.config.seed, self._session.episode])
-        constant = self._noise.standard_normal((1, shape[1]), dtype=np.float32) * actor.spec.noise_chunk
-        white = self._noise.standard_normal(shape, dtype=np.float32) * actor.spec.noise_tick
-        return np.asarray(constant + white, dtype=np.float32)
+        return actor.exploration(self._noise, shape[0])
 
     def _chunk_row(self, previous: Array) -> Array:
         assert self._chunk is not None

@@ -52,8 +52,12 @@ class CollectNode(Node):
         if message.encoding != "rgb8":
             self._live.counters[f"image_encoding_{message.encoding}"] += 1
             return
-        picture = np.frombuffer(message.data, dtype=np.uint8).reshape(message.height, message.step)
-        picture = picture[:, : message.width * 3].reshape(message.height, message.width, 3)
+        try:
+            picture = np.frombuffer(message.data, dtype=np.uint8).reshape(message.height, message.step)
+            picture = picture[:, : message.width * 3].reshape(message.height, message.width, 3)
+        except ValueError:
+            self._live.counters["image_malformed"] += 1
+            return
         self._live.image(camera, from_stamp(message.header.stamp), picture.copy())
 
     def _on_step(self, message: ControlStep) -> None:
@@ -69,7 +73,12 @@ class CollectNode(Node):
             if episode is not None:
                 self.done.put(episode)
         elif message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
-            self._live.ended(message.epoch, message.episode, stamp, Outcome(message.outcome))
+            try:
+                outcome = Outcome(message.outcome)
+            except ValueError:
+                self._live.counters["outcome_unknown"] += 1
+                return
+            self._live.ended(message.epoch, message.episode, stamp, outcome)
 
 
 def record(recipe: Recipe, live: LiveEpisodes, namespace: str, remappings: Mapping[str, str]) -> Iterator[Episode]:
@@ -92,9 +101,14 @@ def record(recipe: Recipe, live: LiveEpisodes, namespace: str, remappings: Mappi
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
 
+    failed: list[BaseException] = []
+
     def take_in() -> None:
-        while not stop.is_set():
-            executor.spin_once(timeout_sec=0.1)
+        try:
+            while not stop.is_set():
+                executor.spin_once(timeout_sec=0.1)
+        except Exception as error:  # told to whoever waits for episodes, once those that are done are out
+            failed.append(error)
 
     thread = threading.Thread(target=take_in, daemon=True)
     thread.start()
@@ -104,6 +118,8 @@ def record(recipe: Recipe, live: LiveEpisodes, namespace: str, remappings: Mappi
                 yield node.done.get(timeout=0.1)
             except Empty:
                 continue
+        if failed:
+            raise RuntimeError(f"recording stopped: {failed[0]}") from failed[0]
         last = live.finish()
         if last is not None:
             yield last

@@ -48,9 +48,11 @@ def read_run(directory: Path) -> Run:
         raise ConfigError(f"{directory} holds no checkpoint (checkpoints/step-*/actor.safetensors)")
     for name in ("config.json", "run.json"):
         if (directory / name).is_file():
-            described = json.loads((directory / name).read_text())
-            clearance = described.get("clearance")
-            return Run(found[-1], described["task"], clearance, Path(described["bundle"]))
+            try:
+                described = json.loads((directory / name).read_text())
+                return Run(found[-1], described["task"], described.get("clearance"), Path(described["bundle"]))
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                raise ConfigError(f"{directory / name} does not say what was trained: {error!r}") from error
     raise ConfigError(f"{directory} holds neither config.json nor run.json: what was it trained on?")
 
 

@@ -112,10 +112,10 @@ class CriticEnsemble(nn.Module):
         return torch.baddbmm(biases[-1].float(), x.float(), weights[-1].float()).squeeze(-1)
 
 
-def export_actor(actor: ActorNetwork, spec: ActorSpec, version: int) -> bytes:
+def export_actor(actor: ActorNetwork, spec: ActorSpec, version: int, noise: Tensor | None = None) -> bytes:
     """Serialise for `rlt_ros.control.actor.unpack_actor`."""
     layers = [
         (np.ascontiguousarray(layer.weight.detach().cpu().numpy().T), layer.bias.detach().cpu().numpy())
         for layer in (*actor.hidden_layers, actor.last_layer)
     ]
-    return pack_actor(spec, layers, version)
+    return pack_actor(spec, layers, version, None if noise is None else noise.numpy())

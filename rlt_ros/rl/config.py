@@ -22,6 +22,11 @@ class LearnerConfig:
     q_weight_final: float = param(0.2, "the same at the end of its ramp", low=0.0)
     q_ramp_updates: int = param(60_000, "updates after the burn-in over which it rises", low=0)
     anchor_weight: float = param(1.0, "weight of the anchor; 0: the actor only climbs Q", low=0.0, high=1.0)
+    anchor_floor: float = param(
+        0.0,
+        "0: the anchor weighs all deviations alike; else: by the references' own covariance plus this variance",
+        low=0.0,
+    )
     use_token: bool = param(True, "actor and critics see the RL token")
     pass_through: bool = param(True, "the actor sees the reference and adds to it")
     reference_dropout: float = param(0.5, "share of a batch whose reference is hidden from the actor", low=0, high=1.0)
@@ -32,6 +37,9 @@ class LearnerConfig:
     gradient_clip: float = param(10.0, "largest norm of a gradient", low=0.0)
     noise_chunk: float = param(0.1, "exploration noise constant over a chunk, in standard deviations", low=0.0, high=2)
     noise_tick: float = param(0.03, "exploration noise drawn every tick, in standard deviations", low=0.0, high=2.0)
+    noise_reference: float = param(
+        0.0, "exploration noise constant over a chunk, with this share of the references' own spread", low=0.0, high=2.0
+    )
     layer_norm: bool = param(True, "layer norm in the critics")
     precision: str = param("auto", "of the products: float32, bfloat16, or auto (bfloat16 where the CPU has it)")
     device: str = param("cpu", "device of torch, for example cuda")

@@ -18,6 +18,7 @@ from rlt_ros.rl.packed import Packed, best_precision
 from rlt_ros.rl.replay import Batch, Replay
 
 _REPORT_EVERY = 10
+_SHAPE_EVERY = 1000
 
 
 @dataclass
@@ -86,6 +87,8 @@ class Learner:
             config.noise_tick,
             config.pass_through,
         )
+        self._metric: Tensor | None = None
+        self._noise: Tensor | None = None
         self.update_ratio = config.update_ratio
         self.updates = 0
         self.report = UpdateReport()
@@ -121,6 +124,8 @@ class Learner:
 
     def update(self) -> None:
         """One gradient update of the critics, and of the actor every `actor_every`-th time."""
+        if self.updates % _SHAPE_EVERY == 0 and self.updates <= max(self.config.burn_in_updates, _SHAPE_EVERY):
+            self._learn_shape()
         batch = self.replay.sample(self.config.batch, self._generator)
         if self.device.type != "cpu":
             batch = Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch))
@@ -134,6 +139,35 @@ class Learner:
         with torch.no_grad():
             self._targets.parameters.lerp_(self._critics.parameters, self.config.target_rate)
             self._targets.refresh()
+
+    def _learn_shape(self) -> None:
+        """How the references move: the second moment of their chunks shapes the anchor, of their rows the noise.
+
+        A demonstrator moves in a few directions only (approach, aim). Deviations along these cost little,
+        unsupported ones much: the anchor is the distance to a Gaussian around the reference with this moment.
+        """
+        config, spec = self.config, self.replay.spec
+        references = self.replay.references()
+        if config.anchor_floor and len(references):
+            flat = references.flatten(1)
+            moment = flat.T @ flat / len(flat)
+            values, vectors = torch.linalg.eigh(moment)
+            self._metric = (vectors * (values.clamp_min(0.0) + config.anchor_floor).rsqrt()).to(self.device)
+        if config.noise_reference and len(references):
+            rows = references.mean(1)
+            values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
+            self._noise = (vectors * values.clamp_min(0.0).sqrt()).T.contiguous() * config.noise_reference
+            assert self._noise.shape == (spec.joints, spec.joints)
+
+    def _anchor(self, actions: Tensor, batch: Batch) -> Tensor:
+        """Squared distance from the reference in executed rows, a sample; shape (N,).
+
+        Without a metric its mean over the elements of a chunk, with one Mahalanobis' distance (a sum).
+        """
+        difference = (actions - batch.reference) * batch.valid[..., None]
+        if self._metric is None:
+            return difference.square().mean((1, 2))
+        return (difference.flatten(1) @ self._metric).square().sum(1)
 
     def _update_critics(self, batch: Batch) -> None:
         """`target = sum gamma^(k-1) r_k + gamma^C min Q'(x', a')`, clamped to what a sparse reward can give."""
@@ -159,19 +193,18 @@ class Learner:
         config = self.config
         shown = torch.from_numpy(self._generator.random(len(batch.state)) >= config.reference_dropout).to(self.device)
         actions = self._actor.working(batch.state, batch.reference * shown[:, None, None])
-        distance = (actions - batch.reference).square().mean(-1) * batch.valid
+        distance = self._anchor(actions, batch)
         burnt_in, weight = self.updates >= config.burn_in_updates, self.q_weight
         # While burning in the actor clones the reference, whatever its later weight.
-        loss = distance.sum() / batch.valid.sum() * (config.anchor_weight if burnt_in else 1.0)
+        loss = distance.mean() * (config.anchor_weight if burnt_in else 1.0)
         if burnt_in and weight > 0:
             values = self._critics.working(batch.state, actions).mean(0)
             loss = loss - weight * (values / values.detach().abs().mean().clamp_min(1e-3)).mean()
         self._descend(loss, self._actor, self._actor_optimiser)
         if self.updates % (_REPORT_EVERY * config.actor_every) == 0:
-            seen = batch.valid * shown[:, None]
             self.report.mix(
                 actor_loss=loss.detach(),
-                anchor_distance=(distance.detach() * shown[:, None]).sum() / seen.sum().clamp_min(1),
+                anchor_distance=(distance.detach() * shown).sum() / shown.sum().clamp_min(1),
             )
 
     def _descend(self, loss: Tensor, packed: Packed[Any], optimiser: torch.optim.Optimizer) -> None:
@@ -184,4 +217,4 @@ class Learner:
 
     def export(self, version: int) -> bytes:
         """The actor's weights for the executor."""
-        return export_actor(self.actor, self._spec, version)
+        return export_actor(self.actor, self._spec, version, self._noise)

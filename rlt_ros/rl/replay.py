@@ -129,6 +129,13 @@ class Replay:
         while len(self) and self._usable[self._usable_from % len(self._usable)] < oldest:
             self._usable_from += 1
 
+    def references(self) -> Tensor:
+        """Stored references of whole chunks, shape (n, C, J)."""
+        positions = torch.from_numpy(
+            self._usable[np.arange(self._usable_from, self._usable_to) % len(self._usable)] % self.spec.capacity
+        )
+        return self._reference[positions[self._rows[positions] == self.spec.chunk]].float()
+
     def sample(self, size: int, generator: np.random.Generator) -> Batch:
         """Draw uniformly with replacement.
 

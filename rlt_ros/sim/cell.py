@@ -1,12 +1,7 @@
-"""A MuJoCo bimanual ALOHA cell with one connector part in each gripper and three cameras.
-
-The robot is gym-aloha's pair of ViperX arms, mended for position control: the asset's joint friction
-(30-60 Nm) and soft wrists (kp 10) are replaced by figures under which the arms follow a 50 Hz command.
-"""
+"""A MuJoCo bimanual ALOHA cell with one connector part in each gripper and three cameras."""
 
 from __future__ import annotations
 
-import importlib.resources
 from dataclasses import dataclass
 
 import mujoco
@@ -14,23 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlt_ros.sim.kinematics import BimanualKinematics, GripperPose, RelativePose
+from rlt_ros.sim.model import ARM_OF, GRASP_POINT, MEETING_POINT, PHYSICS_STEP, STAND, build_spec
 from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, FINGER_RANGE, JOINT_NAMES
-from rlt_ros.sim.tasks import Box, Part, Parts, Task
+from rlt_ros.sim.tasks import Task
 
 CONTROL_PERIOD = 0.02
 """Seconds of simulated time per command."""
 
-_PHYSICS_STEP = 0.002
-_ARM_KP = (400.0, 800.0, 400.0, 100.0, 100.0, 60.0)
 _HOME = (0.0, -0.96, 1.16, 0.0, -0.3, 0.0)
 _LOW = (0.0, -0.58, 1.36, 0.0, -0.78, 0.0)
 _GRIPPER_CLOSED = 0.0
-MEETING_POINT = np.array([0.0, 0.5, 0.30])
-"""Where plug and socket are brought together."""
-_GRASP_POINT = np.array([0.150, 0.0, 0.0])
-"""Where a part sits, in the frame of gripper_link: x points out of the gripper."""
-_STAND = np.array([0.095, 0.5, 0.18])
-"""Where the plug stands on the table in the full setting; the socket stands opposite."""
 _START_FULL = np.array([0.150, 0.5, 0.21])
 """Where the right gripper's grasp point is at the start of the full setting; the left one's is opposite."""
 _GRASP_REACH = np.array([0.012, 0.012, 0.008])
@@ -38,7 +26,6 @@ _GRASP_REACH = np.array([0.012, 0.012, 0.008])
 _GRASP_ANGLE = 0.35
 _START_ATTEMPTS = 10
 _GRASP_CLOSED, _GRASP_OPEN = 0.25, 0.5
-_ARM_OF = {"plug": "right", "socket": "left"}
 _RANDOMISED = ("light_diffuse", "light_pos", "geom_rgba", "cam_pos", "body_pos")
 
 Array = NDArray[np.float64]
@@ -93,7 +80,7 @@ class Cell:
         self.image_size = image_size
         self.randomisation = randomisation
         self._parts = task.parts(task.clearance)
-        self.model = _build_spec(task).compile()
+        self.model = build_spec(task).compile()
         self.data = mujoco.MjData(self.model)
         self._rng = np.random.default_rng(seed)
         self._renderer: mujoco.Renderer | None = None
@@ -107,10 +94,10 @@ class Cell:
         self._gripper_slots = np.array([i for i, name in enumerate(JOINT_NAMES) if name.endswith("gripper")])
         self._finger_qpos = np.array([self.model.joint(f"vx300s_{arm}/left_finger").qposadr[0] for arm in ARMS])
         self._finger_dof = np.array([self.model.joint(f"vx300s_{arm}/left_finger").dofadr[0] for arm in ARMS])
-        self._in_hand = {name: self.model.body(name).id for name in _ARM_OF}
-        self._on_table = {name: self.model.body(f"{name}_on_table").id for name in _ARM_OF}
-        self._held = dict.fromkeys(_ARM_OF, True)
-        self._fingers_open = dict.fromkeys(_ARM_OF, False)
+        self._in_hand = {name: self.model.body(name).id for name in ARM_OF}
+        self._on_table = {name: self.model.body(f"{name}_on_table").id for name in ARM_OF}
+        self._held = dict.fromkeys(ARM_OF, True)
+        self._fingers_open = dict.fromkeys(ARM_OF, False)
         self._nominal = {name: getattr(self.model, name).copy() for name in _RANDOMISED}
         self._solid = self.model.geom_contype.copy()
         self.kinematics = BimanualKinematics(self.model)
@@ -198,7 +185,7 @@ class Cell:
         task = self.task
         for name, body in self._in_hand.items():
             self._show(name, held=True)
-            self.model.body_pos[body] = _GRASP_POINT + rng.uniform(-1, 1, 3) * task.grasp_offset
+            self.model.body_pos[body] = GRASP_POINT + rng.uniform(-1, 1, 3) * task.grasp_offset
             tilt = rng.uniform(-1, 1, 3) * task.grasp_angle
             mujoco.mju_euler2Quat(self.model.body_quat[body], tilt, "xyz")
         offset = np.array([rng.uniform(*task.start_gap), *(rng.uniform(-1, 1, 2) * task.start_lateral)])
@@ -210,11 +197,11 @@ class Cell:
         task = self.task
         for name, side in (("plug", 1.0), ("socket", -1.0)):
             self._show(name, held=False)
-            self.model.body_pos[self._in_hand[name]] = _GRASP_POINT
+            self.model.body_pos[self._in_hand[name]] = GRASP_POINT
             self.model.body_quat[self._in_hand[name]] = (1.0, 0.0, 0.0, 0.0)
             body = self._on_table[name]
             spread = np.array([task.table_spread, task.table_spread, 0.0])
-            self.model.body_pos[body] = _STAND * (side, 1.0, 1.0) + rng.uniform(-1, 1, 3) * spread
+            self.model.body_pos[body] = STAND * (side, 1.0, 1.0) + rng.uniform(-1, 1, 3) * spread
             yaw = rng.uniform(-1, 1) * task.start_angle + (np.pi if name == "plug" else 0.0)
             self.model.body_quat[body] = (np.cos(yaw / 2), 0.0, 0.0, np.sin(yaw / 2))
         right = GripperPose(_START_FULL + rng.uniform(-0.01, 0.01, 3), np.zeros(3))
@@ -239,7 +226,7 @@ class Cell:
     def _update_grasps(self) -> None:
         """Closing fingers take the part between them; opening fingers give it back to its stand."""
         fingers = self.position[self._gripper_slots]
-        for name, arm in _ARM_OF.items():
+        for name, arm in ARM_OF.items():
             opening = fingers[ARMS.index(arm)]
             if self._held[name]:
                 if opening > _GRASP_OPEN:
@@ -257,7 +244,7 @@ class Cell:
         gripper = self.data.body(f"vx300s_{arm}/gripper_link")
         axes = gripper.xmat.reshape(3, 3)
         position, part_axes = self.part_pose(name)
-        offset = axes.T @ (position - gripper.xpos) - _GRASP_POINT
+        offset = axes.T @ (position - gripper.xpos) - GRASP_POINT
         rotation = axes.T @ part_axes
         angle = np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1))
         if (np.abs(offset) > _GRASP_REACH).any() or angle > _GRASP_ANGLE:
@@ -267,7 +254,7 @@ class Cell:
         mujoco.mju_mat2Quat(quaternion, rotation.ravel())
         quaternion[3] = 0.0
         body = self._in_hand[name]
-        self.model.body_pos[body] = _GRASP_POINT + offset * (1.0, 0.0, 1.0)
+        self.model.body_pos[body] = GRASP_POINT + offset * (1.0, 0.0, 1.0)
         self.model.body_quat[body] = quaternion / np.linalg.norm(quaternion)
         self._show(name, held=True)
 
@@ -311,7 +298,7 @@ class Cell:
             raise ValueError("command is not finite")
         self._command = command.copy()
         self._set_controls(command)
-        mujoco.mj_step(self.model, self.data, nstep=round(CONTROL_PERIOD / _PHYSICS_STEP))
+        mujoco.mj_step(self.model, self.data, nstep=round(CONTROL_PERIOD / PHYSICS_STEP))
         if self.task.setting == "full":
             self._update_grasps()
 
@@ -346,181 +333,3 @@ class Cell:
 def home_position() -> Array:
     """Joint positions between episodes, shape (14,)."""
     return np.array([*_HOME, _GRIPPER_CLOSED] * 2)
-
-
-# -- model ---------------------------------------------------------------------------------------------------
-
-
-def _build_spec(task: Task) -> mujoco.MjSpec:
-    assets = importlib.resources.files("gym_aloha") / "assets"
-    spec = mujoco.MjSpec.from_file(str(assets / "bimanual_viperx_transfer_cube.xml"))
-    spec.delete(spec.body("box"))
-    for key in list(spec.keys):
-        spec.delete(key)
-    spec.compiler.inertiagrouprange = [0, 5]
-    spec.option.timestep = _PHYSICS_STEP
-    spec.option.integrator = mujoco.mjtIntegrator.mjINT_IMPLICITFAST
-    spec.option.cone = mujoco.mjtCone.mjCONE_ELLIPTIC
-    spec.visual.global_.offwidth = spec.visual.global_.offheight = 640
-    spec.visual.quality.shadowsize = 0
-    spec.visual.quality.offsamples = 0
-    _mend_arms(spec)
-    parts = task.parts(task.clearance)
-    for name, arm in _ARM_OF.items():
-        part: Part = getattr(parts, name)
-        body = _add_compliant_body(spec, arm, name)
-        _add_boxes(body, part, task.friction)
-        front = "plug_tip" if name == "plug" else "socket_mouth"
-        body.add_site(name=front, pos=[part.reach, 0, 0], size=[0.001] * 3, rgba=[0, 0, 0, 0])
-        gripper = spec.body(f"vx300s_{arm}/gripper_link")
-        gripper.add_site(name=f"{arm}_grasp", pos=_GRASP_POINT, size=[0.001] * 3, rgba=[0, 0, 0, 0])
-        _add_stand(spec, name, part, seen=task.setting == "full")
-    if task.latch is not None:
-        _add_latch(spec.body("socket"), task, parts)
-    _place_cameras(spec)
-    _paint_room(spec)
-    return spec
-
-
-def _mend_arms(spec: mujoco.MjSpec) -> None:
-    """Position control that follows: low friction, stiff gains, gravity compensated as real drivers do."""
-    gains = {f"vx300s_{arm}/{joint}": kp for arm in ARMS for joint, kp in zip(ARM_JOINTS, _ARM_KP, strict=True)}
-    for joint in spec.joints:
-        joint.frictionloss = 0.2
-        joint.armature = 0.05
-        if joint.name.endswith("finger"):
-            joint.damping = [20.0, 0.0, 0.0]
-    for actuator in spec.actuators:
-        kp = gains.get(actuator.target, 200.0)
-        actuator.gainprm[0] = kp
-        actuator.biasprm[:3] = [0.0, -kp, 0.0]
-        actuator.set_to_position(kp=kp, dampratio=1.0)
-    for body in spec.bodies:
-        body.gravcomp = 1.0
-    for geom in spec.geoms:
-        # Arms are drawn as fitted boxes (5 x faster on a CPU) and touch nothing: contact is between the parts.
-        geom.contype = geom.conaffinity = 0
-        if geom.meshname and geom.meshname != "tabletop":
-            geom.type = mujoco.mjtGeom.mjGEOM_BOX
-            geom.rgba = [0.25, 0.25, 0.28, 1.0]
-
-
-def _add_compliant_body(spec: mujoco.MjSpec, arm: str, name: str) -> mujoco.MjsBody:
-    """A body in the gripper on three stiff slides and three stiff hinges: a firm grasp that gives a little."""
-    body = spec.body(f"vx300s_{arm}/gripper_link").add_body(name=name, pos=_GRASP_POINT)
-    body.gravcomp = 1.0
-    axes = np.eye(3)
-    for kind, stiffness, damping, armature in (
-        (mujoco.mjtJoint.mjJNT_SLIDE, 3000.0, 20.0, 0.01),
-        (mujoco.mjtJoint.mjJNT_HINGE, 4.0, 0.03, 2e-5),
-    ):
-        for axis, letter in zip(axes, "xyz", strict=True):
-            label = "slide" if kind == mujoco.mjtJoint.mjJNT_SLIDE else "hinge"
-            body.add_joint(
-                name=f"{name}_{label}_{letter}",
-                type=kind,
-                axis=axis,
-                stiffness=[stiffness, 0.0, 0.0],
-                damping=[damping, 0.0, 0.0],
-                armature=armature,
-            )
-    return body
-
-
-_NO_CONTACT: dict[str, object] = {"contype": 0, "conaffinity": 0}
-
-
-def _contact(friction: float) -> dict[str, object]:
-    return {
-        "contype": 1,
-        "conaffinity": 1,
-        "condim": 4,
-        "friction": [friction, 0.005, 0.0001],
-        "solref": [0.004, 1.0],
-        "solimp": [0.95, 0.99, 0.001, 0.5, 2.0],
-    }
-
-
-def _add_boxes(body: mujoco.MjsBody, part: Part, friction: float) -> None:
-    for index, box in enumerate(part.boxes):
-        contact = _contact(friction) if box.solid else _NO_CONTACT
-        _add_box(body, f"{body.name}_{index}", box, part.mass / len(part.boxes), contact)
-
-
-def _add_box(body: mujoco.MjsBody, name: str, box: Box, mass: float, contact: dict[str, object]) -> None:
-    body.add_geom(
-        name=name,
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=box.half,
-        pos=box.centre,
-        rgba=[*box.colour, 1.0],
-        mass=mass,
-        **contact,
-    )
-
-
-def _add_latch(socket: mujoco.MjsBody, task: Task, parts: Parts) -> None:
-    """A plate on a spring inside the hole, pre-loaded with half the latch's force."""
-    latch = task.latch
-    assert latch is not None
-    half = 0.001
-    front = parts.socket.reach - task.success_depth + latch.travel
-    body = socket.add_body(name="latch", pos=[front - half, 0, 0])
-    body.gravcomp = 1.0
-    body.add_joint(
-        name="latch",
-        type=mujoco.mjtJoint.mjJNT_SLIDE,
-        axis=[-1, 0, 0],
-        stiffness=[latch.force / (2 * latch.travel), 0.0, 0.0],
-        springref=-latch.travel,
-        damping=[2.0, 0.0, 0.0],
-        armature=0.02,
-        limited=True,
-        range=[0.0, 2 * latch.travel],
-    )
-    plate = Box((0, 0, 0), (half, 0.005, 0.005), (0.75, 0.75, 0.2))
-    _add_box(body, "latch", plate, 0.005, _contact(task.friction))
-
-
-def _add_stand(spec: mujoco.MjSpec, name: str, part: Part, *, seen: bool) -> None:
-    """The part's copy on the table, and the post under it."""
-    body = spec.worldbody.add_body(name=f"{name}_on_table", pos=_STAND * (1 if name == "plug" else -1, 1, 1))
-    if not seen:
-        return
-    for index, box in enumerate(part.boxes):
-        _add_box(body, f"{name}_on_table_{index}", box, 0.0, _NO_CONTACT)
-    low = min(box.centre[2] - box.half[2] for box in part.boxes)
-    height = (_STAND[2] + low) / 2
-    post = Box((0.012, 0.0, low - height), (0.006, 0.006, height), (0.3, 0.3, 0.3))
-    _add_box(body, f"{name}_stand", post, 0.0, _NO_CONTACT)
-
-
-def _place_cameras(spec: mujoco.MjSpec) -> None:
-    for camera in list(spec.cameras):
-        if camera.name not in CAMERA_NAMES:
-            spec.delete(camera)
-    for arm in ARMS:
-        # Aimed between the parts; 14.5 degrees over 0.37 m is below 1 mm a pixel at the plug with 96 pixels.
-        spec.body(f"vx300s_{arm}/camera_focus").pos = [0.19, 0.0, 0.0]
-        spec.camera(f"{arm}_wrist").fovy = 14.5
-    spec.body("midair").pos = MEETING_POINT - (0.0, 0.0, 0.05)
-    spec.worldbody.add_camera(
-        name="base",
-        pos=[0.0, 0.10, 0.62],
-        fovy=42.0,
-        mode=mujoco.mjtCamLight.mjCAMLIGHT_TARGETBODY,
-        targetbody="midair",
-    )
-
-
-def _paint_room(spec: mujoco.MjSpec) -> None:
-    spec.add_texture(
-        name="sky",
-        type=mujoco.mjtTexture.mjTEXTURE_SKYBOX,
-        builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=[0.78, 0.82, 0.86],
-        rgb2=[0.55, 0.58, 0.62],
-        width=64,
-        height=64,
-    )
-    spec.geom("table").rgba = [0.42, 0.38, 0.34, 1.0]

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rlt_ros.sim.cell import CONTROL_PERIOD, MEETING_POINT, Cell
+from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.kinematics import GripperPose, RelativePose
+from rlt_ros.sim.model import MEETING_POINT
 from rlt_ros.sim.names import JOINT_NAMES
 
 Array = NDArray[np.float64]

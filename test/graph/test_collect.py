@@ -43,9 +43,11 @@ def test_an_episode_flown_by_a_person_is_on_disk_after_the_next_one_starts(domai
 
             event(EpisodeEvent.KIND_START, 1)
             size = bundle.image_size
+            event(EpisodeEvent.KIND_LABEL, 1, 99)  # makes no sense, and must not end the recording
             for tick in range(20):
                 now = time.time()
                 for publisher in images.values():
+                    publisher.publish(Image(height=size, width=size, encoding="rgb8", step=1, data=octets(bytes(5))))
                     picture = Image(height=size, width=size, encoding="rgb8", step=3 * size)
                     picture.header.stamp = to_stamp(now)
                     picture.data = octets(bytes([10 * tick] * (3 * size * size)))
@@ -68,6 +70,8 @@ def test_an_episode_flown_by_a_person_is_on_disk_after_the_next_one_starts(domai
             process.wait()
     report = json.loads(out.splitlines()[-1])
     assert report["episodes"] == report["successes"] == 1
+    assert report["skipped"]["outcome_unknown"] == 1
+    assert report["skipped"]["image_malformed"] >= 1
     (episode,) = read_episodes(tmp_path / "data", stride=1)
     assert episode.ticks == len(episode.command) == 20
     assert np.allclose(episode.command[:, 0], np.arange(20) * 0.01, atol=1e-6)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from rlt_ros.bringup import Bringup
+from rlt_ros.config import ConfigError
 from rlt_ros.offline.evaluate import Policy, Trial, evaluate, ratio, summarise, wilson
 from rlt_ros.offline.report import read_run
 from rlt_ros.offline.rollout import Rollout, RolloutConfig, make_executor, outcome
@@ -109,6 +110,16 @@ def test_what_cannot_fly_is_found_before_processes_start(tmp_path: Path) -> None
     with pytest.raises(ValueError, match="no bundle"):
         evaluate(Policy(tmp_path, "ethernet"), episodes=4, seed=0, workers=2)
     with pytest.raises(ValueError, match="holds no checkpoint"):
+        read_run(tmp_path)
+
+
+@pytest.mark.parametrize("description", ["{}", "[]", "{", '{"task": "ethernet"}'])
+def test_a_run_that_does_not_say_what_it_trained_is_refused(tmp_path: Path, description: str) -> None:
+    checkpoint = tmp_path / "checkpoints/step-000000001"
+    checkpoint.mkdir(parents=True)
+    (checkpoint / "actor.safetensors").touch()
+    (tmp_path / "config.json").write_text(description)
+    with pytest.raises(ConfigError, match=r"config\.json does not say what was trained"):
         read_run(tmp_path)
 
 

@@ -170,7 +170,7 @@ def test_an_absurd_command_is_refused(cell: Cell, command: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "usb"}, "choose one of charger, ethernet"),
+        ({"name": "usb"}, f"choose one of {', '.join(sorted(TASKS))}"),
         ({"name": "charger", "setting": "half"}, "choose one of controlled, full"),
         ({"name": "charger", "clearance": 0.01}, "10 mm a side, it must be within 0.5 and 4 mm"),
     ],
