@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,6 +13,9 @@ from rlt_ros.bringup import Bringup
 from rlt_ros.cli.options import BundlePath, Json, Seed, Task, parse_settings, progress_bars
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.rl.config import LearnerConfig
+
+if TYPE_CHECKING:
+    from rlt_ros.offline.train import TrainConfig
 
 
 def train(
@@ -23,6 +26,9 @@ def train(
         str, typer.Option(help="Switch one component off: token, chunk, anchor, passthrough or dropout.")
     ] = "",
     bundle: BundlePath = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Directory of an interrupted run to go on with; only --minutes may change.")
+    ] = None,
     runs: Annotated[Path, typer.Option(help="Where the run's directory is made.")] = Path("runs"),
     settings: Annotated[
         list[str] | None,
@@ -31,10 +37,16 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Learn in the simulated cell as the live graph does, and evaluate on the way and at the end."""
-    from rlt_ros.offline.train import ABLATIONS, TrainConfig, Trainer
-    from rlt_ros.offline.train import train as run
+    from rlt_ros.offline.train import ABLATIONS, TrainConfig, read_settings
     from rlt_ros.up import new_run_dir
 
+    if resume is not None:
+        if without or settings or bundle is not None:
+            raise ConfigError("--resume takes everything but --minutes from the run")
+        bundle_path, config, learner = read_settings(resume)
+        config = dataclasses.replace(config, minutes=max(minutes, config.minutes))
+        _run(bundle_path, config, learner, resume, as_json, resume=True)
+        return
     given = {
         **parse_settings(settings or [], "name=value"),
         "task": task,
@@ -52,8 +64,16 @@ def train(
     if without and without not in ABLATIONS:
         raise ConfigError(f"--without {without}: choose one of {', '.join(ABLATIONS)}")
     run_dir = new_run_dir(runs, f"train-{task}" + (f"-without-{without}" if without else ""))
+    _run(bringup.bundle_path, config, learner, run_dir, as_json)
+
+
+def _run(
+    bundle: Path, config: TrainConfig, learner: LearnerConfig, run_dir: Path, as_json: bool, *, resume: bool = False
+) -> None:
+    from rlt_ros.offline.train import Trainer, train
+
     with progress_bars() as progress:
-        bar = progress.add_task("robot time, s", total=round(60 * minutes), figures="")
+        bar = progress.add_task("robot time, s", total=round(60 * config.minutes), figures="")
 
         def show(trainer: Trainer, line: str) -> None:
             recent = trainer.trials[-20:]
@@ -63,5 +83,5 @@ def train(
             if line:
                 progress.console.print(line, highlight=False)
 
-        report = run(bringup.bundle_path, config, learner, run_dir, show)
+        report = train(bundle, config, learner, run_dir, show, resume=resume)
     print(json.dumps(report) if as_json else f"everything is in {run_dir}")

@@ -88,6 +88,15 @@ class Rollout:
         """Simulated time, s; it goes on from episode to episode."""
         return self._now
 
+    @property
+    def clock(self) -> tuple[float, int]:
+        """Time and number of policy inputs so far; setting it goes on from there."""
+        return self._now, self._inputs
+
+    @clock.setter
+    def clock(self, value: tuple[float, int]) -> None:
+        self._now, self._inputs = value
+
     def run(
         self,
         seed: int,

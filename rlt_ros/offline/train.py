@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import hashlib
 import json
@@ -13,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from rlt_ros.config import param
+from rlt_ros.config import ConfigError, from_mapping, param
 from rlt_ros.control.actor import receive_actor
 from rlt_ros.offline.evaluate import Policy, evaluate, summarise
 from rlt_ros.offline.rollout import Rollout, Trial, make_executor, outcome
-from rlt_ros.rl.checkpoint import save_checkpoint
+from rlt_ros.rl.checkpoint import REPLAY_FILE, CheckpointError, load_checkpoint, save_checkpoint
 from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.rl.ingest import Ingest
 from rlt_ros.rl.learner import Learner
@@ -51,9 +52,11 @@ class TrainConfig:
     warmup_episodes: int = param(40, "episodes flown by the reference first", low=1)
     explore_share: float = param(0.5, "share of the actor's episodes with exploration noise", low=0.0, high=1.0)
     publish_ticks: int = param(25, "ticks between two versions of the weights", low=1)
-    evaluate_minutes: float = param(3.0, "robot time between two evaluations", unit="min", low=0.1)
-    evaluate_episodes: int = param(40, "episodes of an evaluation on the way", low=1)
-    final_episodes: int = param(100, "episodes of the first and the last evaluation", low=1)
+    evaluate_at: tuple[float, ...] = param(
+        (5.0, 15.0, 30.0), "robot time of the evaluations on the way; the base is evaluated first", unit="min", low=0.0
+    )
+    evaluate_episodes: int = param(100, "episodes of an evaluation", low=1)
+    save_minutes: float = param(5.0, "robot time between two states from which --resume goes on", unit="min", low=0.1)
     without: str = param("", "what is switched off: token, chunk, anchor, passthrough or dropout")
     seed: int = param(0, "seed of starts, noise, weights and batches", low=0)
 
@@ -114,6 +117,7 @@ class Trainer:
         seed = FIRST_SEED + self.config.seed * 1_000_000 + self.episode
         trial = self._rollout.run(seed, view, self._ingest.policy_input, self._on_step)
         self._ingest.end(1, self.episode, self._rollout.now - CONTROL_PERIOD / 2, outcome(trial))
+        self._ingest.flush()
         self.robot_ticks += trial.ticks
         self.trials.append(trial)
         return trial
@@ -125,17 +129,60 @@ class Trainer:
             while self.learner.budget > 0:
                 self.learner.update()
         if self._ticks % self.config.publish_ticks == 0 and self.learner.updates:
-            self._version += 1
-            data = self.learner.export(self._version)
-            digest = hashlib.sha256(data).hexdigest()
-            self._executor.weights(receive_actor(data, digest, self._version, self._bundle.id, self._rollout.now))
+            self._publish()
+
+    def _publish(self) -> None:
+        self._version += 1
+        data = self.learner.export(self._version)
+        digest = hashlib.sha256(data).hexdigest()
+        self._executor.weights(receive_actor(data, digest, self._version, self._bundle.id, self._rollout.now))
 
     def save(self) -> Path:
-        """Write a checkpoint; returns its actor."""
+        """Write a checkpoint from which `restore` goes on; returns its actor.
+
+        Only the newest one holds the replay.
+        """
         directory = self.run_dir / "checkpoints"
-        return save_checkpoint(self.learner, directory, version=self._version, bundle_id=self._bundle.id) / (
-            "actor.safetensors"
+        if self.learner.updates:
+            self._publish()  # what flies on is what is saved
+        path = save_checkpoint(
+            self.learner,
+            directory,
+            version=self._version,
+            bundle_id=self._bundle.id,
+            with_replay=True,
+            extra={
+                "episode": self.episode,
+                "robot_ticks": self.robot_ticks,
+                "ticks": self._ticks,
+                "coin": self._coin.bit_generator.state,
+                "rollout": self._rollout.clock,
+                "trials": [dataclasses.asdict(trial) for trial in self.trials],
+            },
         )
+        for old in directory.glob(f"step-*/{REPLAY_FILE}"):
+            if old.parent != path:
+                old.unlink()
+        return path / "actor.safetensors"
+
+    def restore(self) -> None:
+        """Go on where the newest checkpoint of the run was written.
+
+        Raises:
+            CheckpointError: there is none, or it cannot be gone on with.
+        """
+        found = sorted(self.run_dir.glob(f"checkpoints/step-*/{REPLAY_FILE}"))
+        if not found:
+            raise CheckpointError(f"{self.run_dir} holds no checkpoint to go on from")
+        described = load_checkpoint(self.learner, found[-1].parent, bundle_id=self._bundle.id)
+        extra = described["extra"]
+        self.episode, self.robot_ticks, self._ticks = extra["episode"], extra["robot_ticks"], extra["ticks"]
+        self._coin.bit_generator.state = extra["coin"]
+        self._rollout.clock = tuple(extra["rollout"])
+        self.trials = [Trial(**trial) for trial in extra["trials"]]
+        if self.learner.updates:
+            self._version = described["version"] - 1
+            self._publish()
 
     def evaluate(self, actor: Path | None, episodes: int) -> dict[str, Any]:
         """Success, speed and throughput of an actor without noise, or of the base, on the evaluation's starts."""
@@ -155,45 +202,112 @@ def train(
     learner: LearnerConfig,
     run_dir: Path,
     progress: Callable[[Trainer, str], None] = lambda _trainer, _line: None,
+    *,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Train for `config.minutes` of robot time.
 
+    Args:
+        bundle: directory of the VLA bundle.
+        config: of the trainer.
+        learner: of the learner.
+        run_dir: gets config.json, curve.csv, summary.json and checkpoints.
+        progress: called after every episode, and with a line to print after every evaluation.
+        resume: go on with the interrupted run in `run_dir`.
+
     Returns:
         `base` and `final` figures (see `summarise`), `curve`: one entry an evaluation, `run_dir`.
+
+    Raises:
+        CheckpointError: there is nothing to resume, or it was trained with other settings.
     """
     torch.set_num_threads(1)
     trainer = Trainer(bundle, config, learner, run_dir)
-    run_dir.mkdir(parents=True, exist_ok=True)
+    curve: list[dict[str, Any]] = []
+    try:
+        if resume:
+            trainer.restore()
+            base, curve = _read_progress(run_dir, trainer.minutes)
+            progress(trainer, f"going on at {trainer.minutes:.1f} min, episode {trainer.episode}")
+        else:
+            run_dir.mkdir(parents=True, exist_ok=True)
+            _write_config(bundle, config, learner, run_dir)
+            base = trainer.evaluate(None, config.evaluate_episodes)
+            (run_dir / "base.json").write_text(json.dumps(base))
+            progress(trainer, f"base: {_words(base)}")
+        done = {entry["due"] for entry in curve}
+        for due in sorted({*(minutes for minutes in config.evaluate_at if minutes < config.minutes), config.minutes}):
+            saved = trainer.minutes
+            while trainer.minutes < due:
+                trainer.run_episode()
+                progress(trainer, "")
+                if trainer.minutes - saved >= config.save_minutes:
+                    trainer.save()
+                    saved = trainer.minutes
+            if due in done:
+                continue
+            figures = trainer.evaluate(trainer.save(), config.evaluate_episodes)
+            curve.append({"due": due, **_entry(trainer, figures), "ticks": figures["ticks"]})
+            _write_curve(run_dir, curve)
+            progress(trainer, f"{trainer.minutes:.1f} min: {_words(figures)}")
+    finally:
+        trainer.close()
+    report = {"task": config.task, "base": base, "final": curve[-1], "curve": curve, "run_dir": str(run_dir)}
+    (run_dir / "summary.json").write_text(json.dumps(report, indent=2))
+    return report
+
+
+def read_settings(run_dir: Path) -> tuple[Path, TrainConfig, LearnerConfig]:
+    """Bundle and settings of a run.
+
+    Raises:
+        ConfigError: its config.json is missing or not one of this version.
+    """
+    path = run_dir / "config.json"
+    try:
+        described = json.loads(path.read_text())
+        bundle = Path(described["bundle"])
+        train_values, learner_values = dict(described["train"]), dict(described["learner"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} does not describe a run of rlt train: {error!r}") from error
+    return (
+        bundle,
+        from_mapping(TrainConfig, train_values, str(path)),
+        from_mapping(LearnerConfig, learner_values, str(path)),
+    )
+
+
+def _write_config(bundle: Path, config: TrainConfig, learner: LearnerConfig, run_dir: Path) -> None:
     settings = {
         "task": config.task,
         "clearance": config.clearance or None,
         "bundle": str(bundle),
         "train": dataclasses.asdict(config),
-        "learner": dataclasses.asdict(trainer.learner_config),
+        "learner": dataclasses.asdict(learner),
     }
     (run_dir / "config.json").write_text(json.dumps(settings, indent=2))
-    curve: list[dict[str, Any]] = []
-    try:
-        base = trainer.evaluate(None, config.final_episodes)
-        progress(trainer, f"base: {_words(base)}")
-        due = config.evaluate_minutes
-        while trainer.minutes < config.minutes:
-            trainer.run_episode()
-            progress(trainer, "")
-            if trainer.minutes >= due and trainer.episode > config.warmup_episodes:
-                due = trainer.minutes + config.evaluate_minutes
-                figures = trainer.evaluate(trainer.save(), config.evaluate_episodes)
-                curve.append(_entry(trainer, figures))
-                with (run_dir / "curve.jsonl").open("a") as file:
-                    file.write(json.dumps(curve[-1]) + "\n")
-                progress(trainer, f"{trainer.minutes:.1f} min: {_words(figures)}")
-        final = trainer.evaluate(trainer.save(), config.final_episodes)
-        progress(trainer, f"final: {_words(final)}")
-    finally:
-        trainer.close()
-    report = {"task": config.task, "base": base, "final": final, "curve": curve, "run_dir": str(run_dir)}
-    (run_dir / "summary.json").write_text(json.dumps(report, indent=2))
-    return report
+
+
+def _write_curve(run_dir: Path, curve: list[dict[str, Any]]) -> None:
+    """curve.csv for people and plots, curve.json with every episode's ticks."""
+    (run_dir / "curve.json").write_text(json.dumps(curve))
+    with (run_dir / "curve.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(key for key in curve[0] if key != "ticks")
+        for entry in curve:
+            writer.writerow(
+                " ".join(map(str, value)) if isinstance(value, list) else value
+                for key, value in entry.items()
+                if key != "ticks"
+            )
+
+
+def _read_progress(run_dir: Path, minutes: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The base's figures, and the evaluations up to now."""
+    base = json.loads((run_dir / "base.json").read_text())
+    path = run_dir / "curve.json"
+    curve = json.loads(path.read_text()) if path.is_file() else []
+    return base, [entry for entry in curve if entry["minutes"] <= minutes]
 
 
 def _entry(trainer: Trainer, figures: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,10 @@ class LearnerConfig:
     q_weight: float = param(0.2, "weight of Q against the anchor (1 / beta), Q in units of its mean size", low=0.0)
     q_weight_final: float = param(0.2, "the same at the end of its ramp", low=0.0)
     q_ramp_updates: int = param(60_000, "updates after the burn-in over which it rises", low=0)
+    q_scale: str = param("mean", "the actor climbs Q in units of: its mean over the batch, or its own value (own)")
+    pessimism: float = param(
+        0.0, "the actor climbs the critics' mean less this many of their standard deviations", low=0.0, high=10.0
+    )
     anchor_weight: float = param(1.0, "weight of the anchor; 0: the actor only climbs Q", low=0.0, high=1.0)
     anchor_floor: float = param(
         0.0,

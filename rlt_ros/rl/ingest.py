@@ -80,6 +80,10 @@ class Ingest:
             self._ends[episode] = (time, outcome)
             self._finish_before(self._builder.last_time)
 
+    def flush(self) -> None:
+        """No further step of the running episode will come: close it if its outcome is known."""
+        self._finish_before(float("inf"))
+
     def _finish_before(self, now: float) -> None:
         """Close the running episode if its outcome is known and lies before `now`."""
         if self._episode in self._ends and now > self._ends[self._episode][0]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,7 @@ from rlt_ros.rl.replay import Batch, Replay
 
 _REPORT_EVERY = 10
 _SHAPE_EVERY = 1000
+_OWN_SCALE_FLOOR = 0.25
 
 
 @dataclass
@@ -118,8 +120,48 @@ class Learner:
         return config.q_weight + share * (config.q_weight_final - config.q_weight)
 
     @property
-    def optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        """By the network they train."""
+    def generator_state(self) -> dict[str, Any]:
+        """Of the generator of batches, dropout and pairs, for `restore`."""
+        return dict(self._generator.bit_generator.state)
+
+    def stored(self) -> dict[str, Tensor]:
+        """Networks, optimisers and learnt shapes by name, for `restore`."""
+        out = {
+            f"{name}.{key}": value
+            for name, network in (("actor", self.actor), ("critics", self.critics), ("targets", self.targets))
+            for key, value in network.state_dict().items()
+        }
+        for name, optimiser in self._optimisers.items():
+            for key, value in optimiser.state_dict()["state"].get(0, {}).items():
+                out[f"{name}_optimiser.{key}"] = value
+        for name, shape in (("metric", self._metric), ("noise", self._noise)):
+            if shape is not None:
+                out[name] = shape
+        return out
+
+    def restore(self, stored: Mapping[str, Tensor], updates: int, generator: Mapping[str, Any]) -> None:
+        """Take over what `stored` gave; from here on every update is the one that would have followed.
+
+        Raises:
+            KeyError, RuntimeError: something is missing, or has another shape.
+        """
+        packed: dict[str, Packed[Any]] = {"actor": self._actor, "critics": self._critics, "targets": self._targets}
+        for name, part in packed.items():
+            own = {key.removeprefix(f"{name}."): v for key, v in stored.items() if key.startswith(f"{name}.")}
+            part.network.load_state_dict(own)
+            part.refresh()
+        for name, optimiser in self._optimisers.items():
+            prefix = f"{name}_optimiser."
+            state = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
+            if state:
+                optimiser.load_state_dict({**optimiser.state_dict(), "state": {0: state}})
+        self._metric = stored["metric"].to(self.device) if "metric" in stored else None
+        self._noise = stored.get("noise")
+        self.updates = updates
+        self._generator.bit_generator.state = dict(generator)
+
+    @property
+    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
         return {"actor": self._actor_optimiser, "critics": self._critic_optimiser}
 
     def update(self) -> None:
@@ -152,7 +194,8 @@ class Learner:
             flat = references.flatten(1)
             moment = flat.T @ flat / len(flat)
             values, vectors = torch.linalg.eigh(moment)
-            self._metric = (vectors * (values.clamp_min(0.0) + config.anchor_floor).rsqrt()).to(self.device)
+            metric = vectors * (values.clamp_min(0.0) + config.anchor_floor).rsqrt()
+            self._metric = metric.contiguous().to(self.device)
         if config.noise_reference and len(references):
             rows = references.mean(1)
             values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
@@ -198,14 +241,25 @@ class Learner:
         # While burning in the actor clones the reference, whatever its later weight.
         loss = distance.mean() * (config.anchor_weight if burnt_in else 1.0)
         if burnt_in and weight > 0:
-            values = self._critics.working(batch.state, actions).mean(0)
-            loss = loss - weight * (values / values.detach().abs().mean().clamp_min(1e-3)).mean()
+            ensemble = self._critics.working(batch.state, actions)
+            values = ensemble.mean(0)
+            if config.pessimism:
+                values = values - config.pessimism * ensemble.std(0)
+            loss = loss - weight * (values / self._q_scale(values.detach())).mean()
         self._descend(loss, self._actor, self._actor_optimiser)
         if self.updates % (_REPORT_EVERY * config.actor_every) == 0:
             self.report.mix(
                 actor_loss=loss.detach(),
                 anchor_distance=(distance.detach() * shown).sum() / shown.sum().clamp_min(1),
             )
+
+    def _q_scale(self, values: Tensor) -> Tensor:
+        """What a value is measured in when the actor climbs: the batch's mean, or the value itself.
+
+        Far from the goal values are small; by the mean alone nothing would pull there.
+        """
+        mean = values.abs().mean().clamp_min(1e-3)
+        return values.clamp_min(_OWN_SCALE_FLOOR * mean) if self.config.q_scale == "own" else mean
 
     def _descend(self, loss: Tensor, packed: Packed[Any], optimiser: torch.optim.Optimizer) -> None:
         """One clipped step."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -128,6 +129,41 @@ class Replay:
         oldest = serial - self.spec.capacity + 1
         while len(self) and self._usable[self._usable_from % len(self._usable)] < oldest:
             self._usable_from += 1
+
+    def stored(self) -> dict[str, Tensor]:
+        """Everything between two episodes, for `restore`."""
+        used, stride = min(self._written, self.spec.capacity), self.spec.stride
+        usable = self._usable[np.arange(self._usable_from, self._usable_to) % len(self._usable)]
+        return {
+            "state": self._state[:used],
+            "reference": self._reference[:used],
+            "rows": self._rows[:used],
+            "terminal": self._terminal[:used],
+            "actions": self._actions[: used * stride],
+            "reward": self._reward[: used * stride],
+            "usable": torch.from_numpy(usable),
+            "samples_by_source": torch.from_numpy(self.samples_by_source),
+            "counts": torch.tensor([self._written, self.samples, self.episodes]),
+        }
+
+    def restore(self, stored: Mapping[str, Tensor]) -> None:
+        """Take over what `stored` gave; the next thing must be a new episode.
+
+        Raises:
+            ValueError: it came from a replay of other sizes.
+        """
+        kept = {"state", "reference", "rows", "terminal", "actions", "reward"}
+        for name in kept:
+            mine, theirs = getattr(self, f"_{name}"), stored[name]
+            if mine.shape[1:] != theirs.shape[1:] or len(theirs) > len(mine) or mine.dtype != theirs.dtype:
+                raise ValueError(f"stored {name} is {tuple(theirs.shape)}, this replay holds {tuple(mine.shape)}")
+            mine[: len(theirs)] = theirs
+        usable = stored["usable"].numpy()
+        self._usable[: len(usable)] = usable
+        self._usable_from, self._usable_to = 0, len(usable)
+        self.samples_by_source = stored["samples_by_source"].numpy().copy()
+        self._written, self.samples, self.episodes = (int(count) for count in stored["counts"])
+        self._pending.clear()
 
     def references(self) -> Tensor:
         """Stored references of whole chunks, shape (n, C, J)."""

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from rlt_ros.bringup import Bringup
+from rlt_ros.config import ConfigError
 from rlt_ros.offline.evaluate import Policy, evaluate
 from rlt_ros.offline.report import read_run
-from rlt_ros.offline.train import ABLATIONS, TrainConfig, Trainer, train
+from rlt_ros.offline.train import ABLATIONS, TrainConfig, Trainer, read_settings, train
+from rlt_ros.rl.checkpoint import CheckpointError
 from rlt_ros.rl.config import LearnerConfig
 
 SHIPPED = Bringup().bundle_path
 LEARNER = LearnerConfig(hidden=(32,), batch=32, warmup_samples=50, update_ratio=1.0, burn_in_updates=50)
-CONFIG = TrainConfig(
-    minutes=0.35, warmup_episodes=2, evaluate_minutes=0.1, evaluate_episodes=1, final_episodes=2, explore_share=1.0
-)
+CONFIG = TrainConfig(minutes=0.35, warmup_episodes=2, evaluate_at=(0.1,), evaluate_episodes=2, explore_share=1.0)
 
 
 def test_a_run_flies_learns_evaluates_and_leaves_what_can_be_flown(tmp_path: Path) -> None:
@@ -52,6 +52,44 @@ def test_the_actor_flies_after_the_warm_up_and_the_same_seed_gives_the_same_run(
     assert actor[:2] == [0, 0]
     assert actor[2] > 0
     assert sources() == (actor, ticks)
+
+
+def test_a_resumed_run_is_the_run_that_would_have_been(tmp_path: Path) -> None:
+    learner = dataclasses.replace(LEARNER, anchor_floor=0.01, noise_reference=0.3, precision="bfloat16")
+    first = Trainer(SHIPPED, CONFIG, learner, tmp_path)
+    for _ in range(3):
+        first.run_episode()
+    first.save()
+    again = Trainer(SHIPPED, CONFIG, learner, tmp_path)
+    again.restore()
+    assert (again.episode, again.minutes) == (3, first.minutes)
+    for trainer in (first, again):
+        trainer.run_episode()
+        trainer.close()
+    assert first.trials == again.trials
+    assert first.learner.updates == again.learner.updates > LEARNER.burn_in_updates
+    assert first.learner.export(1) == again.learner.export(1)
+    assert first.learner.replay.samples_by_source.tolist() == again.learner.replay.samples_by_source.tolist()
+    other = Trainer(SHIPPED, CONFIG, dataclasses.replace(learner, critics=3), tmp_path)
+    with pytest.raises(CheckpointError, match="critics 2 -> 3"):
+        other.restore()
+    other.close()
+
+
+def test_an_interrupted_run_goes_on_and_keeps_its_curve(tmp_path: Path) -> None:
+    train(SHIPPED, CONFIG, LEARNER, tmp_path / "run")
+    bundle, config, learner = read_settings(tmp_path / "run")
+    longer = dataclasses.replace(config, minutes=0.5)
+    report = train(bundle, longer, learner, tmp_path / "run", resume=True)
+    assert [entry["due"] for entry in report["curve"]] == [0.1, 0.35, 0.5]
+    rows = (tmp_path / "run/curve.csv").read_text().splitlines()
+    assert len(rows) == 4
+    assert rows[0].startswith("due,minutes,episodes")
+    with pytest.raises(CheckpointError, match="no checkpoint to go on from"):
+        train(bundle, config, learner, tmp_path / "other", resume=True)
+    (tmp_path / "run/config.json").write_text("{}")
+    with pytest.raises(ConfigError, match="does not describe a run"):
+        read_settings(tmp_path / "run")
 
 
 @pytest.mark.parametrize("without", sorted(ABLATIONS))
