@@ -23,7 +23,7 @@ def train(
     minutes: Annotated[float, typer.Option(min=0.1, help="Robot time, warm-up included.")] = 15.0,
     seed: Seed = 0,
     without: Annotated[
-        str, typer.Option(help="Switch one component off: token, chunk, anchor, passthrough or dropout.")
+        str, typer.Option(help="Switch off: token, chunk, anchor, passthrough, dropout or intervention.")
     ] = "",
     bundle: BundlePath = None,
     resume: Annotated[
@@ -77,7 +77,7 @@ def _run(
 
         def show(trainer: Trainer, line: str) -> None:
             recent = trainer.trials[-20:]
-            wins = sum(trial.success for trial in recent)
+            wins = sum(trial.success and not trial.human_ticks for trial in recent)
             figures = f"episode {trainer.episode}, last 20: {wins} of {len(recent)}, {trainer.learner.updates} updates"
             progress.update(bar, completed=round(60 * trainer.minutes), figures=figures)
             if line:

@@ -34,6 +34,10 @@ class RolloutConfig:
     blind: bool = param(False, "show the VLA grey pictures")
 
 
+Human = Callable[[Cell, int], NDArray[np.float64] | None]
+"""Joint targets, shape (14,) in the order of `JOINT_NAMES`, while a human flies in this tick of the episode."""
+
+
 @dataclass(frozen=True)
 class Trial:
     """How an episode ended.
@@ -43,12 +47,14 @@ class Trial:
         ticks: control periods until then, or until the time limit.
         depth: insertion depth at the end, m.
         lateral: lateral offset at the end, m.
+        human_ticks: control periods in which the human flew.
     """
 
     success: bool
     ticks: int
     depth: float
     lateral: float
+    human_ticks: int = 0
 
 
 class Rollout:
@@ -103,6 +109,7 @@ class Rollout:
         view: SessionView,
         on_input: Callable[[PolicyInput], None] = lambda _: None,
         on_step: Callable[[ControlStep], None] = lambda _: None,
+        human: Human | None = None,
     ) -> Trial:
         """Reset the cell with `seed` and fly until success or time-out.
 
@@ -111,6 +118,7 @@ class Rollout:
             view: the session as the executor sees it; its phase must be one that moves.
             on_input: gets every policy input when it arrives.
             on_step: gets every tick.
+            human: may take over.
         """
         cell, executor, config = self.cell, self.executor, self.config
         cell.reset(seed)
@@ -119,13 +127,17 @@ class Rollout:
         limit = round(cell.task.limit / CONTROL_PERIOD)
         executor.session(self._now, view)
         on_the_way: deque[tuple[int, PolicyInput]] = deque()
-        ticks, success = 0, False
+        ticks, human_ticks, success = 0, 0, False
         for tick in range(limit + config.latency + 1):
             now = self._now
             if tick % config.image_every == 0:
                 on_the_way.append((tick + config.latency, self._look(now)))
             executor.joint_state(now, cell.position[self._order], cell.velocity[self._order])
             executor.session(now, view)
+            target = None if human is None else human(cell, tick)
+            if target is not None:
+                executor.intervention(now, True, target[self._order])
+                human_ticks += 1
             while on_the_way and on_the_way[0][0] <= tick:
                 message = on_the_way.popleft()[1]
                 executor.policy_input(now, message)
@@ -142,8 +154,9 @@ class Rollout:
             success = cell.insertion().success
             if success or ticks >= limit:
                 break
+        executor.intervention(self._now, False, None)
         place = cell.insertion()
-        return Trial(success, max(1, min(ticks, limit)), place.depth, place.lateral)
+        return Trial(success, max(1, min(ticks, limit)), place.depth, place.lateral, human_ticks)
 
     def _look(self, now: float) -> PolicyInput:
         seen = self.cell.render()

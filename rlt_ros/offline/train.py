@@ -25,6 +25,7 @@ from rlt_ros.rl.learner import Learner
 from rlt_ros.rl.replay import Replay, ReplaySpec
 from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
+from rlt_ros.sim.expert import Operator
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.types import ControlStep, Phase, SessionView
 from rlt_ros.vla.backend import OnnxBackend
@@ -38,6 +39,7 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "anchor": {"anchor_weight": 0.0},
     "passthrough": {"pass_through": False},
     "dropout": {"reference_dropout": 0.0},
+    "intervention": {},
 }
 """What `--without` switches off, as changes of `LearnerConfig`; without chunks C is 1."""
 
@@ -51,13 +53,16 @@ class TrainConfig:
     minutes: float = param(15.0, "robot time, warm-up included", unit="min", low=0.1)
     warmup_episodes: int = param(40, "episodes flown by the reference first", low=1)
     explore_share: float = param(0.5, "share of the actor's episodes with exploration noise", low=0.0, high=1.0)
+    human_after: float = param(
+        0.0, "a scripted human takes over this long into an episode and finishes it; 0: nobody does", unit="s", low=0.0
+    )
     publish_ticks: int = param(25, "ticks between two versions of the weights", low=1)
     evaluate_at: tuple[float, ...] = param(
         (5.0, 15.0, 30.0), "robot time of the evaluations on the way; the base is evaluated first", unit="min", low=0.0
     )
     evaluate_episodes: int = param(100, "episodes of an evaluation", low=1)
     save_minutes: float = param(5.0, "robot time between two states from which --resume goes on", unit="min", low=0.1)
-    without: str = param("", "what is switched off: token, chunk, anchor, passthrough or dropout")
+    without: str = param("", "what is switched off: token, chunk, anchor, passthrough, dropout or intervention")
     seed: int = param(0, "seed of starts, noise, weights and batches", low=0)
 
 
@@ -97,6 +102,8 @@ class Trainer:
         cell = Cell(task, image_size=loaded.image_size)
         self._rollout = Rollout(cell, OnnxBackend(loaded), loaded, self._executor)
         self._coin = np.random.default_rng(config.seed)
+        helped = config.human_after and config.without != "intervention"
+        self._human = Operator(config.human_after, np.random.default_rng(config.seed)) if helped else None
         self._version = 0
         self._ticks = 0
         self.episode = 0
@@ -115,7 +122,7 @@ class Trainer:
         explore = enabled and bool(self._coin.random() < self.config.explore_share)
         view = SessionView(1, self.episode, Phase.CRITICAL, enabled, explore)
         seed = FIRST_SEED + self.config.seed * 1_000_000 + self.episode
-        trial = self._rollout.run(seed, view, self._ingest.policy_input, self._on_step)
+        trial = self._rollout.run(seed, view, self._ingest.policy_input, self._on_step, self._human)
         self._ingest.end(1, self.episode, self._rollout.now - CONTROL_PERIOD / 2, outcome(trial))
         self._ingest.flush()
         self.robot_ticks += trial.ticks
@@ -318,7 +325,8 @@ def _entry(trainer: Trainer, figures: dict[str, Any]) -> dict[str, Any]:
         "samples": trainer.learner.replay.samples,
         "updates": trainer.learner.updates,
         "q_weight": trainer.learner.q_weight,
-        "training_success": float(np.mean([trial.success for trial in recent])),
+        "training_success": float(np.mean([trial.success and not trial.human_ticks for trial in recent])),
+        "human_share": sum(t.human_ticks for t in trainer.trials) / max(1, sum(t.ticks for t in trainer.trials)),
         **dataclasses.asdict(trainer.learner.report),
         **{key: value for key, value in figures.items() if key != "ticks"},
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlt_ros.config import param
+from rlt_ros.config import ConfigError, param
 
 
 @dataclass(frozen=True)
@@ -49,3 +49,13 @@ class LearnerConfig:
     device: str = param("cpu", "device of torch, for example cuda")
     capacity: int = param(200_000, "samples kept in the replay", low=100)
     seed: int = param(0, "seed of weights and batches", low=0)
+
+    def check(self) -> None:
+        """Look at the names.
+
+        Raises:
+            ConfigError: one is unknown.
+        """
+        for name, known in (("precision", ("auto", "float32", "bfloat16")), ("q_scale", ("mean", "own"))):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} '{getattr(self, name)}' is unknown: choose {', '.join(known)}")

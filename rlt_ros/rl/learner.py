@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from rlt_ros.config import ConfigError
 from rlt_ros.control.actor import ActorSpec
 from rlt_ros.rl.actor_critic import ActorNetwork, CriticEnsemble, export_actor
 from rlt_ros.rl.config import LearnerConfig
@@ -57,12 +58,20 @@ class Learner:
             config: how to train.
             replay: filled by the caller.
             bundle_id: stamped on the weights.
+
+        Raises:
+            ConfigError: a name is unknown, or the device absent.
         """
+        config.check()
         spec = replay.spec
         torch.manual_seed(config.seed)
         self.config = config
         self.replay = replay
-        self.device = torch.device(config.device)
+        try:
+            self.device = torch.device(config.device)
+            torch.zeros(1, device=self.device)
+        except (RuntimeError, AssertionError) as error:
+            raise ConfigError(f"device '{config.device}' cannot be used: {str(error).splitlines()[0]}") from error
         self.actor = ActorNetwork(
             spec.token_dim, spec.joints, spec.chunk, config.hidden, pass_through=config.pass_through
         )

@@ -63,12 +63,14 @@ class SampleConfig:
     Attributes:
         chunk: rows of an action chunk (C).
         stride: ticks between two samples' starts; divides C.
+        human_clip: largest normalised action of a human that is stored; beyond it is clipped and counted.
         margin: ticks that steps are held back beyond a chunk, so that an outcome that arrives late still
             meets its tick.
     """
 
     chunk: int = 10
     stride: int = 2
+    human_clip: float = 5.0
     margin: int = 25
 
     def __post_init__(self) -> None:
@@ -154,12 +156,20 @@ class EpisodeBuilder:
         sources = np.zeros(stride, dtype=np.uint8)
         reward = np.zeros(stride, dtype=np.float32)
         for row, step in enumerate(steps[:stride]):
-            actions[row] = self._normaliser.actions(step.command[None], step.previous)[0]
+            actions[row] = self._action(step)
+            if step.state is State.HUMAN and (np.abs(actions[row]) >= self.config.human_clip).any():
+                self.counters["human_clipped"] += 1
             sources[row] = step.state
             if outcome is Outcome.SUCCESS and first + row == count - 1:
                 reward[row] = 1.0
         self._done = first + stride
         return Segment(self._state(steps), actions, sources, reward, len(steps), terminal)
+
+    def _action(self, step: ControlStep) -> Array32:
+        """The executed change of the target, normalised. A human may leave the scale of the policy's actions."""
+        action = self._normaliser.actions(step.command[None], step.previous)[0]
+        limit = self.config.human_clip if step.state is State.HUMAN else np.inf
+        return np.asarray(np.clip(action, -limit, limit))
 
     def _state(self, steps: list[ControlStep]) -> StateRecord:
         chunk, start = self.config.chunk, steps[0]
@@ -174,5 +184,5 @@ class EpisodeBuilder:
             )
         for row, step in enumerate(steps):
             if step.state is State.HUMAN:
-                reference[row] = self._normaliser.actions(step.command[None], step.previous)[0]
+                reference[row] = self._action(step)
         return StateRecord(True, source.token, proprio, reference)

@@ -63,6 +63,33 @@ class ExpertConfig:
     grasp_spread: float = 0.0015
 
 
+OPERATOR = ExpertConfig(
+    speed=0.03, insertion_speed=0.03, hover_gap=0.006, pause=(0.0, 0.1), aim_share=0.2, gross_share=0.0, aim_angle=0.005
+)
+"""A practised person with a good view: quick, and sure of the aim."""
+
+
+class Operator:
+    """The scripted human of a training run: takes over where the policy takes too long, and finishes."""
+
+    def __init__(self, after: float, rng: np.random.Generator) -> None:
+        """Take over `after` seconds into an episode of the controlled setting."""
+        self._after = round(after / CONTROL_PERIOD)
+        self._rng = rng
+        self._expert: Expert | None = None
+
+    def __call__(self, cell: Cell, tick: int) -> Array | None:
+        """Joint targets while it flies, else None."""
+        if tick < self._after:
+            self._expert = None
+            return None
+        if self._expert is None:
+            self._expert = Expert(cell, self._rng, OPERATOR)
+        target, held = self._expert.act(), cell.command
+        target[_GRIPPER_SLOTS] = held[_GRIPPER_SLOTS]
+        return target
+
+
 class Expert:
     """Gives one command a control period until the plug is in."""
 

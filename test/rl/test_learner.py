@@ -258,3 +258,61 @@ def test_without_an_anchor_the_actor_still_clones_while_burning_in() -> None:
         learner.update()
     cloned = weights()
     assert not all(torch.equal(a, b) for a, b in zip(start, cloned, strict=True))
+
+
+def directed(count: int) -> Replay:
+    """References that move along (1, 1) alone."""
+    store, rng = replay(), np.random.default_rng(0)
+    for _ in range(count):
+        add_episode(store, rng.normal(size=(6, TOKEN)), np.zeros((6, JOINTS)), rng.normal() * np.ones(JOINTS), True)
+    return store
+
+
+def test_a_shaped_anchor_lets_the_actor_move_where_references_move_and_nowhere_else() -> None:
+    store = directed(40)
+    learner = Learner(dataclasses.replace(SMALL, anchor_floor=0.01), store, "b")
+    learner.update()
+    batch = store.sample(8, np.random.default_rng(0))._replace(valid=torch.ones(8, CHUNK, dtype=torch.bool))
+    along, across = torch.tensor([0.3, 0.3]), torch.tensor([0.3, -0.3])
+    cheap, dear = (learner._anchor(batch.reference + way, batch).mean() for way in (along, across))
+    # The floor's variance is 0.01: 4 elements of 0.3 across cost 4 * 0.09 / 0.01.
+    assert float(dear) == pytest.approx(36.0, rel=0.01)
+    assert float(cheap) < 0.5
+
+
+def test_shaped_noise_explores_where_references_move() -> None:
+    learner = Learner(
+        dataclasses.replace(SMALL, noise_reference=0.5, noise_chunk=0.0, noise_tick=0.0), directed(40), "b"
+    )
+    learner.update()
+    actor = unpack_actor(learner.export(1), "b")
+    rng = np.random.default_rng(0)
+    noise = np.array([actor.exploration(rng, CHUNK) for _ in range(500)])
+    assert np.array_equal(noise[:, 0], noise[:, 1]), "constant over the chunk"
+    along, across = noise[:, 0].sum(1) / np.sqrt(2), np.diff(noise[:, 0], axis=1) / np.sqrt(2)
+    spread = learner.replay.references()[:, 0, 0].square().mean().sqrt() * np.sqrt(2)
+    assert along.std() == pytest.approx(0.5 * float(spread), rel=0.15)
+    assert np.abs(across).max() < 1e-3
+
+
+@pytest.mark.parametrize("change", [{"pessimism": 1.0}, {"q_scale": "own"}, {"layer_norm": False}])
+def test_options_of_the_critics_change_the_actor(change: dict[str, object]) -> None:
+    def trained(config: LearnerConfig) -> bytes:
+        learner = Learner(config, directed(20), "b")
+        for _ in range(40):
+            learner.update()
+        return learner.export(1)
+
+    config = dataclasses.replace(SMALL, critics=3)
+    assert trained(config) == trained(config)
+    assert trained(config) != trained(dataclasses.replace(config, **change))  # type: ignore[arg-type]
+
+
+def test_what_a_learner_cannot_be_is_refused() -> None:
+    for change, message in (
+        ({"precision": "float8"}, "precision"),
+        ({"q_scale": "max"}, "q_scale"),
+        ({"device": "abacus"}, "device"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            Learner(dataclasses.replace(SMALL, **change), replay(), "b")  # type: ignore[arg-type]

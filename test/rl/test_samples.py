@@ -121,3 +121,17 @@ def test_an_outcome_later_than_the_margin_is_counted() -> None:
     made = builder(margin=5)
     collect(made, steps(60), Outcome.SUCCESS, 40 * PERIOD)
     assert made.counters["outcome_late"] == 1
+
+
+def test_a_human_beyond_the_policys_scale_is_clipped_and_counted_a_policy_is_not() -> None:
+    made = builder()
+    flown = steps(20)
+    scale = normaliser().action_std
+    flown[4] = dataclasses.replace(flown[4], state=State.HUMAN, command=flown[4].previous + 100 * scale)
+    flown[5] = dataclasses.replace(flown[5], command=flown[5].previous + 100 * scale)
+    segments = collect(made, flown, Outcome.SUCCESS, 99.0)
+    actions = np.concatenate([segment.actions for segment in segments])
+    assert np.allclose(actions[4], made.config.human_clip)
+    assert np.allclose(actions[5], 100.0, rtol=1e-4)
+    assert made.counters["human_clipped"] == 1
+    assert np.allclose(segments[0].state.reference[4], made.config.human_clip)
