@@ -99,7 +99,7 @@ class SessionParameters(SessionConfig):
     autostart: bool = param(False, "start episodes at once, without a call of ~/start")
     learner_wait: float = param(0.0, "how long autostart waits for a learner", unit="s", low=0.0, high=600.0)
     reset_service: str = param("", "service that puts the scene back (ResetCell); empty: wait for ~/reset_done")
-    success_topic: str = param("", "topic that tells success (GroundTruth); empty: wait for ~/label")
+    success_topic: str = param("", "topic that tells success and failure (GroundTruth); empty: wait for ~/label")
     reset_seed: int = param(-1, "seed of the first reset, counted up; -1: the cell's own random starts", low=-1)
 
 

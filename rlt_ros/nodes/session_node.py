@@ -102,9 +102,9 @@ class SessionNode(Node):
         self._steps_seen = True
 
     def _on_ground_truth(self, message: GroundTruth) -> None:
-        if message.success:
-            stamp = from_stamp(message.header.stamp)
-            self._changed(time.time(), self._session.succeeded(stamp))
+        if message.success or message.stopped:
+            outcome = Outcome.SUCCESS if message.success else Outcome.FAILURE
+            self._changed(time.time(), self._session.observed(from_stamp(message.header.stamp), outcome))
 
     def _trigger(
         self, call: Callable[[float], list[Event]], name: str

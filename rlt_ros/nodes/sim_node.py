@@ -98,7 +98,14 @@ class SimNode(Node):
         state.velocity = array("d", self._cell.velocity)
         self._joint_states.publish(state)
         place = self._cell.insertion()
-        truth = GroundTruth(depth=place.depth, lateral=place.lateral, angle=place.angle, success=place.success)
+        truth = GroundTruth(
+            depth=place.depth,
+            lateral=place.lateral,
+            angle=place.angle,
+            success=place.success,
+            force=self._cell.force,
+            stopped=place.stopped,
+        )
         truth.header.stamp = stamp
         self._ground_truth.publish(truth)
         if self._ticks % self._config.image_every == 0:

@@ -25,7 +25,7 @@ from rlt_ros.vla.bundle import load_bundle
 FIRST_SEED = 1_000_000
 """Evaluation starts lie from here on (100,000 a seed, seeds 0 to 9), demonstrations and training above them."""
 STATIC_VARIANTS = tuple(
-    {"reference_rows": rows, "reference_speed": speed} for speed in (1.0, 1.5, 2.0) for rows in (10, 20, 40)
+    {"reference_rows": rows, "reference_speed": speed} for speed in (1.0, 1.5, 2.0, 3.0, 4.0, 5.0) for rows in (10, 20, 40)
 )
 """What can be had from the base without learning: its motion sped up, and how often it plans anew."""
 _RESAMPLES = 2000
@@ -126,7 +126,8 @@ def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
     """Figures of an evaluation; each interval is the 95 % one.
 
     Success has Wilson's interval; median and throughput have bootstrap percentiles over episodes. Throughput counts
-    flown time only, a failure takes the whole time limit.
+    flown time only; a failure takes the whole time limit, also one that ended early (`stopped`: share of protective
+    stops).
 
     Args:
         trials: from `evaluate`.
@@ -141,6 +142,7 @@ def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
     return {
         "episodes": len(trials),
         "success": float(success.mean()),
+        "stopped": float(np.mean([trial.stopped for trial in trials])),
         "success_95": wilson(int(success.sum()), len(trials)),
         "median_ticks": float(np.median(done)) if len(done) else None,
         "median_ticks_95": _percentiles([_median(ticks[draw], success[draw]) for draw in draws]) if len(done) else None,

@@ -48,6 +48,7 @@ class Trial:
         depth: insertion depth at the end, m.
         lateral: lateral offset at the end, m.
         human_ticks: control periods in which the human flew.
+        stopped: the robot stopped to protect the parts.
     """
 
     success: bool
@@ -55,6 +56,7 @@ class Trial:
     depth: float
     lateral: float
     human_ticks: int = 0
+    stopped: bool = False
 
 
 class Rollout:
@@ -111,7 +113,7 @@ class Rollout:
         on_step: Callable[[ControlStep], None] = lambda _: None,
         human: Human | None = None,
     ) -> Trial:
-        """Reset the cell with `seed` and fly until success or time-out.
+        """Reset the cell with `seed` and fly until success, protective stop or time-out.
 
         Args:
             seed: of the start.
@@ -127,7 +129,7 @@ class Rollout:
         limit = round(cell.task.limit / CONTROL_PERIOD)
         executor.session(self._now, view)
         on_the_way: deque[tuple[int, PolicyInput]] = deque()
-        ticks, human_ticks, success = 0, 0, False
+        ticks, human_ticks = 0, 0
         for tick in range(limit + config.latency + 1):
             now = self._now
             if tick % config.image_every == 0:
@@ -151,12 +153,13 @@ class Rollout:
             self._now += CONTROL_PERIOD
             # The robot's clock starts with the first policy input, as in the graph.
             ticks = tick + 1 - config.latency
-            success = cell.insertion().success
-            if success or ticks >= limit:
+            place = cell.insertion()
+            if place.success or place.stopped or ticks >= limit:
                 break
         executor.intervention(self._now, False, None)
-        place = cell.insertion()
-        return Trial(success, max(1, min(ticks, limit)), place.depth, place.lateral, human_ticks)
+        return Trial(
+            place.success, max(1, min(ticks, limit)), place.depth, place.lateral, human_ticks, stopped=place.stopped
+        )
 
     def _look(self, now: float) -> PolicyInput:
         seen = self.cell.render()
@@ -193,4 +196,6 @@ def make_executor(bundle: Bundle, **overrides: object) -> Executor:
 
 def outcome(trial: Trial) -> Outcome:
     """The outcome that the session would publish."""
+    if trial.stopped:
+        return Outcome.FAILURE
     return Outcome.SUCCESS if trial.success else Outcome.TIMEOUT

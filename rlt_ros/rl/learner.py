@@ -126,7 +126,7 @@ class Learner:
         config = self.config
         done = self.updates - config.burn_in_updates
         share = min(1.0, max(0.0, done / config.q_ramp_updates)) if config.q_ramp_updates else float(done >= 0)
-        return config.q_weight + share * (config.q_weight_final - config.q_weight)
+        return float(config.q_weight ** (1 - share) * config.q_weight_final**share)
 
     @property
     def generator_state(self) -> dict[str, Any]:
@@ -203,8 +203,9 @@ class Learner:
             flat = references.flatten(1)
             moment = flat.T @ flat / len(flat)
             values, vectors = torch.linalg.eigh(moment)
-            metric = vectors * (values.clamp_min(0.0) + config.anchor_floor).rsqrt()
-            self._metric = metric.contiguous().to(self.device)
+            values = values.clamp_min(0.0)
+            scale = (values + config.anchor_floor).rsqrt() * (values / (values + config.anchor_floor)).sum().rsqrt()
+            self._metric = (vectors * scale).contiguous().to(self.device)
         if config.noise_reference and len(references):
             rows = references.mean(1)
             values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
@@ -214,7 +215,8 @@ class Learner:
     def _anchor(self, actions: Tensor, batch: Batch) -> Tensor:
         """Squared distance from the reference in executed rows, a sample; shape (N,).
 
-        Without a metric its mean over the elements of a chunk, with one Mahalanobis' distance (a sum).
+        Without a metric its mean over the elements of a chunk, with one Mahalanobis' distance in units in which a
+        reference's own size is 1 on average.
         """
         difference = (actions - batch.reference) * batch.valid[..., None]
         if self._metric is None:

@@ -138,9 +138,9 @@ class Session:
         self.wants_reset = False
         return []
 
-    def succeeded(self, now: float) -> list[Event]:
-        """An automatic success signal; ignored unless an episode runs."""
-        return self._end(now, Outcome.SUCCESS) if self.running else []
+    def observed(self, now: float, outcome: Outcome) -> list[Event]:
+        """An automatic signal of success or failure; ignored unless an episode runs."""
+        return self._end(now, outcome) if self.running else []
 
     # -- time ----------------------------------------------------------------------------------------------
 

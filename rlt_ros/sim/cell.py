@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlt_ros.sim.kinematics import BimanualKinematics, GripperPose, RelativePose
-from rlt_ros.sim.model import ARM_OF, GRASP_POINT, MEETING_POINT, PHYSICS_STEP, STAND, build_spec
+from rlt_ros.sim.model import ARM_OF, GRASP_POINT, GRASP_STIFFNESS, MEETING_POINT, PHYSICS_STEP, STAND, build_spec
 from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, FINGER_RANGE, JOINT_NAMES
 from rlt_ros.sim.tasks import Task
 
@@ -39,7 +39,8 @@ class Insertion:
         depth: metres the plug's tip is inside the socket's mouth; negative while outside.
         lateral: metres between the plug's tip and the socket's axis.
         angle: radians between the two axes.
-        success: the tip is at the task's depth, inside the hole.
+        success: the tip is at the task's depth, inside the hole, and the robot never had to stop.
+        stopped: the force on the plug's grasp exceeded the task's `max_force` since the reset.
         offset: the tip in the socket's frame in metres, shape (3,): x out of the socket, z up.
         tilt: y and z of the plug's axis in the socket's frame (small angles in radians), shape (2,).
         held: both parts are in their grippers.
@@ -49,6 +50,7 @@ class Insertion:
     lateral: float
     angle: float
     success: bool
+    stopped: bool
     offset: Array
     tilt: Array
     held: bool
@@ -94,6 +96,8 @@ class Cell:
         self._gripper_slots = np.array([i for i, name in enumerate(JOINT_NAMES) if name.endswith("gripper")])
         self._finger_qpos = np.array([self.model.joint(f"vx300s_{arm}/left_finger").qposadr[0] for arm in ARMS])
         self._finger_dof = np.array([self.model.joint(f"vx300s_{arm}/left_finger").dofadr[0] for arm in ARMS])
+        self._grasp_qpos = np.array([self.model.joint(f"plug_slide_{axis}").qposadr[0] for axis in "xyz"])
+        self._stopped = False
         self._in_hand = {name: self.model.body(name).id for name in ARM_OF}
         self._on_table = {name: self.model.body(f"{name}_on_table").id for name in ARM_OF}
         self._held = dict.fromkeys(ARM_OF, True)
@@ -139,11 +143,20 @@ class Cell:
             depth=depth,
             lateral=lateral,
             angle=float(np.arccos(np.clip(plug_axis[0], -1.0, 1.0))),
-            success=held and lateral <= self.task.success_lateral and depth >= self.task.success_depth,
+            success=held
+            and not self._stopped
+            and lateral <= self.task.success_lateral
+            and depth >= self.task.success_depth,
+            stopped=self._stopped,
             offset=offset,
             tilt=plug_axis[1:],
             held=held,
         )
+
+    @property
+    def force(self) -> float:
+        """Force on the plug's grasp in newtons, as a sensor in the gripper would measure it."""
+        return GRASP_STIFFNESS * float(np.linalg.norm(self.data.qpos[self._grasp_qpos]))
 
     def part_pose(self, name: str) -> tuple[Array, Array]:
         """Position (3,) and axes (3, 3) of `plug` or `socket` in the world, in the gripper or on the table."""
@@ -169,6 +182,7 @@ class Cell:
         """
         rng = self._rng if seed is None else np.random.default_rng(seed)
         mujoco.mj_resetData(self.model, self.data)
+        self._stopped = False
         # A generator of its own: the same seed is the same start, however the scene looks.
         self._randomise_looks(rng.spawn(1)[0])
         start = self._start_full if self.task.setting == "full" else self._start_controlled
@@ -299,6 +313,7 @@ class Cell:
         self._command = command.copy()
         self._set_controls(command)
         mujoco.mj_step(self.model, self.data, nstep=round(CONTROL_PERIOD / PHYSICS_STEP))
+        self._stopped |= self.force > self.task.max_force
         if self.task.setting == "full":
             self._update_grasps()
 

@@ -51,6 +51,8 @@ def demonstrate(cell: Cell, *, seed: int, stride: int = 1, expert: ExpertConfig 
         tick += 1
         if not ticks and cell.insertion().success:
             ticks, end = tick, tick + OVERRUN
+        if cell.insertion().stopped:
+            break
     positions, velocities, commands, groundings = (np.array(column) for column in zip(*rows, strict=True))
     return Episode(
         task=cell.task.name,

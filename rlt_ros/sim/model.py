@@ -25,6 +25,8 @@ STAND = np.array([0.095, 0.5, 0.18])
 """Where the plug stands on the table in the full setting; the socket stands opposite."""
 ARM_OF = {"plug": "right", "socket": "left"}
 """The arm that holds each part."""
+GRASP_STIFFNESS = 3000.0
+"""How a held part gives way along each axis, N/m."""
 
 
 def build_spec(task: Task) -> mujoco.MjSpec:
@@ -88,7 +90,7 @@ def _add_compliant_body(spec: mujoco.MjSpec, arm: str, name: str) -> mujoco.MjsB
     body.gravcomp = 1.0
     axes = np.eye(3)
     for kind, stiffness, damping, armature in (
-        (mujoco.mjtJoint.mjJNT_SLIDE, 3000.0, 20.0, 0.01),
+        (mujoco.mjtJoint.mjJNT_SLIDE, GRASP_STIFFNESS, 20.0, 0.01),
         (mujoco.mjtJoint.mjJNT_HINGE, 4.0, 0.03, 2e-5),
     ):
         for axis, letter in zip(axes, "xyz", strict=True):

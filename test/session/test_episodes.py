@@ -40,7 +40,7 @@ def test_a_controlled_episode_from_start_to_the_next_reset() -> None:
     clock.session.reset_done(clock.now)
     clock.run(0.2)
     assert clock.session.phase is Phase.CRITICAL
-    clock.events += clock.session.succeeded(clock.now)
+    clock.events += clock.session.observed(clock.now, Outcome.SUCCESS)
     assert (clock.session.phase, clock.session.outcome) == (Phase.ENDED, Outcome.SUCCESS)
     clock.run(0.2)
     assert (clock.session.phase, clock.session.wants_reset) == (Phase.RESET, True)

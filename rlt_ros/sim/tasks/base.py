@@ -83,6 +83,7 @@ class Task:
         success_lateral: largest distance between tip and socket's axis at success.
         latch: what resists at the end of the way.
         friction: sliding friction between plug and socket.
+        max_force: force on the plug's grasp above which the robot stops to protect the parts: the episode is lost.
         start_gap: range of the distance between plug tip and socket mouth at the start.
         start_lateral: half range of the lateral offset at the start, along each axis.
         start_angle: half range of the misalignment at the start, about each axis.
@@ -102,6 +103,7 @@ class Task:
     success_lateral: float = 0.005
     latch: Latch | None = None
     friction: float = 0.4
+    max_force: float = 30.0
     start_gap: tuple[float, float] = (0.008, 0.060)
     start_lateral: float = 0.008
     start_angle: float = 0.07
