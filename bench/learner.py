@@ -69,7 +69,11 @@ def main() -> None:
     torch.set_num_threads(1)
     spec = ReplaySpec(20_000, arguments.token, 14)
     config = LearnerConfig(
-        hidden=tuple(arguments.hidden), critics=arguments.critics, batch=arguments.batch, burn_in_updates=0
+        hidden=tuple(arguments.hidden),
+        critics=arguments.critics,
+        batch=arguments.batch,
+        burn_in_updates=0,
+        return_share=0.0,
     )
     replay = filled_replay(spec, 5000)
     learner, eager = Learner(config, replay, "bench"), EagerLearner(config, spec)

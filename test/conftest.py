@@ -8,6 +8,8 @@ import os
 import pytest
 from hypothesis import settings
 
+import rlt_ros.sim  # noqa: F401  (before any test imports mujoco: it selects the renderer)
+
 # Two slow cores: a deadline per example would test the machine.
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.load_profile("default")

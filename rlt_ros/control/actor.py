@@ -39,6 +39,7 @@ class ActorSpec:
         chunk: rows of an action chunk (C).
         noise_chunk: standard deviation of exploration noise that is constant over a chunk, in action units.
         noise_tick: standard deviation of exploration noise drawn for every row.
+        noise_speed: an exploring episode is flown at exp(z) times the actor's speed, z normal with this deviation.
         pass_through: the actor sees the reference and adds to it; without, it sees zeros (an ablation).
     """
 
@@ -48,6 +49,7 @@ class ActorSpec:
     chunk: int
     noise_chunk: float = 0.0
     noise_tick: float = 0.0
+    noise_speed: float = 0.0
     pass_through: bool = True
 
 
@@ -63,7 +65,7 @@ class Actor:
             spec: what it expects and gives.
             layers: of the perceptron.
             version: of the weights.
-            noise: shape (J, J); exploration adds `z @ noise` to all rows of a chunk, z standard normal.
+            noise: shape (K, C * J); exploration adds `z @ noise` to a chunk, z standard normal.
 
         Raises:
             WeightsError: a layer has the wrong shape or is not finite.
@@ -77,8 +79,8 @@ class Actor:
             size = weight.shape[1]
         if size != spec.chunk * spec.joints:
             raise WeightsError("shape", f"the actor gives {size} numbers, expected {spec.chunk * spec.joints}")
-        if noise is not None and (noise.shape != (spec.joints, spec.joints) or not np.isfinite(noise).all()):
-            raise WeightsError("shape", f"noise must be finite and {spec.joints} x {spec.joints}, it is {noise.shape}")
+        if noise is not None and (noise.ndim != 2 or noise.shape[1] != size or not np.isfinite(noise).all()):
+            raise WeightsError("shape", f"noise must be finite and have {size} columns, its shape is {noise.shape}")
         self.spec = spec
         self.noise = noise
         self.version = version
@@ -101,14 +103,16 @@ class Actor:
         chunk = flat + x @ weight + bias
         return np.asarray(chunk, dtype=np.float32).reshape(reference.shape)
 
-    def exploration(self, generator: np.random.Generator, rows: int) -> Array32:
-        """Exploration noise of a chunk, shape (rows, J): a part that is constant over the chunk, and a white one."""
+    def exploration(self, generator: np.random.Generator) -> Array32:
+        """Exploration noise of a chunk, shape (C, J): along directions, constant over the chunk, and white."""
         spec = self.spec
         constant = generator.standard_normal((1, spec.joints), dtype=np.float32) * spec.noise_chunk
-        white = generator.standard_normal((rows, spec.joints), dtype=np.float32) * spec.noise_tick
+        white = generator.standard_normal((spec.chunk, spec.joints), dtype=np.float32) * spec.noise_tick
+        noise = constant + white
         if self.noise is not None:
-            constant = constant + generator.standard_normal((1, spec.joints), dtype=np.float32) @ self.noise
-        return np.asarray(constant + white, dtype=np.float32)
+            z = generator.standard_normal(len(self.noise), dtype=np.float32)
+            noise += (z @ self.noise).reshape(noise.shape)
+        return np.asarray(noise, dtype=np.float32)
 
 
 def pack_actor(

@@ -85,6 +85,7 @@ class Executor:
         self._sequence = 0
         self._noise = np.random.default_rng(config.seed)
         self._noise_episode = -1
+        self._noise_speed = 0.0
         self._hold_reason = ""
 
     def forget_robot(self) -> None:
@@ -306,7 +307,7 @@ class Executor:
             assert self.actor is not None
             if usable.token.shape != (self.actor.spec.token_dim,):
                 return "token_size", None
-            actions = self.actor(usable.token, proprio, reference) + self._exploration(self.actor, reference.shape)
+            actions = self._explored(self.actor(usable.token, proprio, reference), self.actor)
             version = self.actor.version
         self._chunk = ActionChunk(
             start=now,
@@ -322,14 +323,16 @@ class Executor:
         self._row = 0
         return "", self._chunk
 
-    def _exploration(self, actor: Actor, shape: tuple[int, ...]) -> Array32:
-        """Noise of this chunk; none unless the session explores."""
+    def _explored(self, actions: Array32, actor: Actor) -> Array32:
+        """The chunk with this episode's and its own noise; as it is unless the session explores."""
         if not self._session.explore:
-            return np.zeros(shape, dtype=np.float32)
+            return actions
         if self._session.episode != self._noise_episode:
             self._noise_episode = self._session.episode
             self._noise = np.random.default_rng([self.config.seed, self._session.episode])
-        return actor.exploration(self._noise, shape[0])
+            self._noise_speed = float(self._noise.standard_normal())
+        speed = np.float32(np.exp(actor.spec.noise_speed * self._noise_speed))
+        return np.asarray(speed * actions + actor.exploration(self._noise))
 
     def _chunk_row(self, previous: Array) -> Array:
         assert self._chunk is not None

@@ -25,7 +25,9 @@ from rlt_ros.vla.bundle import load_bundle
 FIRST_SEED = 1_000_000
 """Evaluation starts lie from here on (100,000 a seed, seeds 0 to 9), demonstrations and training above them."""
 STATIC_VARIANTS = tuple(
-    {"reference_rows": rows, "reference_speed": speed} for speed in (1.0, 1.5, 2.0, 3.0, 4.0, 5.0) for rows in (10, 20, 40)
+    {"reference_rows": rows, "reference_speed": speed}
+    for speed in (1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
+    for rows in (10, 20, 40)
 )
 """What can be had from the base without learning: its motion sped up, and how often it plans anew."""
 _RESAMPLES = 2000

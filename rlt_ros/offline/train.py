@@ -88,6 +88,7 @@ class Trainer:
                 learner, update_ratio=learner.update_ratio / 2, warmup_samples=2 * learner.warmup_samples
             )
         self.config, self.learner_config, self.run_dir = config, learner, run_dir
+        self._episodes_file = run_dir / "episodes.csv"
         self._bundle_path = bundle
         self._bundle = loaded = load_bundle(bundle)
         spec = ReplaySpec(
@@ -122,12 +123,40 @@ class Trainer:
         explore = enabled and bool(self._coin.random() < self.config.explore_share)
         view = SessionView(1, self.episode, Phase.CRITICAL, enabled, explore)
         seed = FIRST_SEED + self.config.seed * 1_000_000 + self.episode
+        first = self.learner.replay.written
         trial = self._rollout.run(seed, view, self._ingest.policy_input, self._on_step, self._human)
         self._ingest.end(1, self.episode, self._rollout.now - CONTROL_PERIOD / 2, outcome(trial))
         self._ingest.flush()
         self.robot_ticks += trial.ticks
         self.trials.append(trial)
+        self._log(trial, view, first)
         return trial
+
+    def _log(self, trial: Trial, view: SessionView, first: int) -> None:
+        """A line of episodes.csv: the episode, and what the critics expected beside what came of it."""
+        replay, discount = self.learner.replay, self.learner_config.discount
+        serials = replay.usable_since(first)
+        expected = returned = None
+        if len(serials) and self.learner.updates:
+            expected = round(float(self.learner.values(replay.gather(serials)).mean()), 4)
+            to_go = (replay.written - serials) * replay.spec.stride - 1
+            returned = round(float((trial.success * discount**to_go).mean()), 4)
+        row = {
+            "episode": self.episode,
+            "minutes": round(self.minutes, 3),
+            **{key: value for key, value in dataclasses.asdict(trial).items() if key not in ("depth", "lateral")},
+            "actor": view.actor_enabled,
+            "explore": view.explore,
+            "version": self._version,
+            "q_weight": round(self.learner.q_weight, 4),
+            "q": expected,
+            "return": returned,
+        }
+        with self._episodes_file.open("a", newline="") as file:
+            writer = csv.DictWriter(file, list(row))
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
 
     def _on_step(self, step: ControlStep) -> None:
         self._ingest.step(step)
@@ -187,6 +216,9 @@ class Trainer:
         self._coin.bit_generator.state = extra["coin"]
         self._rollout.clock = tuple(extra["rollout"])
         self.trials = [Trial(**trial) for trial in extra["trials"]]
+        # Heading and one line an episode: what was flown after the checkpoint is flown again.
+        lines = self._episodes_file.read_text().splitlines(keepends=True)
+        self._episodes_file.write_text("".join(lines[: 1 + self.episode]))
         if self.learner.updates:
             self._version = described["version"] - 1
             self._publish()
@@ -321,7 +353,7 @@ def _entry(trainer: Trainer, figures: dict[str, Any]) -> dict[str, Any]:
     recent = trainer.trials[-20:]
     return {
         "minutes": trainer.minutes,
-        "episodes": trainer.episode,
+        "training_episodes": trainer.episode,
         "samples": trainer.learner.replay.samples,
         "updates": trainer.learner.updates,
         "q_weight": trainer.learner.q_weight,

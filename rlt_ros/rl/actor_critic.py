@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from rlt_ros.control.actor import ActorSpec, pack_actor
+from rlt_ros.rl.directions import Directions
 
 
 class ActorNetwork(nn.Module):
@@ -21,20 +22,19 @@ class ActorNetwork(nn.Module):
     """
 
     def __init__(
-        self, token_dim: int, joints: int, chunk: int, hidden: tuple[int, ...], *, pass_through: bool = True
+        self, state_size: int, action_size: int, hidden: tuple[int, ...], *, pass_through: bool = True
     ) -> None:
         """Perceptron with `hidden` layers; the last layer starts small.
 
         Args:
-            token_dim: size of the RL token (D).
-            joints: number of joints (J).
-            chunk: rows of a chunk (C).
+            state_size: numbers of a state x = (token, proprioception), D + 2 J.
+            action_size: numbers of a chunk: C J, or its coordinates along K directions.
             hidden: sizes of the hidden layers.
             pass_through: without it the reference is hidden always, at training and in flight.
         """
         super().__init__()
-        self.chunk, self.joints, self.pass_through = chunk, joints, pass_through
-        sizes = [token_dim + 2 * joints + chunk * joints, *hidden, chunk * joints]
+        self.state_size, self.pass_through = state_size, pass_through
+        sizes = [state_size + action_size, *hidden, action_size]
         linear = [nn.Linear(a, b) for a, b in pairwise(sizes)]
         self.hidden_layers = nn.ModuleList(linear[:-1])
         self.last_layer = linear[-1]
@@ -50,15 +50,14 @@ class ActorNetwork(nn.Module):
         return layer
 
     def forward(self, state: Tensor, reference: Tensor) -> Tensor:
-        """Chunk (N, C, J) in states x = (token, proprioception) (N, D + 2 J), of a possibly masked reference."""
-        flat = reference.flatten(1)
+        """Chunks (N, A) in states (N, S), of possibly masked references (N, A)."""
         if not self.pass_through:
-            flat = torch.zeros_like(flat)
-        x = torch.cat([state, flat], dim=1).to(self.last_layer.weight.dtype)
+            reference = torch.zeros_like(reference)
+        x = torch.cat([state, reference], dim=1).to(self.last_layer.weight.dtype)
         for layer in self.hidden_layers:
             x = functional.relu(layer(x))
-        chunk: Tensor = flat + self.last_layer(x).to(flat.dtype)
-        return chunk.view(-1, self.chunk, self.joints)
+        chunk: Tensor = reference + self.last_layer(x).to(reference.dtype)
+        return chunk
 
 
 class CriticEnsemble(nn.Module):
@@ -69,18 +68,17 @@ class CriticEnsemble(nn.Module):
 
     def __init__(
         self,
-        token_dim: int,
-        joints: int,
-        chunk: int,
+        state_size: int,
+        action_size: int,
         hidden: tuple[int, ...],
         critics: int,
         *,
         layer_norm: bool = True,
     ) -> None:
-        """`critics` independent perceptrons with `hidden` layers."""
+        """`critics` independent perceptrons with `hidden` layers; sizes as of `ActorNetwork`."""
         super().__init__()
         self.critics, self.layer_norm = critics, layer_norm
-        sizes = [token_dim + 2 * joints + chunk * joints, *hidden, 1]
+        sizes = [state_size + action_size, *hidden, 1]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
         for fan_in, fan_out in pairwise(sizes):
@@ -89,11 +87,11 @@ class CriticEnsemble(nn.Module):
             self.biases.append(nn.Parameter(torch.empty(critics, 1, fan_out).uniform_(-bound, bound)))
 
     def forward(self, state: Tensor, actions: Tensor, members: Tensor | None = None) -> Tensor:
-        """Values of chunks (N, C, J) in states x = (token, proprioception) (N, D + 2 J).
+        """Values of chunks (N, A) in states (N, S).
 
         Args:
             state: token and normalised proprioception.
-            actions: normalised action chunks.
+            actions: normalised action chunks, or their coordinates.
             members: which critics to ask; default: all.
 
         Returns:
@@ -102,7 +100,7 @@ class CriticEnsemble(nn.Module):
         weights, biases = list(self.weights), list(self.biases)
         if members is not None:
             weights, biases = [w[members] for w in weights], [b[members] for b in biases]
-        x = torch.cat([state, actions.flatten(1)], dim=1).to(weights[0].dtype).expand(len(weights[0]), -1, -1)
+        x = torch.cat([state, actions], dim=1).to(weights[0].dtype).expand(len(weights[0]), -1, -1)
         for weight, bias in zip(weights[:-1], biases[:-1], strict=True):
             x = torch.baddbmm(bias, x, weight)
             if self.layer_norm:
@@ -112,10 +110,31 @@ class CriticEnsemble(nn.Module):
         return torch.baddbmm(biases[-1].float(), x.float(), weights[-1].float()).squeeze(-1)
 
 
-def export_actor(actor: ActorNetwork, spec: ActorSpec, version: int, noise: Tensor | None = None) -> bytes:
-    """Serialise for `rlt_ros.control.actor.unpack_actor`."""
+def export_actor(
+    actor: ActorNetwork,
+    spec: ActorSpec,
+    version: int,
+    directions: Directions | None = None,
+    noise: Tensor | None = None,
+) -> bytes:
+    """Serialise for `rlt_ros.control.actor.unpack_actor`, which reads and gives whole chunks.
+
+    Args:
+        actor: to export.
+        spec: what the executor must know.
+        version: of the weights.
+        directions: those whose coordinates the actor reads and gives: they become part of its outer layers.
+        noise: shape (K, C * J), see `Actor`.
+    """
+    weights = [layer.weight.detach().cpu().T for layer in (*actor.hidden_layers, actor.last_layer)]
+    biases = [layer.bias.detach().cpu() for layer in (*actor.hidden_layers, actor.last_layer)]
+    if directions is not None:
+        state, reference = weights[0].split([actor.state_size, len(weights[0]) - actor.state_size])
+        weights[0] = torch.cat([state, directions.inverse.cpu() @ reference])
+        basis = directions.basis.cpu()
+        weights[-1], biases[-1] = weights[-1] @ basis, biases[-1] @ basis
     layers = [
-        (np.ascontiguousarray(layer.weight.detach().cpu().numpy().T), layer.bias.detach().cpu().numpy())
-        for layer in (*actor.hidden_layers, actor.last_layer)
+        (np.ascontiguousarray(weight.numpy()), np.ascontiguousarray(bias.numpy()))
+        for weight, bias in zip(weights, biases, strict=True)
     ]
-    return pack_actor(spec, layers, version, None if noise is None else noise.numpy())
+    return pack_actor(spec, layers, version, None if noise is None else noise.cpu().numpy())

@@ -15,6 +15,9 @@ class LearnerConfig:
     critics: int = param(2, "number of critics", low=1, high=16)
     batch: int = param(128, "samples a gradient update", low=1, high=8192)
     discount: float = param(0.99, "gamma, per tick", low=0.0, high=1.0)
+    return_share: float = param(
+        0.5, "share of the episode's observed return in the critics' targets, the rest is bootstrapped", low=0, high=1.0
+    )
     actor_rate: float = param(1e-4, "learning rate of the actor", low=0.0, high=1.0)
     critic_rate: float = param(3e-4, "learning rate of the critics", low=0.0, high=1.0)
     target_rate: float = param(0.005, "share of the critics that moves into their targets an update", low=0.0, high=1.0)
@@ -26,10 +29,15 @@ class LearnerConfig:
         0.0, "the actor climbs the critics' mean less this many of their standard deviations", low=0.0, high=10.0
     )
     anchor_weight: float = param(1.0, "weight of the anchor; 0: the actor only climbs Q", low=0.0, high=1.0)
-    anchor_floor: float = param(
-        0.0,
-        "0: the anchor weighs all deviations alike; else: by the references' own covariance plus this variance",
-        low=0.0,
+    directions: int = param(
+        0,
+        "RL sees and changes chunks along so many principal directions of the references, each in units of its own "
+        "size; 0: all numbers of a chunk",
+        low=0,
+        high=200,
+    )
+    state_noise: float = param(
+        0.0, "noise on token and proprioception in training, against learning single episodes by heart", low=0.0
     )
     use_token: bool = param(True, "actor and critics see the RL token")
     pass_through: bool = param(True, "the actor sees the reference and adds to it")
@@ -42,7 +50,13 @@ class LearnerConfig:
     noise_chunk: float = param(0.1, "exploration noise constant over a chunk, in standard deviations", low=0.0, high=2)
     noise_tick: float = param(0.03, "exploration noise drawn every tick, in standard deviations", low=0.0, high=2.0)
     noise_reference: float = param(
-        0.0, "exploration noise constant over a chunk, with this share of the references' own spread", low=0.0, high=2.0
+        0.0,
+        "exploration noise along `directions`, constant over a chunk, in units of the references' own size",
+        low=0.0,
+        high=2.0,
+    )
+    noise_speed: float = param(
+        0.0, "exploring episodes are flown at exp(z) times the speed, z normal with this deviation", low=0.0, high=1.0
     )
     layer_norm: bool = param(True, "layer norm in the critics")
     precision: str = param("auto", "of the products: float32, bfloat16, or auto (bfloat16 where the CPU has it)")
@@ -51,11 +65,13 @@ class LearnerConfig:
     seed: int = param(0, "seed of weights and batches", low=0)
 
     def check(self) -> None:
-        """Look at the names.
+        """Look at what ranges cannot tell.
 
         Raises:
-            ConfigError: one is unknown.
+            ConfigError: a name is unknown, or a setting needs another one.
         """
         for name, known in (("precision", ("auto", "float32", "bfloat16")), ("q_scale", ("mean", "own"))):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} '{getattr(self, name)}' is unknown: choose {', '.join(known)}")
+        if self.noise_reference and not self.directions:
+            raise ConfigError("noise_reference is noise along directions: set directions too")

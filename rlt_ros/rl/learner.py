@@ -16,11 +16,11 @@ from rlt_ros.config import ConfigError
 from rlt_ros.control.actor import ActorSpec
 from rlt_ros.rl.actor_critic import ActorNetwork, CriticEnsemble, export_actor
 from rlt_ros.rl.config import LearnerConfig
+from rlt_ros.rl.directions import Directions
 from rlt_ros.rl.packed import Packed, best_precision
 from rlt_ros.rl.replay import Batch, Replay
 
 _REPORT_EVERY = 10
-_SHAPE_EVERY = 1000
 _OWN_SCALE_FLOOR = 0.25
 
 
@@ -72,14 +72,14 @@ class Learner:
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"device '{config.device}' cannot be used: {str(error).splitlines()[0]}") from error
-        self.actor = ActorNetwork(
-            spec.token_dim, spec.joints, spec.chunk, config.hidden, pass_through=config.pass_through
-        )
+        state_size, chunk_size = spec.token_dim + 2 * spec.joints, spec.chunk * spec.joints
+        action_size = min(config.directions, chunk_size) or chunk_size
+        self.actor = ActorNetwork(state_size, action_size, config.hidden, pass_through=config.pass_through)
         if not config.use_token:
             with torch.no_grad():
                 self.actor.first_layer.weight[:, : spec.token_dim] = 0.0
         self.critics = CriticEnsemble(
-            spec.token_dim, spec.joints, spec.chunk, config.hidden, config.critics, layer_norm=config.layer_norm
+            state_size, action_size, config.hidden, config.critics, layer_norm=config.layer_norm
         )
         self.targets = copy.deepcopy(self.critics)
         precision = self._precision(config.precision)
@@ -96,10 +96,11 @@ class Learner:
             spec.chunk,
             config.noise_chunk,
             config.noise_tick,
+            config.noise_speed,
             config.pass_through,
         )
-        self._metric: Tensor | None = None
-        self._noise: Tensor | None = None
+        self.directions = Directions(torch.zeros(action_size, chunk_size)) if config.directions else None
+        self._state_noise = torch.Generator(self.device)
         self.update_ratio = config.update_ratio
         self.updates = 0
         self.report = UpdateReport()
@@ -134,7 +135,7 @@ class Learner:
         return dict(self._generator.bit_generator.state)
 
     def stored(self) -> dict[str, Tensor]:
-        """Networks, optimisers and learnt shapes by name, for `restore`."""
+        """Networks, optimisers and learnt directions by name, for `restore`."""
         out = {
             f"{name}.{key}": value
             for name, network in (("actor", self.actor), ("critics", self.critics), ("targets", self.targets))
@@ -143,9 +144,8 @@ class Learner:
         for name, optimiser in self._optimisers.items():
             for key, value in optimiser.state_dict()["state"].get(0, {}).items():
                 out[f"{name}_optimiser.{key}"] = value
-        for name, shape in (("metric", self._metric), ("noise", self._noise)):
-            if shape is not None:
-                out[name] = shape
+        if self.directions is not None:
+            out["directions"] = self.directions.basis
         return out
 
     def restore(self, stored: Mapping[str, Tensor], updates: int, generator: Mapping[str, Any]) -> None:
@@ -164,8 +164,8 @@ class Learner:
             state = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
             if state:
                 optimiser.load_state_dict({**optimiser.state_dict(), "state": {0: state}})
-        self._metric = stored["metric"].to(self.device) if "metric" in stored else None
-        self._noise = stored.get("noise")
+        if "directions" in stored:
+            self.directions = Directions(stored["directions"].to(self.device))
         self.updates = updates
         self._generator.bit_generator.state = dict(generator)
 
@@ -175,14 +175,15 @@ class Learner:
 
     def update(self) -> None:
         """One gradient update of the critics, and of the actor every `actor_every`-th time."""
-        if self.updates % _SHAPE_EVERY == 0 and self.updates <= max(self.config.burn_in_updates, _SHAPE_EVERY):
-            self._learn_shape()
-        batch = self.replay.sample(self.config.batch, self._generator)
-        if self.device.type != "cpu":
-            batch = Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch))
-        if not self.config.use_token:
-            batch.state[:, : self.replay.spec.token_dim] = 0.0
-            batch.next_state[:, : self.replay.spec.token_dim] = 0.0
+        if self.config.directions and not self.updates:
+            # Once and for all: other directions would be another meaning of all that was learnt.
+            self.directions = Directions.of(self.replay.references().to(self.device), self.config.directions)
+        batch = self._seen(self.replay.sample(self.config.batch, self._generator))
+        if self.config.state_noise:
+            self._state_noise.manual_seed(int(self._generator.integers(2**62)))
+            for state in (batch.state, batch.next_state):
+                noise = torch.empty_like(state).normal_(generator=self._state_noise)
+                state.add_(noise, alpha=self.config.state_noise)
         self._update_critics(batch)
         self.updates += 1
         if self.updates % self.config.actor_every == 0:
@@ -191,37 +192,39 @@ class Learner:
             self._targets.parameters.lerp_(self._critics.parameters, self.config.target_rate)
             self._targets.refresh()
 
-    def _learn_shape(self) -> None:
-        """How the references move: the second moment of their chunks shapes the anchor, of their rows the noise.
+    def _seen(self, batch: Batch) -> Batch:
+        """A batch as the networks see it: on their device, without what is hidden, chunks as rows of numbers."""
+        if self.device.type != "cpu":
+            batch = Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch))
+        if not self.config.use_token:
+            batch.state[:, : self.replay.spec.token_dim] = 0.0
+            batch.next_state[:, : self.replay.spec.token_dim] = 0.0
+        return batch._replace(
+            actions=self._rows(batch.actions),
+            reference=self._rows(batch.reference),
+            next_reference=self._rows(batch.next_reference),
+        )
 
-        A demonstrator moves in a few directions only (approach, aim). Deviations along these cost little,
-        unsupported ones much: the anchor is the distance to a Gaussian around the reference with this moment.
-        """
-        config, spec = self.config, self.replay.spec
-        references = self.replay.references()
-        if config.anchor_floor and len(references):
-            flat = references.flatten(1)
-            moment = flat.T @ flat / len(flat)
-            values, vectors = torch.linalg.eigh(moment)
-            values = values.clamp_min(0.0)
-            scale = (values + config.anchor_floor).rsqrt() * (values / (values + config.anchor_floor)).sum().rsqrt()
-            self._metric = (vectors * scale).contiguous().to(self.device)
-        if config.noise_reference and len(references):
-            rows = references.mean(1)
-            values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
-            self._noise = (vectors * values.clamp_min(0.0).sqrt()).T.contiguous() * config.noise_reference
-            assert self._noise.shape == (spec.joints, spec.joints)
+    def _rows(self, chunks: Tensor) -> Tensor:
+        return chunks.flatten(1) if self.directions is None else self.directions.coordinates(chunks)
+
+    @torch.no_grad()
+    def values(self, batch: Batch) -> Tensor:
+        """What the critics expect of the executed chunks, on average over the ensemble; shape (N,)."""
+        seen = self._seen(batch)
+        values: Tensor = self.critics(seen.state, seen.actions).mean(0).cpu()
+        return values
 
     def _anchor(self, actions: Tensor, batch: Batch) -> Tensor:
-        """Squared distance from the reference in executed rows, a sample; shape (N,).
-
-        Without a metric its mean over the elements of a chunk, with one Mahalanobis' distance in units in which a
-        reference's own size is 1 on average.
-        """
-        difference = (actions - batch.reference) * batch.valid[..., None]
-        if self._metric is None:
-            return difference.square().mean((1, 2))
-        return (difference.flatten(1) @ self._metric).square().sum(1)
+        """Squared distance from the reference in executed rows, on average over the numbers of a chunk; shape (N,)."""
+        difference = actions - batch.reference
+        if self.directions is None:
+            joints = self.replay.spec.joints
+            difference = difference * batch.valid.repeat_interleave(joints, 1)
+        elif not batch.valid.all():
+            chunks = self.directions.chunks(difference).view(len(difference), *batch.valid.shape[1:], -1)
+            difference = self.directions.coordinates(chunks * batch.valid[..., None])
+        return difference.square().mean(1)
 
     def _update_critics(self, batch: Batch) -> None:
         """`target = sum gamma^(k-1) r_k + gamma^C min Q'(x', a')`, clamped to what a sparse reward can give."""
@@ -236,6 +239,9 @@ class Learner:
                 pair = torch.from_numpy(self._generator.choice(config.critics, 2, replace=False))
             next_values = self._targets.working(batch.next_state, next_actions, pair)
             target = (batch.rewards + batch.bootstrap * next_values.amin(0)).clamp(0.0, 1.0)
+            if config.return_share:
+                known = torch.where(batch.returned.isnan(), target, batch.returned)
+                target = target.lerp(known, config.return_share)
         values = self._critics.working(batch.state, batch.actions)
         loss = functional.mse_loss(values, target.expand_as(values)) * config.critics
         self._descend(loss, self._critics, self._critic_optimiser)
@@ -246,7 +252,7 @@ class Learner:
         """`-Q(x, a) + beta || a - ref ||^2` on executed rows, in the form `-w Q / mean|Q| + mean (a - ref)^2`."""
         config = self.config
         shown = torch.from_numpy(self._generator.random(len(batch.state)) >= config.reference_dropout).to(self.device)
-        actions = self._actor.working(batch.state, batch.reference * shown[:, None, None])
+        actions = self._actor.working(batch.state, batch.reference * shown[:, None])
         distance = self._anchor(actions, batch)
         burnt_in, weight = self.updates >= config.burn_in_updates, self.q_weight
         # While burning in the actor clones the reference, whatever its later weight.
@@ -282,4 +288,7 @@ class Learner:
 
     def export(self, version: int) -> bytes:
         """The actor's weights for the executor."""
-        return export_actor(self.actor, self._spec, version, self._noise)
+        noise, share = None, self.config.noise_reference
+        if self.directions is not None and share:
+            noise = share * self.directions.basis
+        return export_actor(self.actor, self._spec, version, self.directions, noise)

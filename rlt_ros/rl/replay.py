@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rlt_ros.rl.samples import Segment
@@ -48,6 +49,7 @@ class Batch(NamedTuple):
     bootstrap: Tensor  # (N,)
     next_state: Tensor  # (N, D + 2 J)
     next_reference: Tensor  # (N, C, J)
+    returned: Tensor  # (N,): discounted rewards from here to the episode's end; NaN while it is not known
 
 
 class Replay:
@@ -63,6 +65,8 @@ class Replay:
         self._terminal = torch.zeros(n, dtype=torch.bool)
         self._actions = torch.zeros(n * spec.stride, joints, dtype=torch.float16)
         self._reward = torch.zeros(n * spec.stride)
+        self._returned = torch.full((n,), torch.nan)
+        self._episode_from = 0
         self._discounts = spec.discount ** torch.arange(spec.chunk, dtype=torch.float32)
         self._tick_offsets = torch.arange(spec.chunk)
         self._ahead = spec.chunk // spec.stride
@@ -91,6 +95,7 @@ class Replay:
     def begin_episode(self) -> None:
         """States added from here on do not continue the ones before."""
         self._pending.clear()
+        self._episode_from = self._written
         self.episodes += 1
 
     def add(self, segment: Segment) -> None:
@@ -106,6 +111,7 @@ class Replay:
         self._reward[ticks] = torch.from_numpy(segment.reward)
         self._rows[p] = segment.rows
         self._terminal[p] = segment.terminal
+        self._returned[p] = torch.nan
         self.samples_by_source += np.bincount(segment.sources[: segment.rows], minlength=5)
         self._written += 1
         self._pending.append((serial, segment.state.valid))
@@ -115,6 +121,19 @@ class Replay:
         if segment.terminal and segment.rows <= spec.stride:
             while self._pending:
                 self._settle(next_valid=False)
+            self._look_back()
+
+    def _look_back(self) -> None:
+        """The episode is over: what every state of it was worth."""
+        spec = self.spec
+        first = max(self._episode_from, self._written - spec.capacity)
+        positions = np.arange(first, self._written) % spec.capacity
+        within = self._reward.view(-1, spec.stride).numpy()[positions] @ self._discounts[: spec.stride].numpy()
+        returned, worth, discount = np.zeros(len(positions), np.float32), 0.0, spec.discount**spec.stride
+        for index in range(len(positions) - 1, -1, -1):
+            worth = within[index] + discount * worth
+            returned[index] = worth
+        self._returned[torch.from_numpy(positions)] = torch.from_numpy(returned)
 
     def _settle(self, next_valid: bool) -> None:
         """The oldest pending state becomes a sample if it ends its episode or its next state is known."""
@@ -141,6 +160,7 @@ class Replay:
             "terminal": self._terminal[:used],
             "actions": self._actions[: used * stride],
             "reward": self._reward[: used * stride],
+            "returned": self._returned[:used],
             "usable": torch.from_numpy(usable),
             "samples_by_source": torch.from_numpy(self.samples_by_source),
             "counts": torch.tensor([self._written, self.samples, self.episodes]),
@@ -152,7 +172,7 @@ class Replay:
         Raises:
             ValueError: it came from a replay of other sizes.
         """
-        kept = {"state", "reference", "rows", "terminal", "actions", "reward"}
+        kept = {"state", "reference", "rows", "terminal", "actions", "reward", "returned"}
         for name in kept:
             mine, theirs = getattr(self, f"_{name}"), stored[name]
             if mine.shape[1:] != theirs.shape[1:] or len(theirs) > len(mine) or mine.dtype != theirs.dtype:
@@ -180,9 +200,23 @@ class Replay:
         """
         if not len(self):
             raise ValueError("the replay holds no sample yet")
+        drawn = generator.integers(self._usable_from, self._usable_to, size)
+        return self.gather(self._usable[drawn % len(self._usable)])
+
+    @property
+    def written(self) -> int:
+        """States stored so far: the serial number of the next one."""
+        return self._written
+
+    def usable_since(self, serial: int) -> NDArray[np.int64]:
+        """Serial numbers of the samples that start at state `serial` or later, in order."""
+        usable = self._usable[np.arange(self._usable_from, self._usable_to) % len(self._usable)]
+        return np.asarray(usable[usable >= serial])
+
+    def gather(self, serials: NDArray[np.int64]) -> Batch:
+        """The samples that start at these states."""
         spec = self.spec
-        drawn = self._usable[generator.integers(self._usable_from, self._usable_to, size) % len(self._usable)]
-        start = torch.from_numpy(drawn % spec.capacity)
+        start = torch.from_numpy(serials % spec.capacity)
         after = (start + self._ahead) % spec.capacity
         ticks = (start[:, None] * spec.stride + self._tick_offsets) % (spec.capacity * spec.stride)
         valid = self._tick_offsets < self._rows[start][:, None]
@@ -200,4 +234,5 @@ class Replay:
             bootstrap=bootstrap,
             next_state=self._state[after].float(),
             next_reference=self._reference[after].float(),
+            returned=self._returned[start],
         )

@@ -11,6 +11,7 @@ from support import BUNDLE, JOINTS, TOKEN, actor
 
 from rlt_ros.control.actor import Actor, ActorSpec, WeightsError, pack_actor, unpack_actor
 from rlt_ros.rl.actor_critic import ActorNetwork, export_actor
+from rlt_ros.rl.directions import Directions
 
 SPEC = ActorSpec(BUNDLE, TOKEN, JOINTS, 10)
 
@@ -26,7 +27,7 @@ def inputs(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def test_numpy_and_torch_agree() -> None:
     torch.manual_seed(0)
-    network = ActorNetwork(TOKEN, JOINTS, 10, (32, 16))
+    network = ActorNetwork(TOKEN + 2 * JOINTS, 10 * JOINTS, (32, 16))
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     flown = unpack_actor(export_actor(network, SPEC, 7), BUNDLE)
@@ -35,12 +36,32 @@ def test_numpy_and_torch_agree() -> None:
         token, proprio, reference = inputs(seed)
         with torch.no_grad():
             state = torch.from_numpy(np.concatenate([token, proprio]))
-            wanted = network(state[None], torch.from_numpy(reference)[None])[0].numpy()
-        assert np.allclose(flown(token, proprio, reference), wanted, atol=1e-5)
+            wanted = network(state[None], torch.from_numpy(reference).reshape(1, -1))[0].numpy()
+        assert np.allclose(flown(token, proprio, reference), wanted.reshape(reference.shape), atol=1e-5)
+
+
+def test_what_an_actor_changes_along_directions_is_part_of_the_weights_that_fly() -> None:
+    torch.manual_seed(0)
+    network = ActorNetwork(TOKEN + 2 * JOINTS, 2, (32,))
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    basis = torch.linalg.qr(torch.randn(10 * JOINTS, 2))[0].T * torch.tensor([[3.0], [0.5]])
+    directions = Directions(basis)
+    flown = unpack_actor(export_actor(network, SPEC, 7, directions, 0.5 * basis), BUNDLE)
+    token, proprio, reference = inputs(1)
+    with torch.no_grad():
+        state = torch.from_numpy(np.concatenate([token, proprio]))[None]
+        seen = directions.coordinates(torch.from_numpy(reference)[None])
+        changed = directions.chunks(network(state, seen) - seen)[0].numpy().reshape(reference.shape)
+    assert np.allclose(flown(token, proprio, reference), reference + changed, atol=1e-4)
+    noise = np.array([flown.exploration(np.random.default_rng(seed)).ravel() for seed in range(300)])
+    along = noise @ directions.inverse.numpy()
+    assert np.allclose(along.std(0), 0.5, rtol=0.15)
+    assert np.allclose(noise, along @ basis.numpy(), atol=1e-5), "noise has no part outside of them"
 
 
 def test_a_fresh_actor_flies_the_reference() -> None:
-    network = ActorNetwork(TOKEN, JOINTS, 10, (32,))
+    network = ActorNetwork(TOKEN + 2 * JOINTS, 10 * JOINTS, (32,))
     token, proprio, reference = inputs()
     flown = unpack_actor(export_actor(network, SPEC, 1), BUNDLE)(token, proprio, reference)
     assert np.abs(flown - reference).max() < 0.05

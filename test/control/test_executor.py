@@ -237,6 +237,24 @@ def test_exploration_is_seeded_constant_in_its_constant_part_and_off_unless_the_
     assert not np.allclose(noisy, fly(True, seed=1))
 
 
+def test_an_exploring_episode_keeps_one_speed_and_the_next_one_has_another() -> None:
+    def fly(episode: int) -> np.ndarray:
+        rig = Rig()
+        rig.view = session(explore=True, episode=episode)
+        rig.executor.weights(actor(noise_speed=0.5))
+        rig.tick()
+        moved = []
+        for _ in range(25):
+            rig.see()
+            moved.append(rig.tick().command[0])
+        return np.diff(moved) / 1e-3
+
+    first, second = fly(1), fly(2)
+    assert first == pytest.approx(first[0], rel=1e-2)
+    assert second == pytest.approx(second[0], rel=1e-2)
+    assert abs(first[0] - second[0]) > 0.05
+
+
 EVENTS = st.lists(
     st.sampled_from(["see", "late", "garbage", "weights", "human", "release", "phase", "blind", "mode", "deaf"]),
     min_size=1,

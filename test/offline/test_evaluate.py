@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,18 @@ def test_who_does_nothing_times_out_and_the_arms_stay() -> None:
     assert trial.ticks == 500
     assert outcome(trial) is Outcome.TIMEOUT
     assert backend.told == get_task("charger").instruction
+    rollout.cell.close()
+
+
+def test_a_protective_stop_ends_the_episode_as_a_failure_that_costs_the_whole_time() -> None:
+    rollout, _ = still()
+    rollout.cell.task = dataclasses.replace(rollout.cell.task, max_force=-1.0)
+    trial = rollout.run(3, VIEW)
+    assert trial.ticks < 10
+    assert (trial.success, trial.stopped, outcome(trial)) == (False, True, Outcome.FAILURE)
+    figures = summarise([trial, Trial(True, 100, 0.0, 0.0)], 10.0)
+    assert figures["stopped"] == 0.5
+    assert figures["throughput"] == pytest.approx(600 / (600 * 0.02))
     rollout.cell.close()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
 import json
 from pathlib import Path
@@ -36,6 +37,13 @@ def test_a_run_flies_learns_evaluates_and_leaves_what_can_be_flown(tmp_path: Pat
     assert json.loads((tmp_path / "run/summary.json").read_text())["final"] == report["final"]
     assert json.loads((tmp_path / "run/config.json").read_text())["learner"]["hidden"] == [32]
     assert any(line.startswith("base:") for line in lines)
+    with (tmp_path / "run/episodes.csv").open() as file:
+        episodes = list(csv.DictReader(file))
+    assert [int(row["episode"]) for row in episodes] == list(range(1, last["training_episodes"] + 1))
+    told = [row for row in episodes if row["q"]]
+    assert told, "what the critics expect is written down beside what came of it"
+    for row in told:
+        assert (float(row["return"]) > 0) == (row["success"] == "True")
 
 
 def test_the_actor_flies_after_the_warm_up_and_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
@@ -55,7 +63,7 @@ def test_the_actor_flies_after_the_warm_up_and_the_same_seed_gives_the_same_run(
 
 
 def test_a_resumed_run_is_the_run_that_would_have_been(tmp_path: Path) -> None:
-    learner = dataclasses.replace(LEARNER, anchor_floor=0.01, noise_reference=0.3, precision="bfloat16")
+    learner = dataclasses.replace(LEARNER, directions=4, state_noise=0.1, noise_reference=0.3, precision="bfloat16")
     first = Trainer(SHIPPED, CONFIG, learner, tmp_path)
     for _ in range(3):
         first.run_episode()
@@ -84,7 +92,7 @@ def test_an_interrupted_run_goes_on_and_keeps_its_curve(tmp_path: Path) -> None:
     assert [entry["due"] for entry in report["curve"]] == [0.1, 0.35, 0.5]
     rows = (tmp_path / "run/curve.csv").read_text().splitlines()
     assert len(rows) == 4
-    assert rows[0].startswith("due,minutes,episodes")
+    assert rows[0].startswith("due,minutes,training_episodes")
     with pytest.raises(CheckpointError, match="no checkpoint to go on from"):
         train(bundle, config, learner, tmp_path / "other", resume=True)
     (tmp_path / "run/config.json").write_text("{}")

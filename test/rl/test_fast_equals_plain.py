@@ -27,6 +27,7 @@ def twins(critics: int, precision: str) -> tuple[Learner, EagerLearner]:
         critics=critics,
         batch=32,
         burn_in_updates=0,
+        return_share=0.0,
         reference_dropout=0.0,
         q_weight=0.3,
         q_weight_final=0.3,

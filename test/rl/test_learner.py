@@ -60,7 +60,7 @@ def test_values_of_a_three_step_chain_are_those_computed_by_hand() -> None:
         learner.update()
     with torch.no_grad():
         state = torch.cat([torch.tensor(states, dtype=torch.float32), torch.zeros(3, 2 * JOINTS)], 1)
-        values = learner.critics(state, torch.zeros(3, CHUNK, JOINTS)).mean(0)
+        values = learner.critics(state, torch.zeros(3, CHUNK * JOINTS)).mean(0)
     assert values.tolist() == pytest.approx([0.81, 0.9, 1.0], abs=0.03)
 
 
@@ -99,7 +99,7 @@ def test_without_q_the_actor_clones_even_where_the_reference_is_hidden() -> None
     learner = Learner(dataclasses.replace(SMALL, q_weight=0.0, q_weight_final=0.0, actor_rate=3e-3), store, "b")
     for _ in range(1500):
         learner.update()
-    batch = store.sample(256, rng)
+    batch = learner._seen(store.sample(256, rng))
     with torch.no_grad():
         shown = learner.actor(batch.state, batch.reference)
         hidden = learner.actor(batch.state, torch.zeros_like(batch.reference))
@@ -144,7 +144,7 @@ def test_the_learner_beats_its_reference_on_a_two_joint_reach() -> None:
         with torch.no_grad():
             state = torch.tensor(np.concatenate([position, np.zeros(2 * JOINTS)])[None], dtype=torch.float32)
             shown = torch.tensor(reference[None] * 10, dtype=torch.float32)
-            out: np.ndarray = learner.actor(state, shown)[0].numpy() / 10
+            out: np.ndarray = learner.actor(state, shown.flatten(1)).numpy().reshape(reference.shape) / 10
         return out
 
     base = np.mean([reach(lambda p, r: r, rng, 0.0)[2] for _ in range(50)])
@@ -209,7 +209,7 @@ def test_the_weight_of_q_rises_from_the_burn_in_on() -> None:
     for updates in (0, 100, 125, 150, 1000):
         learner.updates = updates
         weights.append(learner.q_weight)
-    assert weights == pytest.approx([0.2, 0.2, 0.7, 1.2, 1.2])
+    assert weights == pytest.approx([0.2, 0.2, np.sqrt(0.2 * 1.2), 1.2, 1.2])
     learner = Learner(dataclasses.replace(config, q_ramp_updates=0), replay(), "b")
     learner.updates = 100
     assert learner.q_weight == pytest.approx(1.2)
@@ -238,8 +238,8 @@ def test_what_an_ablation_hides_changes_nothing_in_flight(change: dict[str, bool
     assert np.array_equal(out, actor(*other[hidden]))
     assert not np.array_equal(out, actor(*other["reference" if hidden == "token" else "token"]))
     state = torch.from_numpy(np.concatenate([token, proprio]))
-    mine = learner.actor(state[None], torch.from_numpy(reference)[None])
-    assert np.allclose(mine.detach().numpy()[0], out, atol=1e-5)
+    mine = learner.actor(state[None], torch.from_numpy(reference).reshape(1, -1))
+    assert np.allclose(mine.detach().numpy()[0], out.ravel(), atol=1e-5)
 
 
 def test_without_an_anchor_the_actor_still_clones_while_burning_in() -> None:
@@ -268,34 +268,41 @@ def directed(count: int) -> Replay:
     return store
 
 
-def test_a_shaped_anchor_lets_the_actor_move_where_references_move_and_nowhere_else() -> None:
+def test_along_directions_the_actor_moves_where_references_move_and_nowhere_else() -> None:
     store = directed(40)
-    learner = Learner(dataclasses.replace(SMALL, anchor_floor=0.01), store, "b")
-    learner.update()
-    batch = store.sample(8, np.random.default_rng(0))._replace(valid=torch.ones(8, CHUNK, dtype=torch.bool))
-    along, across = torch.tensor([0.3, 0.3]), torch.tensor([0.3, -0.3])
-    cheap, dear = (learner._anchor(batch.reference + way, batch).mean() for way in (along, across))
-    # The floor's variance is 0.01: 4 elements of 0.3 across cost 4 * 0.09 / 0.01.
-    assert float(dear) == pytest.approx(36.0, rel=0.01)
-    assert float(cheap) < 0.5
-
-
-def test_shaped_noise_explores_where_references_move() -> None:
-    learner = Learner(
-        dataclasses.replace(SMALL, noise_reference=0.5, noise_chunk=0.0, noise_tick=0.0), directed(40), "b"
-    )
-    learner.update()
+    learner = Learner(dataclasses.replace(SMALL, directions=1, q_weight=1.0, actor_rate=1e-2), store, "b")
+    for _ in range(40):
+        learner.update()
     actor = unpack_actor(learner.export(1), "b")
-    rng = np.random.default_rng(0)
-    noise = np.array([actor.exploration(rng, CHUNK) for _ in range(500)])
-    assert np.array_equal(noise[:, 0], noise[:, 1]), "constant over the chunk"
-    along, across = noise[:, 0].sum(1) / np.sqrt(2), np.diff(noise[:, 0], axis=1) / np.sqrt(2)
-    spread = learner.replay.references()[:, 0, 0].square().mean().sqrt() * np.sqrt(2)
-    assert along.std() == pytest.approx(0.5 * float(spread), rel=0.15)
-    assert np.abs(across).max() < 1e-3
+    reference = np.ones((CHUNK, JOINTS), np.float32)
+    moved = actor(np.ones(TOKEN, np.float32), np.zeros(2 * JOINTS, np.float32), reference) - reference
+    assert np.abs(moved).max() > 0.01
+    assert np.allclose(moved, moved[0, 0], atol=1e-4)
 
 
-@pytest.mark.parametrize("change", [{"pessimism": 1.0}, {"q_scale": "own"}, {"layer_norm": False}])
+def test_the_anchor_counts_executed_rows_in_units_of_the_references() -> None:
+    store = directed(40)
+    learner = Learner(dataclasses.replace(SMALL, directions=1), store, "b")
+    learner.update()
+    batch = learner._seen(store.sample(64, np.random.default_rng(0)))
+    whole = batch._replace(valid=torch.ones_like(batch.valid))
+    assert float(learner._anchor(2 * whole.reference, whole).mean()) == pytest.approx(1.0, rel=0.3)
+    half = batch._replace(valid=torch.tensor([[True, False]]).expand(64, -1))
+    # Half of the chunk's rows: half of the way along the only direction.
+    ratio = learner._anchor(2 * half.reference, half) / learner._anchor(2 * whole.reference, whole)
+    assert ratio.numpy() == pytest.approx(0.25, rel=1e-3)
+
+
+def test_a_learner_that_has_not_learnt_gives_the_reference_whatever_its_directions() -> None:
+    learner = Learner(dataclasses.replace(SMALL, directions=3), replay(), "b")
+    actor = unpack_actor(learner.export(1), "b")
+    reference = np.random.default_rng(0).normal(size=(CHUNK, JOINTS)).astype(np.float32)
+    assert np.array_equal(actor(np.ones(TOKEN, np.float32), np.zeros(2 * JOINTS, np.float32), reference), reference)
+
+
+@pytest.mark.parametrize(
+    "change", [{"pessimism": 1.0}, {"q_scale": "own"}, {"layer_norm": False}, {"state_noise": 0.1}]
+)
 def test_options_of_the_critics_change_the_actor(change: dict[str, object]) -> None:
     def trained(config: LearnerConfig) -> bytes:
         learner = Learner(config, directed(20), "b")
@@ -313,6 +320,7 @@ def test_what_a_learner_cannot_be_is_refused() -> None:
         ({"precision": "float8"}, "precision"),
         ({"q_scale": "max"}, "q_scale"),
         ({"device": "abacus"}, "device"),
+        ({"noise_reference": 0.1}, "directions"),
     ):
         with pytest.raises(ValueError, match=message):
             Learner(dataclasses.replace(SMALL, **change), replay(), "b")  # type: ignore[arg-type]

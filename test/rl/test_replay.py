@@ -70,6 +70,15 @@ def test_samples_equal_the_stream(lengths: list[int], capacity: int, seed: int) 
             assert batch.bootstrap[i] == pytest.approx(0.99**10)
             assert batch.rewards[i] == 0.0
             assert batch.next_state[i, 0] == serial + 5
+        assert batch.returned[i] == pytest.approx(0.99 ** (2 * (end - serial) - 1), rel=1e-4)
+
+
+def test_what_a_state_was_worth_is_not_known_before_its_episode_ends() -> None:
+    replay = Replay(ReplaySpec(100, TOKEN, JOINTS))
+    replay.begin_episode()
+    for serial in range(20):
+        replay.add(segment(serial))
+    assert replay.sample(8, np.random.default_rng(0)).returned.isnan().all()
 
 
 def test_a_sample_needs_both_its_states() -> None:

@@ -47,6 +47,16 @@ def test_a_controlled_episode_from_start_to_the_next_reset() -> None:
     assert [event.kind for event in clock.events] == [EventKind.START, EventKind.BEGIN_CRITICAL, EventKind.END]
 
 
+@pytest.mark.parametrize("outcome", [Outcome.SUCCESS, Outcome.FAILURE])
+def test_the_scene_may_tell_either_outcome_but_only_while_an_episode_runs(outcome: Outcome) -> None:
+    clock = Clock()
+    assert clock.session.observed(clock.now, outcome) == []
+    clock.session.start(clock.now)
+    clock.session.reset_done(clock.now)
+    clock.run(0.2)
+    assert [event.outcome for event in clock.session.observed(clock.now, outcome)] == [outcome]
+
+
 def test_the_full_task_waits_for_the_critical_phase() -> None:
     clock = Clock(controlled=False)
     clock.session.start(clock.now)

@@ -101,6 +101,31 @@ def test_the_latch_needs_a_firm_push() -> None:
     assert cell.insertion().success
 
 
+def test_too_much_force_stops_the_robot_and_loses_the_episode() -> None:
+    cell = Cell(get_task("ethernet"))
+    push(cell, lateral=0.0, depth=0.028)
+    assert cell.force < cell.task.max_force
+    assert cell.insertion().success
+    push(cell, lateral=0.012, depth=0.030)
+    assert cell.force > cell.task.max_force
+    assert cell.insertion().stopped
+    cell.step(cell.command + np.where(np.arange(14) == 1, -0.2, 0.0))  # backing off does not bring it back
+    assert cell.insertion().stopped
+    cell.reset(0)
+    assert not cell.insertion().stopped
+
+
+def test_the_expert_stays_far_below_the_force_that_stops_the_robot(cell: Cell) -> None:
+    peak = 0.0
+    for seed in range(3):
+        cell.reset(seed)
+        expert = Expert(cell, np.random.default_rng(seed))
+        for _ in range(round(cell.task.limit * 50)):
+            cell.step(expert.act())
+            peak = max(peak, cell.force)
+    assert peak < cell.task.max_force / 3
+
+
 def test_the_clearance_decides_what_goes_in() -> None:
     depth = {}
     for clearance in (0.0005, 0.003):
