@@ -22,7 +22,7 @@ class LearnerConfig:
     critic_rate: float = param(3e-4, "learning rate of the critics", low=0.0, high=1.0)
     target_rate: float = param(0.005, "share of the critics that moves into their targets an update", low=0.0, high=1.0)
     q_weight: float = param(0.2, "weight of Q against the anchor (1 / beta), Q in units of its mean size", low=0.0)
-    q_weight_final: float = param(0.2, "the same at the end of its ramp", low=0.0)
+    q_weight_final: float = param(0.2, "the same at the end of its ramp, which is geometric", low=0.0)
     q_ramp_updates: int = param(60_000, "updates after the burn-in over which it rises", low=0)
     q_scale: str = param("mean", "the actor climbs Q in units of: its mean over the batch, or its own value (own)")
     pessimism: float = param(
