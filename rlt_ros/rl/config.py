@@ -75,3 +75,5 @@ class LearnerConfig:
                 raise ConfigError(f"{name} '{getattr(self, name)}' is unknown: choose {', '.join(known)}")
         if self.noise_reference and not self.directions:
             raise ConfigError("noise_reference is noise along directions: set directions too")
+        if not self.q_weight and self.q_weight_final:
+            raise ConfigError("a geometric ramp cannot start at q_weight 0: set a small one")

@@ -321,6 +321,7 @@ def test_what_a_learner_cannot_be_is_refused() -> None:
         ({"q_scale": "max"}, "q_scale"),
         ({"device": "abacus"}, "device"),
         ({"noise_reference": 0.1}, "directions"),
+        ({"q_weight": 0.0}, "q_weight 0"),
     ):
         with pytest.raises(ValueError, match=message):
             Learner(dataclasses.replace(SMALL, **change), replay(), "b")  # type: ignore[arg-type]
