@@ -54,7 +54,13 @@ class TrainConfig:
     warmup_episodes: int = param(40, "episodes flown by the reference first", low=1)
     explore_share: float = param(0.5, "share of the actor's episodes with exploration noise", low=0.0, high=1.0)
     human_after: float = param(
-        0.0, "a scripted human takes over this long into an episode and finishes it; 0: nobody does", unit="s", low=0.0
+        0.0,
+        "a scripted human takes over this long into an episode, give or take a half, and finishes it; 0: nobody does",
+        unit="s",
+        low=0.0,
+    )
+    human_until: float = param(
+        0.0, "robot time after which the human no longer helps; 0: always there", unit="min", low=0.0
     )
     publish_ticks: int = param(25, "ticks between two versions of the weights", low=1)
     evaluate_at: tuple[float, ...] = param(
@@ -104,7 +110,8 @@ class Trainer:
         self._rollout = Rollout(cell, OnnxBackend(loaded), loaded, self._executor)
         self._coin = np.random.default_rng(config.seed)
         helped = config.human_after and config.without != "intervention"
-        self._human = Operator(config.human_after, np.random.default_rng(config.seed)) if helped else None
+        self._hand = np.random.default_rng(config.seed)
+        self._human = Operator(config.human_after, self._hand) if helped else None
         self._version = 0
         self._ticks = 0
         self.episode = 0
@@ -124,7 +131,9 @@ class Trainer:
         view = SessionView(1, self.episode, Phase.CRITICAL, enabled, explore)
         seed = FIRST_SEED + self.config.seed * 1_000_000 + self.episode
         first = self.learner.replay.written
-        trial = self._rollout.run(seed, view, self._ingest.policy_input, self._on_step, self._human)
+        until = self.config.human_until
+        human = self._human if not until or self.minutes < until else None
+        trial = self._rollout.run(seed, view, self._ingest.policy_input, self._on_step, human)
         self._ingest.end(1, self.episode, self._rollout.now - CONTROL_PERIOD / 2, outcome(trial))
         self._ingest.flush()
         self.robot_ticks += trial.ticks
@@ -192,6 +201,7 @@ class Trainer:
                 "robot_ticks": self.robot_ticks,
                 "ticks": self._ticks,
                 "coin": self._coin.bit_generator.state,
+                "human": self._hand.bit_generator.state,
                 "rollout": self._rollout.clock,
                 "trials": [dataclasses.asdict(trial) for trial in self.trials],
             },
@@ -214,6 +224,7 @@ class Trainer:
         extra = described["extra"]
         self.episode, self.robot_ticks, self._ticks = extra["episode"], extra["robot_ticks"], extra["ticks"]
         self._coin.bit_generator.state = extra["coin"]
+        self._hand.bit_generator.state = extra["human"]
         self._rollout.clock = tuple(extra["rollout"])
         self.trials = [Trial(**trial) for trial in extra["trials"]]
         # Heading and one line an episode: what was flown after the checkpoint is flown again.

@@ -42,6 +42,9 @@ class LearnerConfig:
     use_token: bool = param(True, "actor and critics see the RL token")
     pass_through: bool = param(True, "the actor sees the reference and adds to it")
     reference_dropout: float = param(0.5, "share of a batch whose reference is hidden from the actor", low=0, high=1.0)
+    human_mix: float = param(
+        0.0, "share of a batch drawn from what a human flew; the rest is drawn from everything", low=0.0, high=1.0
+    )
     actor_every: int = param(2, "critic updates per actor update", low=1, high=100)
     burn_in_updates: int = param(2000, "updates in which the actor only clones the reference", low=0)
     warmup_samples: int = param(500, "samples stored before the first update", low=1)

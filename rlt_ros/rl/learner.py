@@ -178,7 +178,7 @@ class Learner:
         if self.config.directions and not self.updates:
             # Once and for all: other directions would be another meaning of all that was learnt.
             self.directions = Directions.of(self.replay.references().to(self.device), self.config.directions)
-        batch = self._seen(self.replay.sample(self.config.batch, self._generator))
+        batch = self._seen(self.replay.sample(self.config.batch, self._generator, self.config.human_mix))
         if self.config.state_noise:
             self._state_noise.manual_seed(int(self._generator.integers(2**62)))
             for state in (batch.state, batch.next_state):

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlt_ros.rl.samples import Segment
+from rlt_ros.types import State
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,36 @@ class Batch(NamedTuple):
     returned: Tensor  # (N,): discounted rewards from here to the episode's end; NaN while it is not known
 
 
+class _Serials:
+    """Serial numbers of states that may start a sample, rising, in a ring."""
+
+    def __init__(self, capacity: int) -> None:
+        self._ring = np.zeros(capacity, dtype=np.int64)
+        self._from = 0
+        self._to = 0
+
+    def __len__(self) -> int:
+        return self._to - self._from
+
+    def append(self, serial: int) -> None:
+        self._ring[self._to % len(self._ring)] = serial
+        self._to += 1
+
+    def drop_before(self, oldest: int) -> None:
+        while len(self) and self._ring[self._from % len(self._ring)] < oldest:
+            self._from += 1
+
+    def draw(self, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        return self._ring[generator.integers(self._from, self._to, size) % len(self._ring)]
+
+    def all(self) -> NDArray[np.int64]:
+        return self._ring[np.arange(self._from, self._to) % len(self._ring)]
+
+    def replace(self, serials: NDArray[np.int64]) -> None:
+        self._ring[: len(serials)] = serials
+        self._from, self._to = 0, len(serials)
+
+
 class Replay:
     """A ring of states; state p owns the ticks `[p * stride, (p + 1) * stride)` of a ring of ticks."""
 
@@ -63,6 +94,7 @@ class Replay:
         self._reference = torch.zeros(n, spec.chunk, joints, dtype=torch.float16)
         self._rows = torch.zeros(n, dtype=torch.int64)
         self._terminal = torch.zeros(n, dtype=torch.bool)
+        self._human = torch.zeros(n, dtype=torch.bool)
         self._actions = torch.zeros(n * spec.stride, joints, dtype=torch.float16)
         self._reward = torch.zeros(n * spec.stride)
         self._returned = torch.full((n,), torch.nan)
@@ -71,10 +103,8 @@ class Replay:
         self._tick_offsets = torch.arange(spec.chunk)
         self._ahead = spec.chunk // spec.stride
         self._written = 0
-        # Positions that may start a sample, as a ring in the order they were written.
-        self._usable = np.zeros(n, dtype=np.int64)
-        self._usable_from = 0
-        self._usable_to = 0
+        self._usable = _Serials(n)
+        self._usable_human = _Serials(n)
         self._pending: list[tuple[int, bool]] = []
         self.samples = 0
         self.episodes = 0
@@ -82,7 +112,7 @@ class Replay:
 
     def __len__(self) -> int:
         """Samples that can be drawn now."""
-        return self._usable_to - self._usable_from
+        return len(self._usable)
 
     @property
     def bytes_per_sample(self) -> float:
@@ -111,6 +141,7 @@ class Replay:
         self._reward[ticks] = torch.from_numpy(segment.reward)
         self._rows[p] = segment.rows
         self._terminal[p] = segment.terminal
+        self._human[p] = bool((segment.sources[: segment.rows] == State.HUMAN).any())
         self._returned[p] = torch.nan
         self.samples_by_source += np.bincount(segment.sources[: segment.rows], minlength=5)
         self._written += 1
@@ -139,29 +170,30 @@ class Replay:
         """The oldest pending state becomes a sample if it ends its episode or its next state is known."""
         serial, valid = self._pending.pop(0)
         if valid and (next_valid or bool(self._terminal[serial % self.spec.capacity])):
-            self._usable[self._usable_to % len(self._usable)] = serial
-            self._usable_to += 1
+            self._usable.append(serial)
             self.samples += 1
+            if self._human[serial % self.spec.capacity]:
+                self._usable_human.append(serial)
 
     def _evict(self, serial: int) -> None:
         """Drop samples that reach into the slot about to be overwritten."""
         oldest = serial - self.spec.capacity + 1
-        while len(self) and self._usable[self._usable_from % len(self._usable)] < oldest:
-            self._usable_from += 1
+        self._usable.drop_before(oldest)
+        self._usable_human.drop_before(oldest)
 
     def stored(self) -> dict[str, Tensor]:
         """Everything between two episodes, for `restore`."""
         used, stride = min(self._written, self.spec.capacity), self.spec.stride
-        usable = self._usable[np.arange(self._usable_from, self._usable_to) % len(self._usable)]
         return {
             "state": self._state[:used],
             "reference": self._reference[:used],
             "rows": self._rows[:used],
             "terminal": self._terminal[:used],
+            "human": self._human[:used],
             "actions": self._actions[: used * stride],
             "reward": self._reward[: used * stride],
             "returned": self._returned[:used],
-            "usable": torch.from_numpy(usable),
+            "usable": torch.from_numpy(self._usable.all()),
             "samples_by_source": torch.from_numpy(self.samples_by_source),
             "counts": torch.tensor([self._written, self.samples, self.episodes]),
         }
@@ -172,36 +204,41 @@ class Replay:
         Raises:
             ValueError: it came from a replay of other sizes.
         """
-        kept = {"state", "reference", "rows", "terminal", "actions", "reward", "returned"}
+        kept = {"state", "reference", "rows", "terminal", "human", "actions", "reward", "returned"}
         for name in kept:
             mine, theirs = getattr(self, f"_{name}"), stored[name]
             if mine.shape[1:] != theirs.shape[1:] or len(theirs) > len(mine) or mine.dtype != theirs.dtype:
                 raise ValueError(f"stored {name} is {tuple(theirs.shape)}, this replay holds {tuple(mine.shape)}")
             mine[: len(theirs)] = theirs
         usable = stored["usable"].numpy()
-        self._usable[: len(usable)] = usable
-        self._usable_from, self._usable_to = 0, len(usable)
+        self._usable.replace(usable)
+        self._usable_human.replace(usable[self._human.numpy()[usable % self.spec.capacity]])
         self.samples_by_source = stored["samples_by_source"].numpy().copy()
         self._written, self.samples, self.episodes = (int(count) for count in stored["counts"])
         self._pending.clear()
 
     def references(self) -> Tensor:
         """Stored references of whole chunks, shape (n, C, J)."""
-        positions = torch.from_numpy(
-            self._usable[np.arange(self._usable_from, self._usable_to) % len(self._usable)] % self.spec.capacity
-        )
+        positions = torch.from_numpy(self._usable.all() % self.spec.capacity)
         return self._reference[positions[self._rows[positions] == self.spec.chunk]].float()
 
-    def sample(self, size: int, generator: np.random.Generator) -> Batch:
-        """Draw uniformly with replacement.
+    def sample(self, size: int, generator: np.random.Generator, human_mix: float = 0.0) -> Batch:
+        """Draw with replacement, uniformly but for `human_mix`.
+
+        Args:
+            size: of the batch.
+            generator: that draws.
+            human_mix: share of the batch that is drawn from what a human flew, as soon as there is any; the rest is
+                drawn from everything.
 
         Raises:
             ValueError: the replay is empty.
         """
         if not len(self):
             raise ValueError("the replay holds no sample yet")
-        drawn = generator.integers(self._usable_from, self._usable_to, size)
-        return self.gather(self._usable[drawn % len(self._usable)])
+        of_human = round(human_mix * size) if len(self._usable_human) else 0
+        serials = [self._usable_human.draw(of_human, generator)] if of_human else []
+        return self.gather(np.concatenate([*serials, self._usable.draw(size - of_human, generator)]))
 
     @property
     def written(self) -> int:
@@ -210,7 +247,7 @@ class Replay:
 
     def usable_since(self, serial: int) -> NDArray[np.int64]:
         """Serial numbers of the samples that start at state `serial` or later, in order."""
-        usable = self._usable[np.arange(self._usable_from, self._usable_to) % len(self._usable)]
+        usable = self._usable.all()
         return np.asarray(usable[usable >= serial])
 
     def gather(self, serials: NDArray[np.int64]) -> Batch:

@@ -72,14 +72,17 @@ OPERATOR = ExpertConfig(
 class Operator:
     """The scripted human of a training run: takes over where the policy takes too long, and finishes."""
 
-    def __init__(self, after: float, rng: np.random.Generator) -> None:
-        """Take over `after` seconds into an episode of the controlled setting."""
-        self._after = round(after / CONTROL_PERIOD)
+    def __init__(self, patience: float, rng: np.random.Generator) -> None:
+        """Take over `patience` seconds into an episode of the controlled setting, give or take a half."""
+        self._patience = patience
         self._rng = rng
+        self._after = 0
         self._expert: Expert | None = None
 
     def __call__(self, cell: Cell, tick: int) -> Array | None:
         """Joint targets while it flies, else None."""
+        if tick == 0:
+            self._after = round(self._patience * self._rng.uniform(0.5, 1.5) / CONTROL_PERIOD)
         if tick < self._after:
             self._expert = None
             return None

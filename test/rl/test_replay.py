@@ -14,7 +14,14 @@ from rlt_ros.types import State
 JOINTS, TOKEN, CHUNK = 2, 3, 10
 
 
-def segment(serial: int, rows: int = CHUNK, terminal: bool = False, reward: float = 0.0, valid: bool = True) -> Segment:
+def segment(
+    serial: int,
+    rows: int = CHUNK,
+    terminal: bool = False,
+    reward: float = 0.0,
+    valid: bool = True,
+    source: State = State.ACTOR,
+) -> Segment:
     """State `serial` of the whole stream: its token is its serial, its two actions are 2 serial and 2 serial + 1."""
     ticks = np.array([2 * serial, 2 * serial + 1], dtype=np.float32)
     rewards = np.zeros(2, np.float32)
@@ -28,7 +35,7 @@ def segment(serial: int, rows: int = CHUNK, terminal: bool = False, reward: floa
             np.full((CHUNK, JOINTS), -1.0, np.float32),
         ),
         np.repeat(ticks[:, None], JOINTS, 1),
-        np.full(2, State.ACTOR, np.uint8),
+        np.full(2, source, np.uint8),
         rewards,
         rows,
         terminal,
@@ -100,6 +107,26 @@ def test_an_unfinished_episode_never_continues_into_the_next() -> None:
         replay.add(segment(serial))
     drawn = {int(t) for t in replay.sample(300, np.random.default_rng(0)).state[:, 0]}
     assert drawn == {0, 1, 2, 8, 9, 10}
+
+
+def test_the_asked_share_is_drawn_from_what_a_human_flew_before_and_after_eviction_and_a_restart() -> None:
+    replay = Replay(ReplaySpec(40, TOKEN, JOINTS))
+    rng = np.random.default_rng(0)
+    replay.begin_episode()
+    for serial in range(30):
+        replay.add(segment(serial))
+    assert len(replay.sample(64, rng, human_mix=0.5).state) == 64, "no human yet: everything is drawn from everything"
+    for serial in range(30, 60):
+        replay.add(segment(serial, source=State.HUMAN if serial >= 40 else State.ACTOR))
+    fresh = Replay(replay.spec)
+    fresh.restore(replay.stored())
+    for target in (replay, fresh):
+        serials = target.sample(64, rng, human_mix=0.5).state[:, 0]
+        assert (serials[:32] >= 40).all()
+        assert (serials[32:] < 40).any()
+    for serial in range(60, 100):
+        replay.add(segment(serial))
+    assert (replay.sample(64, rng, human_mix=0.5).state[:, 0] >= 60).all(), "what a human flew has been overwritten"
 
 
 def test_an_empty_replay_says_so() -> None:
