@@ -53,6 +53,7 @@ class Bringup:
         namespace: of all nodes.
         headless: do not open a window.
         seed: of start positions, exploration and learning; None for the file's.
+        trained: no learner; the actor that ships with the bundle flies every other episode, the base the others.
         run_dir: where logs and checkpoints go; None: no checkpoints.
         settings: `node.parameter` -> value, beats everything else.
     """
@@ -64,6 +65,7 @@ class Bringup:
     namespace: str = "/rlt"
     headless: bool = True
     seed: int | None = None
+    trained: bool = False
     run_dir: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
@@ -107,12 +109,16 @@ class Bringup:
         robot = self.remappings()
         seed = {} if self.seed is None else {"seed": self.seed}
         task = {"task": self.task_name}
+        actor = {"actor": str(shipped_actor(self.bundle_path, self.task_name))} if self.trained else {}
+        compared = {"warmup_episodes": 0, "base_every": 2, "explore_share": 0.0, "learner_wait": 0.0}
         specs = [
-            NodeSpec("session_node", {**task, **seed}),
-            NodeSpec("executor_node", {**bundle, **seed}, robot),
+            NodeSpec("session_node", {**task, **seed, **(compared if self.trained else {})}),
+            NodeSpec("executor_node", {**bundle, **seed, **actor}, robot),
             NodeSpec("vla_node", {**bundle, **task}, robot),
             NodeSpec("learner_node", {**bundle, **seed, **checkpoints}, required=False, stop_seconds=15.0),
         ]
+        if self.trained:
+            specs.pop()
         if self.target == "sim":
             view = {"viewer": not self.headless}
             specs.append(NodeSpec("sim_node", {**task, **seed, **view}))
@@ -139,6 +145,8 @@ class Bringup:
     def _check(self, specs: list[NodeSpec]) -> None:
         """Everything that can be wrong in file and settings is found before any process starts."""
         names = [spec.name for spec in specs]
+        if self.trained:
+            names.append("learner_node")  # the file may speak of it all the same
         for key in self.settings:
             if key.split(".")[0] not in names or "." not in key:
                 raise ConfigError(f"--set {key}: write node.parameter=value with one of {', '.join(names)}")
@@ -181,6 +189,19 @@ def read_parameter_file(path: Path, namespace: str = "/rlt") -> dict[str, dict[s
             raise ConfigError(f"{path}: '{node}' stands there twice; put its parameters under one key")
         out[node] = value["ros__parameters"]
     return out
+
+
+def shipped_actor(bundle: Path, task: str) -> Path:
+    """The trained actor beside a bundle.
+
+    Raises:
+        ConfigError: none ships for this task.
+    """
+    path = bundle / "actors" / task / "actor.safetensors"
+    if not path.is_file():
+        known = sorted(found.parent.name for found in bundle.glob("actors/*/actor.safetensors"))
+        raise ConfigError(f"{bundle} has no trained actor for '{task}'; it has {', '.join(known) or 'none'}")
+    return path
 
 
 def check_domain(environment: Mapping[str, str]) -> str:

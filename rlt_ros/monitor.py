@@ -9,8 +9,10 @@ from typing import Any
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
-from rlt_ros.msg import ExecutorStatus, LearnerStatus, SessionState
-from rlt_ros.nodes.base import LATCHED_QOS
+from rlt_ros.msg import EpisodeEvent, ExecutorStatus, LearnerStatus, SessionState
+from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS
+from rlt_ros.session.statistics import EpisodeRecord, summarise
+from rlt_ros.types import Outcome
 
 
 class Monitor:
@@ -24,15 +26,23 @@ class Monitor:
         self.session: SessionState | None = None
         self.executor: ExecutorStatus | None = None
         self.learner: LearnerStatus | None = None
+        self._episodes: dict[int, EpisodeRecord] = {}
         self._weight_ages: list[float] = []
         self._first_update: tuple[float, int] | None = None
         self._last_update: tuple[float, int] | None = None
         self._node.create_subscription(SessionState, "session", self._on_session, LATCHED_QOS)
+        self._node.create_subscription(EpisodeEvent, "episode", self._on_episode, RECORD_QOS)
         self._node.create_subscription(ExecutorStatus, "executor_status", self._on_executor, 10)
         self._node.create_subscription(LearnerStatus, "learner_status", self._on_learner, 10)
 
     def _on_session(self, message: SessionState) -> None:
         self.session = message
+
+    def _on_episode(self, message: EpisodeEvent) -> None:
+        if message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
+            outcome = Outcome(message.outcome)
+            record = EpisodeRecord(message.episode, outcome, message.duration, message.actor_enabled)
+            self._episodes[message.episode] = record
 
     def _on_executor(self, message: ExecutorStatus) -> None:
         self.executor = message
@@ -68,6 +78,8 @@ class Monitor:
             "episodes": session.episodes if session else 0,
             "successes": session.successes if session else 0,
             "throughput_per_10min": round(session.throughput, 2) if session else 0.0,
+            "reference": summarise(record for record in self._episodes.values() if not record.actor_enabled),
+            "actor": summarise(record for record in self._episodes.values() if record.actor_enabled),
             "transitions": learner.samples if learner else 0,
             "updates": learner.updates if learner else 0,
             "updates_per_s": round(rate, 1),

@@ -223,4 +223,10 @@ def print_summary(summary: dict[str, Any], as_json: bool) -> None:
         return
     width = max(map(len, summary))
     for name, value in summary.items():
+        if isinstance(value, dict):
+            typical = "-" if value["median_s"] is None else f"{value['median_s']:.1f} s"
+            value = (
+                f"{value['successes']} of {value['episodes']} episodes, median {typical}, "
+                f"{value['throughput_per_10min']:.0f} per 10 min"
+            )
         print(f"{name:<{width}}  {'-' if value is None else value}", file=sys.stdout)

@@ -34,6 +34,18 @@ def test_settings_beat_the_file_and_land_at_their_node() -> None:
     assert "time_limit" not in specs["learner_node"].parameters
 
 
+def test_a_trained_actor_flies_in_turn_with_the_base_and_without_a_learner(tmp_path: Path) -> None:
+    file = tmp_path / "actors" / "ethernet" / "actor.safetensors"
+    file.parent.mkdir(parents=True)
+    file.touch()
+    specs = {spec.name: spec for spec in Bringup(bundle=tmp_path, trained=True).nodes()}
+    assert "learner_node" not in specs
+    assert specs["executor_node"].parameters["actor"] == str(file)
+    assert specs["session_node"].parameters["base_every"] == 2
+    with pytest.raises(ConfigError, match="no trained actor for 'charger'; it has ethernet"):
+        Bringup(bundle=tmp_path, task="charger", trained=True).nodes()
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -39,7 +39,7 @@ def test_everything_has_help(command: list[str]) -> None:
         (["up", "sim", "--config", "/nowhere.yaml"], "cannot read /nowhere.yaml"),
         (["up", "sim", "--task", "usb"], f"unknown task 'usb': choose one of {', '.join(sorted(TASKS))}"),
         (["up", "sim", "--namespace", "rlt"], "must begin with '/'"),
-        (["eval"], "say what to evaluate: --base, or --run DIR"),
+        (["eval"], "say what to evaluate: --base, --trained, or --run DIR"),
         (["eval", "--base", "--task", "usb"], "unknown task 'usb'"),
         (["eval", "--base", "--clearance", "0.02"], "20 mm a side, it must be within 0.5 and 4 mm"),
         (["eval", "--run", "nowhere"], "nowhere holds no checkpoint"),

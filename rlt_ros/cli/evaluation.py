@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup import Bringup, shipped_actor
 from rlt_ros.cli.options import BundlePath, Clearance, Json, Seed, Setting, progress_bars
 from rlt_ros.config import ConfigError
 
@@ -22,6 +22,7 @@ def evaluate(
     setting: Setting = "controlled",
     base: Annotated[bool, typer.Option("--base", help="The base VLA alone, beside its best static variants.")] = False,
     run: Annotated[Path | None, typer.Option(help="Directory of a run: its newest actor against the base.")] = None,
+    trained: Annotated[bool, typer.Option("--trained", help="The actor that ships with the bundle.")] = False,
     episodes: Annotated[int, typer.Option(min=1, help="Seeded starts, the same for every policy.")] = 100,
     seed: Seed = 0,
     clearance: Clearance = None,
@@ -34,15 +35,17 @@ def evaluate(
     """Fly seeded episodes of the cell without ROS: success, speed and throughput with 95 % intervals."""
     from rlt_ros.offline.report import compare, print_comparison, read_run
 
-    if base == (run is not None):
-        raise ConfigError("say what to evaluate: --base, or --run DIR")
+    if base + trained + (run is not None) != 1:
+        raise ConfigError("say what to evaluate: --base, --trained, or --run DIR")
     bundle_path, actor = Bringup(bundle=bundle).bundle_path, None
     if run is not None:
-        trained = read_run(run)
-        if task not in (None, trained.task) or clearance not in (None, trained.clearance):
-            raise ConfigError(f"{run} was trained on {trained.task}, clearance {trained.clearance or 'of the task'}")
-        task, clearance, actor = trained.task, trained.clearance, trained.actor
-        bundle_path = bundle or trained.bundle
+        found = read_run(run)
+        if task not in (None, found.task) or clearance not in (None, found.clearance):
+            raise ConfigError(f"{run} was trained on {found.task}, clearance {found.clearance or 'of the task'}")
+        task, clearance, actor = found.task, found.clearance, found.actor
+        bundle_path = bundle or found.bundle
+    if trained:
+        actor = shipped_actor(bundle_path, task or DEFAULT_TASK)
     with progress_bars() as progress:
         report = compare(
             bundle_path,

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from rlt_ros.bringup import TARGETS, Bringup
-from rlt_ros.cli.options import BundlePath, Json, OptionalSeed, OptionalTask, Seed, Task, parse_settings
+from rlt_ros.cli.options import BundlePath, Json, OptionalSeed, OptionalTask, Seed, Task, Trained, parse_settings
 from rlt_ros.config import ConfigError
 
 
@@ -28,50 +28,10 @@ def up(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NODE.PARAMETER=VALUE", help="Override a parameter.")
     ] = None,
+    trained: Trained = False,
     as_json: Json = False,
 ) -> None:
     """Run the graph as separate processes, and print a summary at the end."""
-    _run_graph(target, task, bundle, config, namespace, headless, duration, seed, runs, settings, as_json)
-
-
-def demo(
-    duration: Annotated[float, typer.Option(min=0, help="Seconds from the first episode; 0: until Ctrl-C.")] = 180.0,
-    task: Task = "ethernet",
-    seed: Seed = 0,
-    as_json: Json = False,
-) -> None:
-    """Show the simulated robot at work: base VLA first, then an actor that learns from every episode."""
-    end = f"It stops by itself after {duration:.0f} s; Ctrl-C stops it now." if duration else "Ctrl-C stops it."
-    print(
-        "A simulated two-armed robot pushes a plug into a socket, 50 commands a second. The first episodes are flown\n"
-        "by the VLA's reference chunks; then the actor takes over, and its weights are renewed while the robot moves.\n"
-        f"{end}\n",
-        file=sys.stderr,
-    )
-    _run_graph("sim", task, None, None, "/rlt", False, duration, seed, Path("runs"), None, as_json)
-
-
-def _run_graph(
-    target: str,
-    task: str | None,
-    bundle: Path | None,
-    config: Path | None,
-    namespace: str,
-    headless: bool,
-    duration: float,
-    seed: int | None,
-    runs: Path,
-    settings: list[str] | None,
-    as_json: bool,
-) -> None:
-    from rlt_ros.doctor import display_works
-    from rlt_ros.up import new_run_dir, print_summary, run_graph
-
-    if target == "sim" and not headless and not display_works():
-        headless = True
-        print("no display: the cell's window stays closed", file=sys.stderr)
-    if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", namespace):
-        raise ConfigError(f"namespace '{namespace}' must begin with '/' and hold letters, digits and '_' only")
     bringup = Bringup(
         target=target,
         task=task,
@@ -80,10 +40,45 @@ def _run_graph(
         namespace=namespace,
         headless=headless,
         seed=seed,
+        trained=trained,
         settings=parse_settings(settings or [], "node.parameter=value"),
     )
+    _run_graph(bringup, duration, runs, as_json)
+
+
+def demo(
+    duration: Annotated[float, typer.Option(min=0, help="Seconds from the first episode; 0: until Ctrl-C.")] = 180.0,
+    task: Task = "ethernet",
+    seed: Seed = 0,
+    trained: Trained = False,
+    as_json: Json = False,
+) -> None:
+    """Show the simulated robot at work: base VLA first, then an actor that learns from every episode."""
+    end = f"It stops by itself after {duration:.0f} s; Ctrl-C stops it now." if duration else "Ctrl-C stops it."
+    shown = (
+        "In turn an episode is flown by the VLA's reference chunks and by the actor that was trained on top of it."
+        if trained
+        else "The first episodes are flown by the VLA's reference chunks; then the actor takes over, and its weights\n"
+        "are renewed while the robot moves."
+    )
+    print(
+        f"A simulated two-armed robot pushes a plug into a socket, 50 commands a second.\n{shown}\n{end}\n",
+        file=sys.stderr,
+    )
+    _run_graph(Bringup(task=task, headless=False, seed=seed, trained=trained), duration, Path("runs"), as_json)
+
+
+def _run_graph(bringup: Bringup, duration: float, runs: Path, as_json: bool) -> None:
+    from rlt_ros.doctor import display_works
+    from rlt_ros.up import new_run_dir, print_summary, run_graph
+
+    if bringup.target == "sim" and not bringup.headless and not display_works():
+        bringup = dataclasses.replace(bringup, headless=True)
+        print("no display: the cell's window stays closed", file=sys.stderr)
+    if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", bringup.namespace):
+        raise ConfigError(f"namespace '{bringup.namespace}' must begin with '/' and hold letters, digits and '_' only")
     bringup.nodes()  # finds what is wrong before a directory is made
-    bringup = dataclasses.replace(bringup, run_dir=new_run_dir(runs, f"{target}-{bringup.task_name}"))
+    bringup = dataclasses.replace(bringup, run_dir=new_run_dir(runs, f"{bringup.target}-{bringup.task_name}"))
     summary, code = run_graph(bringup, duration=duration, argv=sys.argv[1:])
     print_summary(summary, as_json)
     raise typer.Exit(code)

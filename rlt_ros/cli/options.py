@@ -20,6 +20,9 @@ Clearance = Annotated[float | None, typer.Option(help="Free play a side in metre
 Randomisation = Annotated[float, typer.Option(min=0, max=1, help="How much light, colours and cameras change.")]
 OptionalSeed = Annotated[int | None, typer.Option(min=0, help="Seed of starts, noise, learning; default: the file's.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of start positions, exploration and learning.")]
+Trained = Annotated[
+    bool, typer.Option("--trained", help="The actor that ships with the bundle, in turn with the base; no learning.")
+]
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="VLA bundle; default: the shipped one.")]
 
 

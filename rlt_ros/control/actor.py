@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
@@ -149,6 +150,18 @@ def unpack_actor(data: bytes, bundle_id: str) -> Actor:
     if spec.bundle_id != bundle_id:
         raise WeightsError("bundle", f"made for bundle {spec.bundle_id}, in use is {bundle_id}")
     return Actor(spec, layers, version, tensors.get("noise"))
+
+
+def read_actor(path: Path, bundle_id: str) -> Actor:
+    """An actor from a file.
+
+    Raises:
+        WeightsError: the file cannot be read, or `unpack_actor` refuses what is in it.
+    """
+    try:
+        return unpack_actor(path.read_bytes(), bundle_id)
+    except OSError as error:
+        raise WeightsError("format", f"cannot read {path}: {error.strerror}") from error
 
 
 def receive_actor(data: bytes, sha256: str, version: int, bundle_id: str, made: float) -> Actor:

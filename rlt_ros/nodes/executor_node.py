@@ -15,6 +15,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 from rclpy.duration import Duration
@@ -22,7 +23,7 @@ from sensor_msgs.msg import JointState
 from std_srvs.srv import Trigger
 
 from rlt_ros.config import ConfigError
-from rlt_ros.control.actor import WeightsError, receive_actor
+from rlt_ros.control.actor import WeightsError, read_actor, receive_actor
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.realtime import PeriodicThread, raise_priority
 from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus, Intervention, PolicyInput, PolicyWeights, SessionState
@@ -75,6 +76,13 @@ class ExecutorNode(ManagedNode):
         self._bundle = bundle
         self._order = JointOrder(bundle.joints)
         self._executor = Executor(p, bundle.id, bundle.normaliser, p.limits(bundle.joints))
+        if p.actor:
+            try:
+                actor = read_actor(Path(p.actor), bundle.id)
+                self._executor.check_actor(actor)
+            except WeightsError as error:
+                raise ConfigError(f"actor {p.actor} refused: {error}") from error
+            self._executor.weights(actor)
         self._chunks = 0
         self._last_ticks = 0
         self._connect()

@@ -47,7 +47,7 @@ class LearnerNode(Node):
         torch.set_num_threads(p.threads)
         bundle = load_bundle(p.bundle)
         try:
-            samples = SampleConfig(chunk=p.chunk, stride=p.stride)
+            samples = SampleConfig(p.chunk, p.stride, p.human_replaces_reference)
         except ValueError as error:
             raise ConfigError(str(error)) from error
         spec = ReplaySpec(p.capacity, bundle.token_dim, len(bundle.joints), p.chunk, p.stride, p.discount)

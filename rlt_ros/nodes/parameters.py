@@ -24,6 +24,7 @@ class ExecutorParameters(ExecutorConfig):
     """Of `executor_node`."""
 
     bundle: str = param("", "directory of the VLA bundle")
+    actor: str = param("", "file of an actor that flies from the start on; empty: the learner's weights are awaited")
     joints: tuple[str, ...] = param(JOINT_NAMES, "the robot's joints, in the order of its command topic")
     joint_low: tuple[float, ...] = param((-3.14,) * 14, "smallest target of each joint", unit="rad, grippers 0-1")
     joint_high: tuple[float, ...] = param((3.14,) * 14, "largest target of each joint", unit="rad, grippers 0-1")

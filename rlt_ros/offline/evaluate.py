@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rlt_ros.control.actor import unpack_actor
+from rlt_ros.control.actor import read_actor
 from rlt_ros.offline.rollout import Rollout, RolloutConfig, Trial, make_executor
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.tasks import get_task
@@ -113,7 +113,7 @@ def _fly(policy: Policy, seeds: list[int], progress: Callable[[int], None] = lam
 def _make_rollout(policy: Policy) -> Rollout:
     bundle = load_bundle(policy.bundle)
     task = get_task(policy.task, clearance=policy.clearance, setting=policy.setting)
-    actor = None if policy.actor is None else unpack_actor(policy.actor.read_bytes(), bundle.id)
+    actor = None if policy.actor is None else read_actor(policy.actor, bundle.id)
     if actor is not None and policy.setting == "full":
         raise ValueError("actors fly the critical phase; evaluate them in the controlled setting")
     executor = make_executor(bundle, **policy.executor, **({"chunk": actor.spec.chunk} if actor else {}))

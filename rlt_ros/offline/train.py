@@ -86,7 +86,7 @@ class Trainer:
         """
         ablation = ABLATIONS[config.without] if config.without else {}
         chunk = 1 if config.without == "chunk" else 10
-        samples = SampleConfig(chunk=chunk, stride=min(2, chunk))
+        samples = SampleConfig(chunk, min(2, chunk), learner.human_replaces_reference)
         learner = dataclasses.replace(learner, seed=config.seed, **ablation)
         if samples.stride == 1:
             # Twice the samples a second: as many updates and as long a warm-up as with chunks.

@@ -42,6 +42,10 @@ class LearnerConfig:
     use_token: bool = param(True, "actor and critics see the RL token")
     pass_through: bool = param(True, "the actor sees the reference and adds to it")
     reference_dropout: float = param(0.5, "share of a batch whose reference is hidden from the actor", low=0, high=1.0)
+    human_replaces_reference: bool = param(
+        True,
+        "what a human flew is stored as the reference too; else the actor goes on seeing the VLA's there, as in flight",
+    )
     human_mix: float = param(
         0.0, "share of a batch drawn from what a human flew; the rest is drawn from everything", low=0.0, high=1.0
     )

@@ -200,6 +200,7 @@ class Learner:
             batch.state[:, : self.replay.spec.token_dim] = 0.0
             batch.next_state[:, : self.replay.spec.token_dim] = 0.0
         return batch._replace(
+            anchor=self._rows(batch.anchor),
             actions=self._rows(batch.actions),
             reference=self._rows(batch.reference),
             next_reference=self._rows(batch.next_reference),
@@ -216,8 +217,8 @@ class Learner:
         return values
 
     def _anchor(self, actions: Tensor, batch: Batch) -> Tensor:
-        """Squared distance from the reference in executed rows, on average over the numbers of a chunk; shape (N,)."""
-        difference = actions - batch.reference
+        """Squared distance from the anchor in executed rows, on average over the numbers of a chunk; shape (N,)."""
+        difference = actions - batch.anchor
         if self.directions is None:
             joints = self.replay.spec.joints
             difference = difference * batch.valid.repeat_interleave(joints, 1)

@@ -45,6 +45,7 @@ class Batch(NamedTuple):
     state: Tensor  # (N, D + 2 J): x = (token, proprioception)
     actions: Tensor  # (N, C, J)
     reference: Tensor  # (N, C, J)
+    anchor: Tensor  # (N, C, J): what the actor is held to: the reference, in rows that a human flew the human's action
     valid: Tensor  # (N, C): rows that were executed
     rewards: Tensor  # (N,)
     bootstrap: Tensor  # (N,)
@@ -94,8 +95,8 @@ class Replay:
         self._reference = torch.zeros(n, spec.chunk, joints, dtype=torch.float16)
         self._rows = torch.zeros(n, dtype=torch.int64)
         self._terminal = torch.zeros(n, dtype=torch.bool)
-        self._human = torch.zeros(n, dtype=torch.bool)
         self._actions = torch.zeros(n * spec.stride, joints, dtype=torch.float16)
+        self._human = torch.zeros(n * spec.stride, dtype=torch.bool)
         self._reward = torch.zeros(n * spec.stride)
         self._returned = torch.full((n,), torch.nan)
         self._episode_from = 0
@@ -139,9 +140,9 @@ class Replay:
         ticks = slice(p * spec.stride, (p + 1) * spec.stride)
         self._actions[ticks] = torch.from_numpy(segment.actions)
         self._reward[ticks] = torch.from_numpy(segment.reward)
+        self._human[ticks] = torch.from_numpy(segment.sources == State.HUMAN)
         self._rows[p] = segment.rows
         self._terminal[p] = segment.terminal
-        self._human[p] = bool((segment.sources[: segment.rows] == State.HUMAN).any())
         self._returned[p] = torch.nan
         self.samples_by_source += np.bincount(segment.sources[: segment.rows], minlength=5)
         self._written += 1
@@ -172,8 +173,12 @@ class Replay:
         if valid and (next_valid or bool(self._terminal[serial % self.spec.capacity])):
             self._usable.append(serial)
             self.samples += 1
-            if self._human[serial % self.spec.capacity]:
+            if self._by_human(serial):
                 self._usable_human.append(serial)
+
+    def _by_human(self, serial: int) -> bool:
+        """Whether a human flew from this state on."""
+        return bool(self._human[serial % self.spec.capacity * self.spec.stride])
 
     def _evict(self, serial: int) -> None:
         """Drop samples that reach into the slot about to be overwritten."""
@@ -189,8 +194,8 @@ class Replay:
             "reference": self._reference[:used],
             "rows": self._rows[:used],
             "terminal": self._terminal[:used],
-            "human": self._human[:used],
             "actions": self._actions[: used * stride],
+            "human": self._human[: used * stride],
             "reward": self._reward[: used * stride],
             "returned": self._returned[:used],
             "usable": torch.from_numpy(self._usable.all()),
@@ -212,7 +217,7 @@ class Replay:
             mine[: len(theirs)] = theirs
         usable = stored["usable"].numpy()
         self._usable.replace(usable)
-        self._usable_human.replace(usable[self._human.numpy()[usable % self.spec.capacity]])
+        self._usable_human.replace(usable[[self._by_human(serial) for serial in usable.tolist()]])
         self.samples_by_source = stored["samples_by_source"].numpy().copy()
         self._written, self.samples, self.episodes = (int(count) for count in stored["counts"])
         self._pending.clear()
@@ -266,6 +271,7 @@ class Replay:
             state=self._state[start].float(),
             actions=actions,
             reference=reference,
+            anchor=torch.where((self._human[ticks] & valid)[..., None], actions, reference),
             valid=valid,
             rewards=rewards,
             bootstrap=bootstrap,

@@ -26,7 +26,7 @@ class StateRecord:
         valid: a policy input was known; otherwise the arrays are zeros and no sample may use this state.
         token: RL token, shape (D,).
         proprio: normalised proprioception, shape (2 J,).
-        reference: normalised reference rows, shape (C, J); rows a human flew are the human's actions.
+        reference: normalised reference rows, shape (C, J); see `SampleConfig.human_replaces_reference`.
     """
 
     valid: bool
@@ -63,6 +63,8 @@ class SampleConfig:
     Attributes:
         chunk: rows of an action chunk (C).
         stride: ticks between two samples' starts; divides C.
+        human_replaces_reference: rows that a human flew are stored as the reference (the paper's way); else the VLA's
+            stays, which is what the actor sees when it flies there itself.
         human_clip: largest normalised action of a human that is stored; beyond it is clipped and counted.
         margin: ticks that steps are held back beyond a chunk, so that an outcome that arrives late still
             meets its tick.
@@ -70,6 +72,7 @@ class SampleConfig:
 
     chunk: int = 10
     stride: int = 2
+    human_replaces_reference: bool = True
     human_clip: float = 5.0
     margin: int = 25
 
@@ -183,6 +186,6 @@ class EpisodeBuilder:
                 False, np.zeros(self._token_dim, np.float32), proprio, np.zeros((chunk, joints), np.float32)
             )
         for row, step in enumerate(steps):
-            if step.state is State.HUMAN:
+            if step.state is State.HUMAN and self.config.human_replaces_reference:
                 reference[row] = self._action(step)
         return StateRecord(True, source.token, proprio, reference)

@@ -61,6 +61,9 @@ class SessionConfig:
     time_limit: float = param(10.0, "length of the phases BASE and CRITICAL that ends an episode", unit="s", low=0.1)
     settle_time: float = param(0.3, "rest between a reset and the first motion", unit="s", low=0.0, high=60.0)
     pause_time: float = param(0.3, "rest between an outcome and the next reset", unit="s", low=0.0, high=600.0)
+    base_every: int = param(
+        0, "after the warm-up each so-many-th episode is flown by the reference, for comparison; 0: none", low=0
+    )
     explore_share: float = param(0.5, "share of the actor's episodes with exploration noise", low=0.0, high=1.0)
     max_episodes: int = param(0, "episodes after which the session goes idle; 0: no end", low=0)
     seed: int = param(0, "seed of which episodes explore", low=0)
@@ -185,7 +188,7 @@ class Session:
         self.episode += 1
         self._last_record = None
         self.outcome = Outcome.NONE
-        self.actor_enabled = self.statistics.episodes >= self.config.warmup_episodes
+        self.actor_enabled = self._actor_is_due(self.statistics.episodes - self.config.warmup_episodes)
         self.explore = bool(self._rng.random() < self.config.explore_share)
         self._episode_since = now
         self._enter(Phase.CRITICAL if self.config.controlled else Phase.BASE, now)
@@ -193,6 +196,10 @@ class Session:
         if self.config.controlled:
             events.append(self._event(EventKind.BEGIN_CRITICAL, now))
         return events
+
+    def _actor_is_due(self, since_warmup: int) -> bool:
+        every = self.config.base_every
+        return since_warmup >= 0 and not (every and since_warmup % every == 0)
 
     def _end(self, now: float, outcome: Outcome) -> list[Event]:
         duration = max(0.0, now - self._episode_since)

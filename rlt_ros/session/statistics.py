@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
+from statistics import median
+from typing import Any
 
 from rlt_ros.types import Outcome
 
@@ -63,6 +66,22 @@ class Throughput:
             sum(record.outcome is Outcome.SUCCESS for record in self._recent),
             sum(record.duration for record in self._recent),
         )
+
+
+def summarise(records: Iterable[EpisodeRecord]) -> dict[str, Any]:
+    """Figures of some episodes; aborted ones count nowhere.
+
+    Returns:
+        `episodes`, `successes`, `median_s` of the successes (None without one), `throughput_per_10min`.
+    """
+    counted = [record for record in records if record.outcome is not Outcome.ABORT]
+    done = [record.duration for record in counted if record.outcome is Outcome.SUCCESS]
+    return {
+        "episodes": len(counted),
+        "successes": len(done),
+        "median_s": round(median(done), 2) if done else None,
+        "throughput_per_10min": round(_rate(len(done), sum(record.duration for record in counted)), 1),
+    }
 
 
 def _rate(successes: int, seconds: float) -> float:

@@ -103,8 +103,11 @@ class FakeCell:
 
 
 @pytest.fixture
-def cell(domain: int, tmp_path: Path) -> Iterator[FakeCell]:
+def cell(domain: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FakeCell]:
     parameters = {"bundle": str(BUNDLE.directory), "priority": "0"}
+    if actor := getattr(request, "param", None):
+        (tmp_path / "actor.safetensors").write_bytes(bytes(actor.data))
+        parameters["actor"] = str(tmp_path / "actor.safetensors")
     with listener() as ros, node_process("executor_node", parameters, tmp_path / "log") as process:
         made = FakeCell(ros)
         made.process = process
@@ -128,6 +131,12 @@ def weights(version: int, bias: float = 0.0, **changes: object) -> PolicyWeights
         message.data[-1] ^= 1
     message.header.stamp = to_stamp(time.time())
     return message
+
+
+@pytest.mark.parametrize("cell", [weights(7, 0.25)], indirect=True, ids=["actor"])
+def test_an_actor_from_a_file_flies_without_a_learner(cell: FakeCell) -> None:
+    cell.state_is(ControlStep.STATE_ACTOR)
+    assert cell.steps[-1].policy_version == 7
 
 
 def test_bad_messages_are_refused_counted_and_end_in_hold(cell: FakeCell) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlt_ros.session.episodes import EventKind, Session, SessionConfig, SessionError
-from rlt_ros.session.statistics import EpisodeRecord, Throughput
+from rlt_ros.session.statistics import EpisodeRecord, Throughput, summarise
 from rlt_ros.types import Outcome, Phase
 
 
@@ -85,6 +85,28 @@ def test_the_actor_is_enabled_after_the_warm_up() -> None:
         seen.append(clock.session.actor_enabled)
         clock.run(0.2)
     assert seen == [False, False, True, True]
+
+
+def test_the_base_flies_in_turn_with_the_actor_if_asked() -> None:
+    clock = Clock(warmup_episodes=1, base_every=2)
+    clock.session.start(clock.now)
+    seen = []
+    for _ in range(5):
+        clock.episode(Outcome.SUCCESS)
+        seen.append(clock.session.actor_enabled)
+        clock.run(0.2)
+    assert seen == [False, False, True, False, True]
+
+
+def test_figures_of_some_episodes_count_no_aborted_one() -> None:
+    records = [
+        EpisodeRecord(1, Outcome.SUCCESS, 2.0, True),
+        EpisodeRecord(2, Outcome.SUCCESS, 4.0, True),
+        EpisodeRecord(3, Outcome.TIMEOUT, 6.0, True),
+        EpisodeRecord(4, Outcome.ABORT, 60.0, True),
+    ]
+    assert summarise(records) == {"episodes": 3, "successes": 2, "median_s": 3.0, "throughput_per_10min": 100.0}
+    assert summarise([])["median_s"] is None
 
 
 def test_a_label_can_be_corrected_and_undone_until_the_next_episode() -> None:
