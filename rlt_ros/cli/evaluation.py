@@ -37,13 +37,13 @@ def evaluate(
 
     if base + trained + (run is not None) != 1:
         raise ConfigError("say what to evaluate: --base, --trained, or --run DIR")
-    bundle_path, actor = Bringup(bundle=bundle).bundle_path, None
+    bundle_path, actor, encoder = Bringup(bundle=bundle).bundle_path, None, False
     if run is not None:
         found = read_run(run)
         if task not in (None, found.task) or clearance not in (None, found.clearance):
             raise ConfigError(f"{run} was trained on {found.task}, clearance {found.clearance or 'of the task'}")
         task, clearance, actor = found.task, found.clearance, found.actor
-        bundle_path = bundle or found.bundle
+        bundle_path, encoder = bundle or found.bundle, found.encoder
     if trained:
         actor = shipped_actor(bundle_path, task or DEFAULT_TASK)
     with progress_bars() as progress:
@@ -57,6 +57,7 @@ def evaluate(
             seed=seed,
             variants=variants,
             blind=blind,
+            encoder=encoder,
             workers=workers,
             progress=progress,
         )

@@ -19,8 +19,8 @@ from rlt_ros.offline.rollout import Rollout, RolloutConfig, Trial, make_executor
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.types import Phase, SessionView
-from rlt_ros.vla.backend import OnnxBackend
-from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.vla.backend import OnnxBackend, VlaBackend
+from rlt_ros.vla.bundle import Bundle, load_bundle
 
 FIRST_SEED = 1_000_000
 """Evaluation starts lie from here on (100,000 a seed, seeds 0 to 9), demonstrations and training above them."""
@@ -45,6 +45,7 @@ class Policy:
         actor: safetensors file of an actor; None: the reference flies.
         executor: fields of `ExecutorConfig` that differ from config/sim.yaml.
         blind: the VLA is shown grey pictures.
+        encoder: a frozen ResNet-10 gives the token instead of the VLA; see `rlt_ros.vla.resnet`.
     """
 
     bundle: Path
@@ -54,6 +55,7 @@ class Policy:
     actor: Path | None = None
     executor: dict[str, Any] = field(default_factory=dict)
     blind: bool = False
+    encoder: bool = False
 
 
 def evaluate(
@@ -121,7 +123,18 @@ def _make_rollout(policy: Policy) -> Rollout:
         executor.check_actor(actor)
         executor.weights(actor)
     cell = Cell(task, image_size=bundle.image_size)
-    return Rollout(cell, OnnxBackend(bundle), bundle, executor, RolloutConfig(blind=policy.blind))
+    backend = make_backend(bundle, encoder=policy.encoder)
+    return Rollout(cell, backend, bundle, executor, RolloutConfig(blind=policy.blind))
+
+
+def make_backend(bundle: Bundle, *, encoder: bool) -> VlaBackend:
+    """The bundle's VLA, with its token or the encoder's."""
+    backend = OnnxBackend(bundle)
+    if not encoder:
+        return backend
+    from rlt_ros.vla.resnet import EncodedImages  # needs torch
+
+    return EncodedImages(backend, len(bundle.cameras), bundle.token_dim)
 
 
 def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:

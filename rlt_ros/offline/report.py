@@ -29,12 +29,14 @@ class Run:
         task: what it was trained on.
         clearance: in metres; None for the task's own.
         bundle: directory of the bundle it was trained with.
+        encoder: see `Policy`.
     """
 
     actor: Path
     task: str
     clearance: float | None
     bundle: Path
+    encoder: bool = False
 
 
 def read_run(directory: Path) -> Run:
@@ -50,7 +52,8 @@ def read_run(directory: Path) -> Run:
         if (directory / name).is_file():
             try:
                 described = json.loads((directory / name).read_text())
-                return Run(found[-1], described["task"], described.get("clearance"), Path(described["bundle"]))
+                encoder = described.get("train", {}).get("without") == "token"
+                return Run(found[-1], described["task"], described.get("clearance"), Path(described["bundle"]), encoder)
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ConfigError(f"{directory / name} does not say what was trained: {error!r}") from error
     raise ConfigError(f"{directory} holds neither config.json nor run.json: what was it trained on?")
@@ -67,6 +70,7 @@ def compare(
     seed: int,
     variants: bool,
     blind: bool,
+    encoder: bool = False,
     workers: int,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -103,7 +107,7 @@ def compare(
         "throughput_ratio": None,
     }
     if actor is not None:
-        final = fly("final", actor=actor)
+        final = fly("final", actor=actor, encoder=encoder)
         report["final"] = summarise(final, limit)
         report["speedup"], report["throughput_ratio"] = ratio(base, final, limit)
     if variants:

@@ -16,7 +16,7 @@ import torch
 
 from rlt_ros.config import ConfigError, from_mapping, param
 from rlt_ros.control.actor import receive_actor
-from rlt_ros.offline.evaluate import Policy, evaluate, summarise
+from rlt_ros.offline.evaluate import Policy, evaluate, make_backend, summarise
 from rlt_ros.offline.rollout import Rollout, Trial, make_executor, outcome
 from rlt_ros.rl.checkpoint import REPLAY_FILE, CheckpointError, load_checkpoint, save_checkpoint
 from rlt_ros.rl.config import LearnerConfig
@@ -28,20 +28,20 @@ from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.expert import Operator
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.types import ControlStep, Phase, SessionView
-from rlt_ros.vla.backend import OnnxBackend
 from rlt_ros.vla.bundle import load_bundle
 
 FIRST_SEED = 3_000_000_000
 """Training starts lie from here on; see `rlt_ros.offline.evaluate.FIRST_SEED`."""
 ABLATIONS: dict[str, dict[str, Any]] = {
-    "token": {"use_token": False},
+    "token": {},
     "chunk": {},
     "anchor": {"anchor_weight": 0.0},
     "passthrough": {"pass_through": False},
     "dropout": {"reference_dropout": 0.0},
     "intervention": {},
 }
-"""What `--without` switches off, as changes of `LearnerConfig`; without chunks C is 1."""
+"""What `--without` switches off, as changes of `LearnerConfig`. Without the token a frozen ResNet-10 reads the
+pictures, without chunks C is 1."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class Trainer:
         task = get_task(config.task, clearance=config.clearance or None)
         self._executor = make_executor(loaded, seed=config.seed, chunk=chunk)
         cell = Cell(task, image_size=loaded.image_size)
-        self._rollout = Rollout(cell, OnnxBackend(loaded), loaded, self._executor)
+        self._rollout = Rollout(cell, make_backend(loaded, encoder=config.without == "token"), loaded, self._executor)
         self._coin = np.random.default_rng(config.seed)
         helped = config.human_after and config.without != "intervention"
         self._hand = np.random.default_rng(config.seed)
@@ -237,7 +237,8 @@ class Trainer:
     def evaluate(self, actor: Path | None, episodes: int) -> dict[str, Any]:
         """Success, speed and throughput of an actor without noise, or of the base, on the evaluation's starts."""
         cfg = self.config
-        policy = Policy(self._bundle_path, cfg.task, clearance=cfg.clearance or None, actor=actor)
+        encoder = actor is not None and cfg.without == "token"
+        policy = Policy(self._bundle_path, cfg.task, clearance=cfg.clearance or None, actor=actor, encoder=encoder)
         trials = evaluate(policy, episodes=episodes, seed=0, workers=1)
         return summarise(trials, self._rollout.cell.task.limit)
 

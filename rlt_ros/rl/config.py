@@ -39,7 +39,6 @@ class LearnerConfig:
     state_noise: float = param(
         0.0, "noise on token and proprioception in training, against learning single episodes by heart", low=0.0
     )
-    use_token: bool = param(True, "actor and critics see the RL token")
     pass_through: bool = param(True, "the actor sees the reference and adds to it")
     reference_dropout: float = param(0.5, "share of a batch whose reference is hidden from the actor", low=0, high=1.0)
     human_replaces_reference: bool = param(

@@ -75,9 +75,6 @@ class Learner:
         state_size, chunk_size = spec.token_dim + 2 * spec.joints, spec.chunk * spec.joints
         action_size = min(config.directions, chunk_size) or chunk_size
         self.actor = ActorNetwork(state_size, action_size, config.hidden, pass_through=config.pass_through)
-        if not config.use_token:
-            with torch.no_grad():
-                self.actor.first_layer.weight[:, : spec.token_dim] = 0.0
         self.critics = CriticEnsemble(
             state_size, action_size, config.hidden, config.critics, layer_norm=config.layer_norm
         )
@@ -193,12 +190,9 @@ class Learner:
             self._targets.refresh()
 
     def _seen(self, batch: Batch) -> Batch:
-        """A batch as the networks see it: on their device, without what is hidden, chunks as rows of numbers."""
+        """A batch as the networks see it: on their device, chunks as rows of numbers."""
         if self.device.type != "cpu":
             batch = Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch))
-        if not self.config.use_token:
-            batch.state[:, : self.replay.spec.token_dim] = 0.0
-            batch.next_state[:, : self.replay.spec.token_dim] = 0.0
         return batch._replace(
             anchor=self._rows(batch.anchor),
             actions=self._rows(batch.actions),

@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support import BUNDLE, PERIOD, TOKEN, control_step, normaliser, policy_input
+from support import BUNDLE, JOINTS, PERIOD, TOKEN, control_step, normaliser, policy_input
 
+from rlt_ros.rl.replay import Replay, ReplaySpec
 from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig, Segment
 from rlt_ros.types import Outcome, State
 
 
-def builder(margin: int = 0) -> EpisodeBuilder:
-    made = EpisodeBuilder(SampleConfig(chunk=10, stride=2, margin=margin), normaliser(), BUNDLE, TOKEN)
+def builder(margin: int = 0, **changes: bool) -> EpisodeBuilder:
+    made = EpisodeBuilder(SampleConfig(chunk=10, stride=2, margin=margin, **changes), normaliser(), BUNDLE, TOKEN)
     for sequence in range(200):
         made.policy_input(policy_input(sequence * 2 * PERIOD, sequence, token=np.full(TOKEN, sequence + 1, np.float32)))
     return made
@@ -75,15 +76,25 @@ def test_token_and_reference_are_those_of_the_newest_input_of_the_tick() -> None
         assert np.allclose(segment.state.reference, 1.0, atol=1e-3)
 
 
-def test_a_human_step_replaces_the_reference_of_its_row() -> None:
+@pytest.mark.parametrize("replaces", [True, False])
+def test_a_human_step_replaces_the_reference_of_its_row_or_is_held_beside_it(replaces: bool) -> None:
     flown = steps(30)
     for k in range(12, 17):
         flown[k] = dataclasses.replace(flown[k], state=State.HUMAN, command=flown[k].previous + 5e-3)
-    segments = collect(builder(), flown, Outcome.FAILURE, 99.0)
+    made = builder(human_replaces_reference=replaces)
+    replay = Replay(ReplaySpec(100, TOKEN, JOINTS))
+    replay.begin_episode()
+    segments = collect(made, flown, Outcome.FAILURE, 99.0)
     for index, segment in enumerate(segments):
         for row in range(segment.rows):
             human = 12 <= 2 * index + row < 17
-            assert np.allclose(segment.state.reference[row], 5.0 if human else 1.0, atol=1e-3)
+            assert np.allclose(segment.state.reference[row], 5.0 if human and replaces else 1.0, atol=1e-3)
+        replay.add(segment)
+    anchor = replay.gather(np.arange(len(segments))).anchor
+    for index, segment in enumerate(segments):
+        for row in range(segment.rows):
+            human = 12 <= 2 * index + row < 17
+            assert np.allclose(anchor[index, row], 5.0 if human else 1.0, atol=5e-3), "the actor follows the human"
 
 
 def test_a_lost_input_makes_its_state_invalid_and_is_counted() -> None:
