@@ -67,7 +67,7 @@ class Graph:
 
 
 @pytest.fixture
-def graph(domain: int, tmp_path: Path) -> Iterator[Graph]:
+def graph(domain: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Graph]:
     settings = {
         "session_node.warmup_episodes": 0,
         "session_node.explore_share": 0.0,
@@ -75,6 +75,7 @@ def graph(domain: int, tmp_path: Path) -> Iterator[Graph]:
         "learner_node.burn_in_updates": 20,
         "executor_node.priority": 0,
         "sim_node.priority": 0,
+        **getattr(request, "param", {}),
     }
     arguments = [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--json", "--runs", str(tmp_path)]
     for key, value in settings.items():
@@ -162,6 +163,28 @@ def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph
     assert (graph.run_dir / "log" / "executor_node.log").is_file()
     assert json.loads((graph.run_dir / "run.json").read_text())["target"] == "sim"
     assert session[-1].epoch > 0
+
+
+@pytest.mark.parametrize("graph", [{"sim_node.human_after": 0.4}], indirect=True, ids=["helped"])
+def test_a_scripted_human_takes_over_finishes_and_is_learnt_from(graph: Graph) -> None:
+    ros = graph.ros
+    steps = ros.listen(ControlStep, "step", RECORD_QOS)
+    events = ros.listen(EpisodeEvent, "episode", RECORD_QOS)
+    learner = ros.listen(LearnerStatus, "learner_status")
+    ros.wait(
+        lambda: any(event.outcome == SessionState.OUTCOME_SUCCESS for event in events), 60, "a success with a human"
+    )
+    ended = next(event.episode for event in events if event.outcome == SessionState.OUTCOME_SUCCESS)
+    flown = [step for step in steps if step.episode == ended and step.phase == SessionState.PHASE_CRITICAL]
+    states = [step.state for step in flown]
+    taken = states.index(ControlStep.STATE_HUMAN)
+    assert states[taken - 1] in (ControlStep.STATE_ACTOR, ControlStep.STATE_REFERENCE), "the policy flew first"
+    assert set(states[taken:]) == {ControlStep.STATE_HUMAN}, "and the human to the end"
+    human = ControlStep.STATE_HUMAN
+    ros.wait(lambda: bool(learner) and learner[-1].samples_by_source[human] > 0, 20, "samples of the human")
+    ros.wait(
+        lambda: steps[-1].episode > ended and steps[-1].state == ControlStep.STATE_ACTOR, 30, "the actor has it back"
+    )
 
 
 def recompute(actor: Actor, chunk: ActionChunk, message: PolicyInput) -> np.ndarray:
