@@ -54,7 +54,7 @@ class LearnerNode(Node):
         self._bundle = bundle
         self._learner = Learner(p, Replay(spec), bundle.id)
         builder = EpisodeBuilder(samples, bundle.normaliser, bundle.id, bundle.token_dim)
-        self._ingest = Ingest(builder, self._learner.replay)
+        self._ingest = Ingest(builder, self._learner.replay, takeover_fails=p.takeover_fails)
         self._paused = False
         self._version = 0
         self._published_updates = 0

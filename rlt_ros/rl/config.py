@@ -45,6 +45,10 @@ class LearnerConfig:
         True,
         "what a human flew is stored as the reference too; else the actor goes on seeing the VLA's there, as in flight",
     )
+    takeover_fails: bool = param(
+        False,
+        "where a human takes over the policy has failed; else what the human made of it counts for the policy too",
+    )
     human_mix: float = param(
         0.0, "share of a batch drawn from what a human flew; the rest is drawn from everything", low=0.0, high=1.0
     )

@@ -16,8 +16,16 @@ class Ingest:
     steps that the executor flew before it heard of the outcome are left out.
     """
 
-    def __init__(self, builder: EpisodeBuilder, replay: Replay) -> None:
-        """Fill `replay` through `builder`."""
+    def __init__(self, builder: EpisodeBuilder, replay: Replay, *, takeover_fails: bool = False) -> None:
+        """Fill `replay` through `builder`.
+
+        Args:
+            builder: of the samples.
+            replay: that they go to.
+            takeover_fails: where a human takes over the policy's part of the episode ends as a failure (as in RLIF, Luo
+                et al., 2023); else what the human made of it counts for the policy too.
+        """
+        self._takeover_fails = takeover_fails
         self._builder = builder
         self._replay = replay
         self.counters: Counter[str] = builder.counters
@@ -59,6 +67,10 @@ class Ingest:
             self._replay.begin_episode()
             self._episode = session.episode
             self._ends = {episode: end for episode, end in self._ends.items() if episode >= self._episode}
+        if self._takeover_fails and self._builder.takes_over(step):
+            for segment in self._builder.end(self._builder.last_time, Outcome.FAILURE):
+                self._replay.add(segment)
+            self._replay.begin_episode(counted=False)
         for segment in self._builder.step(step):
             self._replay.add(segment)
 

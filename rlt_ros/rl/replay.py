@@ -123,11 +123,11 @@ class Replay:
         ]
         return sum(t.numel() * t.element_size() for t in tensors) / self.spec.capacity
 
-    def begin_episode(self) -> None:
-        """States added from here on do not continue the ones before."""
+    def begin_episode(self, *, counted: bool = True) -> None:
+        """States added from here on do not continue the ones before; `counted` unless they are of the same episode."""
         self._pending.clear()
         self._episode_from = self._written
-        self.episodes += 1
+        self.episodes += counted
 
     def add(self, segment: Segment) -> None:
         """Store a state with its ticks; samples become usable as soon as the state C ticks later is stored."""

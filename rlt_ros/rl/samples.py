@@ -119,6 +119,10 @@ class EpisodeBuilder:
         """Time of the newest step; minus infinity before the first."""
         return self._steps[-1].time if self._steps else -np.inf
 
+    def takes_over(self, step: ControlStep) -> bool:
+        """Whether a human takes over from the policy with this step."""
+        return bool(self._steps) and step.state is State.HUMAN and self._steps[-1].state is not State.HUMAN
+
     def step(self, step: ControlStep) -> Iterator[Segment]:
         """Add a step of the running episode; yields the segments it completes.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support import BUNDLE, JOINTS, PERIOD, TOKEN, control_step, normaliser, policy_input, session
@@ -12,12 +13,12 @@ from support import BUNDLE, JOINTS, PERIOD, TOKEN, control_step, normaliser, pol
 from rlt_ros.rl.ingest import Ingest
 from rlt_ros.rl.replay import Replay, ReplaySpec
 from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
-from rlt_ros.types import Outcome, Phase
+from rlt_ros.types import Outcome, Phase, State
 
 
-def made() -> tuple[Ingest, Replay]:
+def made(**options: bool) -> tuple[Ingest, Replay]:
     replay = Replay(ReplaySpec(1000, TOKEN, JOINTS))
-    ingest = Ingest(EpisodeBuilder(SampleConfig(), normaliser(), BUNDLE, TOKEN), replay)
+    ingest = Ingest(EpisodeBuilder(SampleConfig(), normaliser(), BUNDLE, TOKEN), replay, **options)
     ingest.session(1)
     for sequence in range(400):
         ingest.policy_input(policy_input(sequence * 2 * PERIOD, sequence))
@@ -43,6 +44,28 @@ def test_the_replay_does_not_depend_on_when_the_outcome_arrives(delay: int, trai
     assert (batch.rewards > 0).any()
     assert ingest.counters["episode_without_end"] == 0
     assert replay.samples_by_source.sum() == 40
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_human_made_of_it_counts_for_the_policy_unless_a_takeover_is_its_failure(fails: bool) -> None:
+    """The policy flies ticks 0 to 30, the human 31 to 59 and succeeds."""
+    ingest, replay = made(takeover_fails=fails)
+    for k in range(100):
+        step = tick(k, phase=Phase.CRITICAL if k < 60 else Phase.ENDED)
+        ingest.step(dataclasses.replace(step, state=State.HUMAN if k > 30 else State.ACTOR))
+        if k == 60:
+            ingest.end(1, 1, 59.5 * PERIOD, Outcome.SUCCESS)
+    assert replay.episodes == 1
+    batch = replay.gather(replay.usable_since(0))
+    policy = 16 if fails else 30  # states at ticks 0, 2, ... 30, the last with one row of the policy's
+    assert replay.samples == (16 + 15 if fails else 30)
+    if fails:
+        assert (batch.returned[:policy] == 0).all()
+        assert batch.bootstrap[:11].gt(0).all()
+        assert batch.bootstrap[11:policy].eq(0).all(), "nothing the human did is expected after the policy's rows"
+        assert batch.valid[policy - 1].sum() == 1
+    assert np.allclose(batch.returned[-1], 0.99 if not fails else 1.0)
+    assert batch.returned[:policy].gt(0).all() != fails
 
 
 def test_only_the_critical_phase_is_stored() -> None:
