@@ -119,7 +119,7 @@ class SimParameters:
     priority: int = param(20, "SCHED_FIFO priority of the physics loop; 0: normal priority", low=0, high=99)
     human_after: float = param(
         0.0,
-        "a scripted human takes over this long into a critical phase, give or take a half; 0: nobody does",
+        "a scripted human takes over this long into a critical phase on average, and finishes it; 0: nobody does",
         unit="s",
         low=0.0,
     )

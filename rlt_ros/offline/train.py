@@ -55,7 +55,7 @@ class TrainConfig:
     explore_share: float = param(0.5, "share of the actor's episodes with exploration noise", low=0.0, high=1.0)
     human_after: float = param(
         0.0,
-        "a scripted human takes over this long into an episode, give or take a half, and finishes it; 0: nobody does",
+        "a scripted human takes over this long into an episode on average, and finishes it; 0: nobody does",
         unit="s",
         low=0.0,
     )

@@ -73,7 +73,7 @@ class Operator:
     """The scripted human of a training run: takes over where the policy takes too long, and finishes."""
 
     def __init__(self, patience: float, rng: np.random.Generator) -> None:
-        """Take over `patience` seconds into an episode of the controlled setting, give or take a half."""
+        """Take over `patience` seconds into an episode on average, drawn evenly from 0 to twice as long."""
         self._patience = patience
         self._rng = rng
         self._after = 0
@@ -82,7 +82,7 @@ class Operator:
     def __call__(self, cell: Cell, tick: int) -> Array | None:
         """Joint targets while it flies, else None."""
         if tick == 0:
-            self._after = round(self._patience * self._rng.uniform(0.5, 1.5) / CONTROL_PERIOD)
+            self._after = round(self._patience * self._rng.uniform(0, 2) / CONTROL_PERIOD)
         if tick < self._after:
             self._expert = None
             return None
