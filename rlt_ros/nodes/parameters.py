@@ -117,9 +117,9 @@ class SimParameters:
     image_every: int = param(2, "control periods between two camera sets", low=1, high=50)
     command_topic: str = param("forward_position_controller/commands", "where commands come from")
     priority: int = param(20, "SCHED_FIFO priority of the physics loop; 0: normal priority", low=0, high=99)
-    human_after: float = param(
+    human_patience: float = param(
         0.0,
-        "a scripted human takes over this long into a critical phase on average, and finishes it; 0: nobody does",
+        "a scripted human takes over after this long without progress, on average, and finishes; 0: nobody does",
         unit="s",
         low=0.0,
     )

@@ -57,8 +57,8 @@ class SimNode(Node):
         self.create_subscription(Float64MultiArray, p.command_topic, self._on_command, COMMAND_QOS)
         self.create_service(ResetCell, "~/reset", self._on_reset)
         self._operator: Operator | None = None
-        if p.human_after:
-            self._operator = Operator(p.human_after, np.random.default_rng(p.seed))
+        if p.human_patience:
+            self._operator = Operator(p.human_patience, np.random.default_rng(p.seed))
             self._critical_ticks = 0
             self._critical = False
             self._interventions = self.create_publisher(Intervention, "intervention", SENSOR_QOS)
@@ -128,7 +128,7 @@ class SimNode(Node):
             self._show()
 
     def _help(self, operator: Operator, stamp: Time, *, wanted: bool) -> None:
-        """The scripted human takes over in critical phases that take long, and lets go when they are over."""
+        """The scripted human takes over in critical phases that stand still, and lets go when they are over."""
         target = operator(self._cell, self._critical_ticks) if wanted else None
         self._critical_ticks = self._critical_ticks + 1 if wanted else 0
         message = Intervention(active=target is not None, source="scripted human")

@@ -51,11 +51,11 @@ class TrainConfig:
     task: str = param("ethernet", "task of the cell")
     clearance: float = param(0.0, "free play a side; 0: the task's own", unit="m", low=0.0, high=0.004)
     minutes: float = param(15.0, "robot time, warm-up included", unit="min", low=0.1)
-    warmup_episodes: int = param(40, "episodes flown by the reference first", low=1)
+    warmup_episodes: int = param(20, "episodes flown by the reference first", low=1)
     explore_share: float = param(0.5, "share of the actor's episodes with exploration noise", low=0.0, high=1.0)
-    human_after: float = param(
-        0.0,
-        "a scripted human takes over this long into an episode on average, and finishes it; 0: nobody does",
+    human_patience: float = param(
+        1.0,
+        "a scripted human takes over after this long without progress, on average, and finishes; 0: nobody does",
         unit="s",
         low=0.0,
     )
@@ -109,9 +109,9 @@ class Trainer:
         cell = Cell(task, image_size=loaded.image_size)
         self._rollout = Rollout(cell, make_backend(loaded, encoder=config.without == "token"), loaded, self._executor)
         self._coin = np.random.default_rng(config.seed)
-        helped = config.human_after and config.without != "intervention"
+        helped = config.human_patience and config.without != "intervention"
         self._hand = np.random.default_rng(config.seed)
-        self._human = Operator(config.human_after, self._hand) if helped else None
+        self._human = Operator(config.human_patience, self._hand) if helped else None
         self._version = 0
         self._ticks = 0
         self.episode = 0

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rlt_ros.rl.learner import Learner
 
-FORMAT = 3
+FORMAT = 4
 REPLAY_FILE = "replay.safetensors"
 
 

@@ -24,6 +24,8 @@ _STAND_OFF = 0.05
 """Metres before a part at which the open gripper waits."""
 _LIFT = np.array([0.0, 0.0, 0.04])
 _CLOSING_TIME = 0.6
+_PROGRESS = 0.001
+"""Metres that the plug must come nearer to its place to count as progress."""
 
 
 @dataclass(frozen=True)
@@ -70,23 +72,33 @@ OPERATOR = ExpertConfig(
 
 
 class Operator:
-    """The scripted human of a training run: takes over where the policy takes too long, and finishes."""
+    """The scripted human of a training run: takes over where the policy gets no further, and finishes."""
 
     def __init__(self, patience: float, rng: np.random.Generator) -> None:
-        """Take over `patience` seconds into an episode on average, drawn evenly from 0 to twice as long."""
+        """Take over after `patience` seconds without progress on average.
+
+        Args:
+            patience: mean of what is drawn for every episode, evenly from 0 to twice as much.
+            rng: draws the patience and the errors of the aim.
+        """
         self._patience = patience
         self._rng = rng
-        self._after = 0
         self._expert: Expert | None = None
+        self._ticks = 0
+        self._nearest = np.inf
+        self._since = 0
 
     def __call__(self, cell: Cell, tick: int) -> Array | None:
-        """Joint targets while it flies, else None."""
+        """Joint targets while it flies, else None; `tick` counts from 0 in every episode."""
         if tick == 0:
-            self._after = round(self._patience * self._rng.uniform(0, 2) / CONTROL_PERIOD)
-        if tick < self._after:
-            self._expert = None
-            return None
+            self._expert, self._nearest, self._since = None, np.inf, 0
+            self._ticks = round(self._rng.uniform(0, 2) * self._patience / CONTROL_PERIOD)
         if self._expert is None:
+            distance = float(np.linalg.norm(cell.insertion().offset + np.array([cell.task.success_depth, 0, 0])))
+            if distance < self._nearest - _PROGRESS:
+                self._nearest, self._since = distance, tick
+            if tick - self._since < self._ticks:
+                return None
             self._expert = Expert(cell, self._rng, OPERATOR)
         target, held = self._expert.act(), cell.command
         target[_GRIPPER_SLOTS] = held[_GRIPPER_SLOTS]

@@ -75,6 +75,7 @@ def graph(domain: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterat
         "learner_node.burn_in_updates": 20,
         "executor_node.priority": 0,
         "sim_node.priority": 0,
+        "sim_node.human_patience": 0.0,
         **getattr(request, "param", {}),
     }
     arguments = [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--json", "--runs", str(tmp_path)]
@@ -165,7 +166,7 @@ def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph
     assert session[-1].epoch > 0
 
 
-@pytest.mark.parametrize("graph", [{"sim_node.human_after": 0.4}], indirect=True, ids=["helped"])
+@pytest.mark.parametrize("graph", [{"sim_node.human_patience": 0.4}], indirect=True, ids=["helped"])
 def test_a_scripted_human_takes_over_finishes_and_is_learnt_from(graph: Graph) -> None:
     ros = graph.ros
     steps = ros.listen(ControlStep, "step", RECORD_QOS)

@@ -19,7 +19,9 @@ from rlt_ros.rl.config import LearnerConfig
 
 SHIPPED = Bringup().bundle_path
 LEARNER = LearnerConfig(hidden=(32,), batch=32, warmup_samples=50, update_ratio=1.0, burn_in_updates=50)
-CONFIG = TrainConfig(minutes=0.35, warmup_episodes=2, evaluate_at=(0.1,), evaluate_episodes=2, explore_share=1.0)
+CONFIG = TrainConfig(
+    minutes=0.35, warmup_episodes=2, evaluate_at=(0.1,), evaluate_episodes=2, explore_share=1.0, human_patience=0.0
+)
 
 
 def test_a_run_flies_learns_evaluates_and_leaves_what_can_be_flown(tmp_path: Path) -> None:
@@ -64,11 +66,14 @@ def test_the_actor_flies_after_the_warm_up_and_the_same_seed_gives_the_same_run(
 
 def test_a_resumed_run_is_the_run_that_would_have_been(tmp_path: Path) -> None:
     learner = dataclasses.replace(LEARNER, directions=4, state_noise=0.1, noise_reference=0.3, precision="bfloat16")
-    first = Trainer(SHIPPED, CONFIG, learner, tmp_path)
+    learner = dataclasses.replace(learner, human_mix=0.5, human_replaces_reference=False, takeover_fails=True)
+    config = dataclasses.replace(CONFIG, human_patience=1.0)
+    first = Trainer(SHIPPED, config, learner, tmp_path)
     for _ in range(3):
         first.run_episode()
     first.save()
-    again = Trainer(SHIPPED, CONFIG, learner, tmp_path)
+    assert any(trial.human_ticks for trial in first.trials), "the scripted human is part of what must go on"
+    again = Trainer(SHIPPED, config, learner, tmp_path)
     again.restore()
     assert (again.episode, again.minutes) == (3, first.minutes)
     for trainer in (first, again):
@@ -78,7 +83,7 @@ def test_a_resumed_run_is_the_run_that_would_have_been(tmp_path: Path) -> None:
     assert first.learner.updates == again.learner.updates > LEARNER.burn_in_updates
     assert first.learner.export(1) == again.learner.export(1)
     assert first.learner.replay.samples_by_source.tolist() == again.learner.replay.samples_by_source.tolist()
-    other = Trainer(SHIPPED, CONFIG, dataclasses.replace(learner, critics=3), tmp_path)
+    other = Trainer(SHIPPED, config, dataclasses.replace(learner, critics=3), tmp_path)
     with pytest.raises(CheckpointError, match="critics 2 -> 3"):
         other.restore()
     other.close()

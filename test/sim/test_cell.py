@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rlt_ros.sim.cell import CAMERA_NAMES, Cell
-from rlt_ros.sim.expert import Expert
+from rlt_ros.sim.expert import OPERATOR, Expert, Operator
 from rlt_ros.sim.kinematics import RelativePose
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import TASKS, get_task
@@ -29,6 +29,29 @@ def full(request: pytest.FixtureRequest) -> Iterator[Cell]:
     made = Cell(get_task(request.param, setting="full"))
     yield made
     made.close()
+
+
+def test_the_operator_finishes_what_stands_still_and_watches_what_moves(cell: Cell) -> None:
+    operator = Operator(1.0, np.random.default_rng(0))
+    for seed in range(4):
+        cell.reset(seed)
+        fingers, taken = cell.command[GRIPPERS], 0
+        for tick in range(500):
+            target = operator(cell, tick)
+            assert target is not None or not taken, "it does not let go before the end"
+            taken = taken or (tick + 1 if target is not None else 0)
+            cell.step(cell.command if target is None else target)
+            if cell.insertion().success:
+                break
+        assert cell.insertion().success
+        assert 1 <= taken <= 101, "it waits at most twice its patience"
+        assert np.array_equal(cell.command[GRIPPERS], fingers)
+    cell.reset(0)
+    operator = Operator(0.5, np.random.default_rng(3))
+    brisk = Expert(cell, np.random.default_rng(1), OPERATOR)
+    for tick in range(30):
+        assert operator(cell, tick) is None, "nobody interrupts what comes nearer all the time"
+        cell.step(brisk.act())
 
 
 def fly(cell: Cell, seed: int) -> int:
