@@ -117,6 +117,9 @@ class SimParameters:
     image_every: int = param(2, "control periods between two camera sets", low=1, high=50)
     command_topic: str = param("forward_position_controller/commands", "where commands come from")
     priority: int = param(20, "SCHED_FIFO priority of the physics loop; 0: normal priority", low=0, high=99)
+    demonstrations: int = param(
+        0, "critical phases that the scripted human flies from their start, the first ones", low=0
+    )
     human_patience: float = param(
         0.0,
         "a scripted human takes over after this long without progress, on average, and finishes; 0: nobody does",

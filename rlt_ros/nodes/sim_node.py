@@ -59,7 +59,7 @@ class SimNode(Node):
         self._operator: Operator | None = None
         if p.human_patience:
             self._operator = Operator(p.human_patience, np.random.default_rng(p.seed))
-            self._critical_ticks = 0
+            self._critical_ticks = self._critical_phases = 0
             self._critical = False
             self._interventions = self.create_publisher(Intervention, "intervention", SENSOR_QOS)
             self.create_subscription(SessionState, "session", self._on_session, LATCHED_QOS)
@@ -129,6 +129,10 @@ class SimNode(Node):
 
     def _help(self, operator: Operator, stamp: Time, *, wanted: bool) -> None:
         """The scripted human takes over in critical phases that stand still, and lets go when they are over."""
+        if wanted and not self._critical_ticks:
+            self._critical_phases += 1
+            shown = self._critical_phases <= self._config.demonstrations
+            operator.patience = 0.0 if shown else self._config.human_patience
         target = operator(self._cell, self._critical_ticks) if wanted else None
         self._critical_ticks = self._critical_ticks + 1 if wanted else 0
         message = Intervention(active=target is not None, source="scripted human")

@@ -59,6 +59,7 @@ class TrainConfig:
         unit="s",
         low=0.0,
     )
+    demonstrations: int = param(30, "episodes that the scripted human flies from the start, before the warm-up", low=0)
     human_until: float = param(
         0.0, "robot time after which the human no longer helps; 0: always there", unit="min", low=0.0
     )
@@ -126,7 +127,10 @@ class Trainer:
     def run_episode(self) -> Trial:
         """Fly one episode and learn while it flies."""
         self.episode += 1
-        enabled = self.episode > self.config.warmup_episodes
+        shown = self._human is not None and self.episode <= self.config.demonstrations
+        enabled = self.episode > self.config.warmup_episodes + self.config.demonstrations
+        if self._human is not None:
+            self._human.patience = 0.0 if shown else self.config.human_patience
         explore = enabled and bool(self._coin.random() < self.config.explore_share)
         view = SessionView(1, self.episode, Phase.CRITICAL, enabled, explore)
         seed = FIRST_SEED + self.config.seed * 1_000_000 + self.episode

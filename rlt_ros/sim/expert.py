@@ -78,10 +78,11 @@ class Operator:
         """Take over after `patience` seconds without progress on average.
 
         Args:
-            patience: mean of what is drawn for every episode, evenly from 0 to twice as much.
+            patience: mean of what is drawn for every episode, evenly from 0 to twice as much; may be changed between
+                episodes, 0 to demonstrate one from its start.
             rng: draws the patience and the errors of the aim.
         """
-        self._patience = patience
+        self.patience = patience
         self._rng = rng
         self._expert: Expert | None = None
         self._ticks = 0
@@ -92,7 +93,7 @@ class Operator:
         """Joint targets while it flies, else None; `tick` counts from 0 in every episode."""
         if tick == 0:
             self._expert, self._nearest, self._since = None, np.inf, 0
-            self._ticks = round(self._rng.uniform(0, 2) * self._patience / CONTROL_PERIOD)
+            self._ticks = round(self._rng.uniform(0, 2) * self.patience / CONTROL_PERIOD)
         if self._expert is None:
             distance = float(np.linalg.norm(cell.insertion().offset + np.array([cell.task.success_depth, 0, 0])))
             if distance < self._nearest - _PROGRESS:

@@ -20,7 +20,13 @@ from rlt_ros.rl.config import LearnerConfig
 SHIPPED = Bringup().bundle_path
 LEARNER = LearnerConfig(hidden=(32,), batch=32, warmup_samples=50, update_ratio=1.0, burn_in_updates=50)
 CONFIG = TrainConfig(
-    minutes=0.35, warmup_episodes=2, evaluate_at=(0.1,), evaluate_episodes=2, explore_share=1.0, human_patience=0.0
+    minutes=0.35,
+    warmup_episodes=2,
+    evaluate_at=(0.1,),
+    evaluate_episodes=2,
+    explore_share=1.0,
+    human_patience=0.0,
+    demonstrations=0,
 )
 
 
@@ -67,7 +73,7 @@ def test_the_actor_flies_after_the_warm_up_and_the_same_seed_gives_the_same_run(
 def test_a_resumed_run_is_the_run_that_would_have_been(tmp_path: Path) -> None:
     learner = dataclasses.replace(LEARNER, directions=4, state_noise=0.1, noise_reference=0.3, precision="bfloat16")
     learner = dataclasses.replace(learner, human_mix=0.5, human_replaces_reference=False, takeover_fails=True)
-    config = dataclasses.replace(CONFIG, human_patience=1.0)
+    config = dataclasses.replace(CONFIG, human_patience=1.0, demonstrations=1)
     first = Trainer(SHIPPED, config, learner, tmp_path)
     for _ in range(3):
         first.run_episode()
