@@ -121,7 +121,8 @@ class Bringup:
             specs.pop()
         if self.target == "sim":
             view = {"viewer": not self.headless}
-            specs.append(NodeSpec("sim_node", {**task, **seed, **view}))
+            alone = {"human_patience": 0.0} if self.trained else {}
+            specs.append(NodeSpec("sim_node", {**task, **seed, **view, **alone}))
         specs = [
             dataclasses.replace(spec, parameters={**spec.parameters, **self._settings(spec.name)}) for spec in specs
         ]

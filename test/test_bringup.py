@@ -42,6 +42,7 @@ def test_a_trained_actor_flies_in_turn_with_the_base_and_without_a_learner(tmp_p
     assert "learner_node" not in specs
     assert specs["executor_node"].parameters["actor"] == str(file)
     assert specs["session_node"].parameters["base_every"] == 2
+    assert specs["sim_node"].parameters["human_patience"] == 0, "what is compared flies alone"
     with pytest.raises(ConfigError, match="no trained actor for 'charger'; it has ethernet"):
         Bringup(bundle=tmp_path, task="charger", trained=True).nodes()
 

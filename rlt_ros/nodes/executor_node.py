@@ -262,7 +262,7 @@ class ExecutorNode(ManagedNode):
         message = status_to_msg(self._last_step, loop.statistics, executor.counters, self.failure)
         message.rate = float(rate)
         actor = executor.actor
-        message.weight_age = time.time() - actor.made if actor is not None else -1.0
+        message.weight_age = time.time() - actor.made if actor is not None and actor.made else -1.0
         message.bundle_id = self._bundle.id
         self._status.publish(message)
 
