@@ -58,8 +58,8 @@ def demo(
     shown = (
         "In turn an episode is flown by the VLA's reference chunks and by the actor that was trained on top of it."
         if trained
-        else "The first episodes are flown by the VLA's reference chunks; then the actor takes over, and its weights\n"
-        "are renewed while the robot moves."
+        else "A scripted human shows ten insertions, the VLA's reference chunks fly ten more; then the actor takes\n"
+        "over, and its weights are renewed while the robot moves. Where nothing moves on, the human helps."
     )
     print(
         f"A simulated two-armed robot pushes a plug into a socket, 50 commands a second.\n{shown}\n{end}\n",

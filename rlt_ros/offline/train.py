@@ -60,9 +60,6 @@ class TrainConfig:
         low=0.0,
     )
     demonstrations: int = param(30, "episodes that the scripted human flies from the start, before the warm-up", low=0)
-    human_until: float = param(
-        0.0, "robot time after which the human no longer helps; 0: always there", unit="min", low=0.0
-    )
     publish_ticks: int = param(25, "ticks between two versions of the weights", low=1)
     evaluate_at: tuple[float, ...] = param(
         (5.0, 15.0, 30.0), "robot time of the evaluations on the way; the base is evaluated first", unit="min", low=0.0
@@ -127,17 +124,15 @@ class Trainer:
     def run_episode(self) -> Trial:
         """Fly one episode and learn while it flies."""
         self.episode += 1
-        shown = self._human is not None and self.episode <= self.config.demonstrations
-        enabled = self.episode > self.config.warmup_episodes + self.config.demonstrations
+        demonstrations = self.config.demonstrations if self._human is not None else 0
+        enabled = self.episode > demonstrations + self.config.warmup_episodes
         if self._human is not None:
-            self._human.patience = 0.0 if shown else self.config.human_patience
+            self._human.patience = 0.0 if self.episode <= demonstrations else self.config.human_patience
         explore = enabled and bool(self._coin.random() < self.config.explore_share)
         view = SessionView(1, self.episode, Phase.CRITICAL, enabled, explore)
         seed = FIRST_SEED + self.config.seed * 1_000_000 + self.episode
         first = self.learner.replay.written
-        until = self.config.human_until
-        human = self._human if not until or self.minutes < until else None
-        trial = self._rollout.run(seed, view, self._ingest.policy_input, self._on_step, human)
+        trial = self._rollout.run(seed, view, self._ingest.policy_input, self._on_step, self._human)
         self._ingest.end(1, self.episode, self._rollout.now - CONTROL_PERIOD / 2, outcome(trial))
         self._ingest.flush()
         self.robot_ticks += trial.ticks
