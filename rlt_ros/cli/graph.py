@@ -58,7 +58,7 @@ def demo(
     shown = (
         "In turn an episode is flown by the VLA's reference chunks and by the actor that was trained on top of it."
         if trained
-        else "A scripted human shows ten insertions, the VLA's reference chunks fly ten more; then the actor takes\n"
+        else "A scripted human shows six insertions, the VLA's reference chunks fly six more; then the actor takes\n"
         "over, and its weights are renewed while the robot moves. Where nothing moves on, the human helps."
     )
     print(
