@@ -118,7 +118,7 @@ class Bringup:
             NodeSpec("learner_node", {**bundle, **seed, **checkpoints}, required=False, stop_seconds=15.0),
         ]
         if self.trained:
-            specs.pop()
+            specs = [spec for spec in specs if spec.name != "learner_node"]
         if self.target == "sim":
             view = {"viewer": not self.headless}
             alone = {"human_patience": 0.0} if self.trained else {}
