@@ -36,6 +36,10 @@ class LearnerConfig:
         low=0,
         high=200,
     )
+    proprio: str = param(
+        "all",
+        "what the networks see of the joints beside the token: all (positions and velocities), position, or none",
+    )
     state_noise: float = param(
         0.0, "noise on token and proprioception in training, against learning single episodes by heart", low=0.0
     )
@@ -80,7 +84,12 @@ class LearnerConfig:
         Raises:
             ConfigError: a name is unknown, or a setting needs another one.
         """
-        for name, known in (("precision", ("auto", "float32", "bfloat16")), ("q_scale", ("mean", "own"))):
+        names = {
+            "precision": ("auto", "float32", "bfloat16"),
+            "q_scale": ("mean", "own"),
+            "proprio": ("all", "position", "none"),
+        }
+        for name, known in names.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} '{getattr(self, name)}' is unknown: choose {', '.join(known)}")
         if self.noise_reference and not self.directions:

@@ -98,6 +98,8 @@ class Learner:
         )
         self.directions = Directions(torch.zeros(action_size, chunk_size)) if config.directions else None
         self._state_noise = torch.Generator(self.device)
+        self._shown = torch.ones(state_size, device=self.device)
+        self._shown[state_size - {"all": 0, "position": spec.joints, "none": 2 * spec.joints}[config.proprio] :] = 0.0
         self.update_ratio = config.update_ratio
         self.updates = 0
         self.report = UpdateReport()
@@ -180,7 +182,7 @@ class Learner:
             self._state_noise.manual_seed(int(self._generator.integers(2**62)))
             for state in (batch.state, batch.next_state):
                 noise = torch.empty_like(state).normal_(generator=self._state_noise)
-                state.add_(noise, alpha=self.config.state_noise)
+                state.addcmul_(noise, self._shown, value=self.config.state_noise)
         self._update_critics(batch)
         self.updates += 1
         if self.updates % self.config.actor_every == 0:
@@ -194,6 +196,8 @@ class Learner:
         if self.device.type != "cpu":
             batch = Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch))
         return batch._replace(
+            state=batch.state * self._shown,
+            next_state=batch.next_state * self._shown,
             anchor=self._rows(batch.anchor),
             actions=self._rows(batch.actions),
             reference=self._rows(batch.reference),
@@ -286,4 +290,4 @@ class Learner:
         noise, share = None, self.config.noise_reference
         if self.directions is not None and share:
             noise = share * self.directions.basis
-        return export_actor(self.actor, self._spec, version, self.directions, noise)
+        return export_actor(self.actor, self._spec, version, self.directions, noise, self._shown)

@@ -295,6 +295,23 @@ def test_a_learner_that_has_not_learnt_gives_the_reference_whatever_its_directio
     assert np.array_equal(actor(np.ones(TOKEN, np.float32), np.zeros(2 * JOINTS, np.float32), reference), reference)
 
 
+@pytest.mark.parametrize(("proprio", "kept"), [("all", 2 * JOINTS), ("position", JOINTS), ("none", 0)])
+def test_an_actor_flies_blind_to_what_it_was_trained_without(proprio: str, kept: int) -> None:
+    """Velocities make a policy that stands still go on standing still: in human data, motion foretells motion."""
+    learner = Learner(dataclasses.replace(SMALL, proprio=proprio, state_noise=0.1), directed(20), "b")
+    for _ in range(40):
+        learner.update()
+    actor = unpack_actor(learner.export(1), "b")
+    rng = np.random.default_rng(0)
+    token, reference = rng.normal(size=TOKEN).astype(np.float32), np.ones((CHUNK, JOINTS), np.float32)
+    joints = rng.normal(size=2 * JOINTS).astype(np.float32)
+    for number in range(2 * JOINTS):
+        other = joints.copy()
+        other[number] += 1.0
+        seen = not np.array_equal(actor(token, joints, reference), actor(token, other, reference))
+        assert seen == (number < kept)
+
+
 @pytest.mark.parametrize(
     "change", [{"pessimism": 1.0}, {"q_scale": "own"}, {"layer_norm": False}, {"state_noise": 0.1}]
 )
@@ -314,6 +331,7 @@ def test_what_a_learner_cannot_be_is_refused() -> None:
     for change, message in (
         ({"precision": "float8"}, "precision"),
         ({"q_scale": "max"}, "q_scale"),
+        ({"proprio": "velocity"}, "proprio"),
         ({"device": "abacus"}, "device"),
         ({"noise_reference": 0.1}, "directions"),
         ({"q_weight": 0.0}, "q_weight 0"),
