@@ -56,6 +56,8 @@ EXTRAS = {
         "types-PyYAML>=6,<7",
         "psutil>=5.9,<8",
     ],
+    # Plots of docs/results.md.
+    "docs": ["matplotlib>=3.9,<4"],
     # Hardware and heavyweights: never needed by the simulated cell.
     "cuda": ["onnxruntime-gpu>=1.18,<2"],
     "realsense": ["pyrealsense2>=2.55,<3"],

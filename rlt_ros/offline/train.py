@@ -65,6 +65,7 @@ class TrainConfig:
         (5.0, 15.0, 30.0), "robot time of the evaluations on the way; the base is evaluated first", unit="min", low=0.0
     )
     evaluate_episodes: int = param(100, "episodes of an evaluation", low=1)
+    evaluate_base: bool = param(True, "evaluate the base too, before the first episode")
     save_minutes: float = param(5.0, "robot time between two states from which --resume goes on", unit="min", low=0.1)
     without: str = param("", "what is switched off: token, chunk, anchor, passthrough, dropout or intervention")
     seed: int = param(0, "seed of starts, noise, weights and batches", low=0)
@@ -266,7 +267,7 @@ def train(
         resume: go on with the interrupted run in `run_dir`.
 
     Returns:
-        `base` and `final` figures (see `summarise`), `curve`: one entry an evaluation, `run_dir`.
+        `base` (None if it was not flown) and `final` figures (see `summarise`), `curve`: one entry an evaluation, `run_dir`.
 
     Raises:
         CheckpointError: there is nothing to resume, or it was trained with other settings.
@@ -282,9 +283,10 @@ def train(
         else:
             run_dir.mkdir(parents=True, exist_ok=True)
             _write_config(bundle, config, learner, run_dir)
-            base = trainer.evaluate(None, config.evaluate_episodes)
+            base = trainer.evaluate(None, config.evaluate_episodes) if config.evaluate_base else None
             (run_dir / "base.json").write_text(json.dumps(base))
-            progress(trainer, f"base: {_words(base)}")
+            if base is not None:
+                progress(trainer, f"base: {_words(base)}")
         done = {entry["due"] for entry in curve}
         for due in sorted({*(minutes for minutes in config.evaluate_at if minutes < config.minutes), config.minutes}):
             saved = trainer.minutes
@@ -352,7 +354,7 @@ def _write_curve(run_dir: Path, curve: list[dict[str, Any]]) -> None:
             )
 
 
-def _read_progress(run_dir: Path, minutes: float) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+def _read_progress(run_dir: Path, minutes: float) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """The base's figures, and the evaluations up to now."""
     base = json.loads((run_dir / "base.json").read_text())
     path = run_dir / "curve.json"
