@@ -134,9 +134,9 @@ class Bringup:
         if self.target != "robot":
             return {}
         from_file = self._from_file()
-        topic = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node").wire_topic
+        topics = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node").wire_topics
         cameras = from_file.get("vla_node", {}).get("cameras", VlaParameters.cameras)
-        ours = ["joint_states", topic, *(f"{name}/color/image_raw" for name in cameras)]
+        ours = ["joint_states", "robot_description", *topics, *(f"{name}/color/image_raw" for name in cameras)]
         return {name: f"/{name}" for name in ours if not name.startswith("/")}
 
     def _settings(self, node: str) -> dict[str, Any]:

@@ -89,8 +89,8 @@ def row(name: str, figures: dict[str, Any], base: float | None) -> str:
     each = " ".join(f"{x:.0f}" for x in figures["each"])
     times = "" if not base else f" {figures['throughput'] / base:.1f} x |"
     return (
-        f"| {name} | {figures['success']:.0%} ({low:.0%}-{high:.0%}) | {figures['stopped']:.0%} | {figures['median']:.0f} | "
-        f"**{figures['throughput']:.0f}** ({least:.0f}-{most:.0f}) | {each} |{times} {figures['human']:.0%} |"
+        f"| {name} | {figures['success']:.0%} ({low:.0%}-{high:.0%}) | {figures['stopped']:.0%} "
+        f"| {figures['median']:.0f} | **{figures['throughput']:.0f}** ({least:.0f}-{most:.0f}) | {each} |{times} {figures['human']:.0%} |"
     )
 
 
@@ -124,7 +124,9 @@ def plot_values(full: dict[str, list[Run]], out: Path) -> None:
         points = axis.scatter(returned, expected, c=minutes, s=6, cmap="viridis")
         axis.plot([0, 1], [0, 1], color="grey", lw=1)
         axis.set(title=task, xlabel="return (mean over the episode)", ylabel="Q (mean over the episode)")
-        print(f"{task}: Q {expected.mean():.2f}, return {returned.mean():.2f} in {len(told)} episodes of the actor alone")
+        print(
+            f"{task}: Q {expected.mean():.2f}, return {returned.mean():.2f} in {len(told)} episodes of the actor alone"
+        )
     figure.colorbar(points, ax=axes[0].tolist(), label="robot time, min")
     figure.savefig(out / "q_against_return.png", dpi=110, bbox_inches="tight")
 

@@ -6,6 +6,7 @@ hold. Whatever is missing, late or absurd ends in HOLD: the last command again, 
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 
@@ -13,8 +14,9 @@ import numpy as np
 
 from rlt_ros.config import param
 from rlt_ros.control.actor import Actor, WeightsError
-from rlt_ros.control.limits import JointLimits, guard
-from rlt_ros.control.timeline import reference_actions
+from rlt_ros.control.limits import JointLimits, Limit, guard
+from rlt_ros.control.realtime import Histogram
+from rlt_ros.control.timeline import reference_actions, row_at
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.types import (
     ActionChunk,
@@ -40,7 +42,10 @@ class ExecutorConfig:
     max_joint_age: float = param(0.1, "oldest joint state under which the robot may move", unit="s", low=0.0, high=5.0)
     max_session_age: float = param(1.5, "longest silence of the session", unit="s", low=0.0, high=60.0)
     max_intervention_age: float = param(0.2, "longest silence of an active human", unit="s", low=0.0, high=5.0)
-    handover_ticks: int = param(10, "ticks over which control passes to a human", low=1, high=200)
+    handover_ticks: int = param(10, "ticks over which control passes to a human and back", low=1, high=200)
+    blend_ticks: int = param(
+        0, "ticks over which a reference chunk gives way to the next one; 0: at once", low=0, high=100
+    )
     reference_speed: float = param(1.0, "factor on the reference's motion, for comparisons", low=0.1, high=5.0)
     seed: int = param(0, "seed of the exploration noise", low=0)
 
@@ -78,9 +83,17 @@ class Executor:
         self._human_time = -np.inf
         self._human_lost = False
         self._human_ticks = 0
+        self._human_flew = False
+        self._ramp = 1.0
+        self._estop_held = False
         self._last: Array | None = None
+        self._before: Array | None = None
+        self._tick_time = -np.inf
+        self.limited = np.zeros((len(Limit), self._joints), dtype=np.int64)
+        self.actor_time = Histogram()
         self._state = State.HOLD
         self._chunk: ActionChunk | None = None
+        self._tail: Array32 | None = None
         self._row = 0
         self._sequence = 0
         self._noise = np.random.default_rng(config.seed)
@@ -90,7 +103,7 @@ class Executor:
 
     def forget_robot(self) -> None:
         """Start from where the robot will be found: after a pause in which others may have moved it."""
-        self._last = self._position = self._chunk = None
+        self._last = self._before = self._position = self._chunk = None
         self._input = None
 
     # -- what arrives --------------------------------------------------------------------------------------
@@ -154,12 +167,19 @@ class Executor:
             # A new episode: what was seen before it started shows another scene.
             self._inputs_from = time
             self._chunk = None
+            self._ramp = 1.0
 
     def intervention(self, time: float, active: bool, target: Array | None) -> None:
-        """A human's wish: `target` None holds still. Inactive ends the intervention."""
+        """A human's wish: `target` None holds still. Inactive ends the intervention.
+
+        What the VLA saw before that is not flown any more, and the policy comes back over `handover_ticks`.
+        """
         if not active:
             self._human_target, self._human_time, self._human_lost = None, -np.inf, False
             self._human_ticks = 0
+            if self._human_flew:
+                self._human_flew, self._ramp = False, 0.0
+                self._inputs_from = max(self._inputs_from, time)
             return
         if target is not None and (target.shape != (self._joints,) or not np.isfinite(target).all()):
             self.counters["intervention_malformed"] += 1
@@ -167,17 +187,34 @@ class Executor:
         self._human_target, self._human_time = target, time
         self._human_lost = False
 
-    def estop(self, reason: str) -> None:
-        """Latch: nothing moves until `clear_estop`."""
-        self.estop_reason = reason or "emergency stop"
+    def estop(self, reason: str, *, held: bool = False) -> None:
+        """Latch: nothing moves until `clear_estop`.
 
-    def clear_estop(self) -> str:
-        """Back to HOLD; returns an error text if it was not latched."""
+        Args:
+            reason: published with every tick.
+            held: the button is still pressed; see `estop_released`.
+        """
+        self.estop_reason = reason or "emergency stop"
+        self._estop_held |= held
+
+    def estop_released(self) -> None:
+        """The button is no longer pressed; the stop stays latched."""
+        self._estop_held = False
+
+    @property
+    def estop_fault(self) -> str:
+        """Why an emergency stop cannot be cleared now; "" if it can."""
         if not self.estop_reason:
             return "no emergency stop is latched"
-        self.estop_reason = ""
-        self.mode = Mode.HOLD
-        return ""
+        return "the emergency stop is still pressed: release it first" if self._estop_held else ""
+
+    def clear_estop(self) -> str:
+        """Back to HOLD; returns `estop_fault` if that is not possible."""
+        fault = self.estop_fault
+        if not fault:
+            self.estop_reason = ""
+            self.mode = Mode.HOLD
+        return fault
 
     # -- one tick ------------------------------------------------------------------------------------------
 
@@ -198,7 +235,7 @@ class Executor:
             wish = self._chunk_row(previous)
         elif state is State.HUMAN:
             wish = self._human_wish(previous)
-            self._chunk = None
+            self._chunk, self._human_flew = None, True
         else:
             self._chunk = None
         limited = False
@@ -206,20 +243,24 @@ class Executor:
         sent = self._last is not None and not self._released(state)
         command = previous
         if state in (State.REFERENCE, State.ACTOR, State.HUMAN):
-            guarded = guard(wish, previous, self.limits, self.config.period)
-            command, limited = guarded.command, bool(guarded.limited.any())
+            guarded = guard(
+                wish, previous, self.limits, self._elapsed(now), before=self._before, measured=self._position
+            )
+            command, limited = guarded.command, bool(guarded.acted.any())
             if guarded.refused:
-                state, reason, limited = State.HOLD, "command_not_finite", False
+                state, reason = State.HOLD, "command_not_finite"
                 self._chunk = None
                 self.counters["command_not_finite"] += 1
             if limited:
+                self.limited += guarded.acted
                 self.counters["limited_ticks"] += 1
         if state is State.HOLD and reason != self._hold_reason:
             self.counters[f"hold_{reason}"] += 1
         self._hold_reason = reason if state is State.HOLD else ""
         self._state = state
         if self._last is not None:
-            self._last = command
+            self._before, self._last = self._last, command
+        self._tick_time = now
         self._sequence += 1
         usable = self._usable_input(now)
         return ControlStep(
@@ -245,9 +286,14 @@ class Executor:
         """Where commands start from: the robot itself at first and while others move it, if that is known now."""
         known = self._position is not None and now - self._joint_time <= self.config.max_joint_age
         if self._session.phase is Phase.RESET and self._human_time == -np.inf:
-            self._last = self._position if known else None
+            self._last, self._before = self._position if known else None, None
         elif self._last is None and known:
-            self._last = self._position
+            self._last, self._before = self._position, None
+
+    def _elapsed(self, now: float) -> float:
+        """Seconds since the last tick, for the limits: a late tick earns no longer step, an early one a shorter."""
+        period, elapsed = self.config.period, now - self._tick_time
+        return period if elapsed > 0.99 * period else max(0.0, elapsed)
 
     def _released(self, state: State) -> bool:
         return self._session.phase is Phase.RESET and state is not State.HUMAN
@@ -289,8 +335,11 @@ class Executor:
     def _boundary(self, now: float, state: State) -> tuple[str, ActionChunk | None]:
         """Start a new chunk if the running one is done or belongs to another state; the fault if that is impossible."""
         running = self._chunk
-        if running is not None and running.source is state and self._row < len(running.actions):
-            return "", None
+        if running is not None and running.source is state:
+            # A tick that came late by whole periods leaves out the rows that were meant for them.
+            self._row = max(self._row, row_at(now, running.start, self.config.period))
+            if self._row < len(running.actions):
+                return "", None
         usable = self._usable_input(now)
         if usable is None:
             return "policy_input_stale" if self._input is not None else "no_policy_input", None
@@ -300,14 +349,23 @@ class Executor:
         reference = reference_actions(usable, now, rows, self.normaliser)
         if reference is None:
             return "reference_too_short", None
+        tail, self._tail = self._tail if running is not None and running.source is state else None, None
         assert self._position is not None and self._last is not None
         proprio = self.normaliser.proprio(self._position, self._velocity)
         actions, version = reference * np.float32(self.config.reference_speed), 0
+        if state is State.REFERENCE and self.config.blend_ticks:
+            actions = self._blended(actions, tail)
+            longer = reference_actions(usable, now, rows + self.config.blend_ticks, self.normaliser)
+            if longer is not None:
+                self._tail = longer[rows:] * np.float32(self.config.reference_speed)
         if state is State.ACTOR:
             assert self.actor is not None
             if usable.token.shape != (self.actor.spec.token_dim,):
                 return "token_size", None
-            actions = self._explored(self.actor(usable.token, proprio, reference), self.actor)
+            began = time.perf_counter()
+            actions = self.actor(usable.token, proprio, reference)
+            self.actor_time.add(time.perf_counter() - began)
+            actions = self._explored(actions, self.actor)
             version = self.actor.version
         self._chunk = ActionChunk(
             start=now,
@@ -334,11 +392,25 @@ class Executor:
         speed = np.float32(np.exp(actor.spec.noise_speed * self._noise_speed))
         return np.asarray(speed * actions + actor.exploration(self._noise))
 
+    def _blended(self, actions: Array32, tail: Array32 | None) -> Array32:
+        """A reference chunk whose first rows come out of what the one before would have gone on with."""
+        if tail is None:
+            return actions
+        out, rows = actions.copy(), min(len(tail), len(actions))
+        share = (np.arange(1, rows + 1, dtype=np.float32) / np.float32(len(tail) + 1))[:, None]
+        out[:rows] = share * actions[:rows] + (1 - share) * tail[:rows]
+        return out
+
     def _chunk_row(self, previous: Array) -> Array:
+        """The target of this tick; after a human's intervention the motion rises from rest."""
         assert self._chunk is not None
         row = self._chunk.actions[self._row : self._row + 1]
         self._row += 1
-        return np.asarray(self.normaliser.targets(row, previous)[0])
+        target = np.asarray(self.normaliser.targets(row, previous)[0])
+        if self._ramp >= 1.0:
+            return target
+        self._ramp = min(1.0, self._ramp + 1 / self.config.handover_ticks)
+        return np.asarray(previous + (target - previous) * self._ramp)
 
     def _human_wish(self, previous: Array) -> Array:
         """Towards the human's target, taking it in over the hand-over ticks."""

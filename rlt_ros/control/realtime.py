@@ -46,12 +46,14 @@ class LoopStatistics:
 
     Attributes:
         period_error: difference of two ticks' distance to the period.
+        lateness: how long after its deadline a tick began.
         compute: time spent inside a tick.
         ticks: ticks done.
         missed: deadlines that passed by a whole period or more.
     """
 
     period_error: Histogram
+    lateness: Histogram
     compute: Histogram
     ticks: int = 0
     missed: int = 0
@@ -78,7 +80,7 @@ class PeriodicThread:
         self._thread = threading.Thread(target=self._run, name="control", daemon=True)
         self._priority = 0
         self._ready = threading.Event()
-        self.statistics = LoopStatistics(Histogram(), Histogram())
+        self.statistics = LoopStatistics(Histogram(), Histogram(), Histogram())
         self.warning = ""
 
     def start(self, priority: int = 0) -> None:
@@ -107,6 +109,7 @@ class PeriodicThread:
                 time.sleep(delay)
             now = time.monotonic()
             missed = int((now - deadline) / period)
+            statistics.lateness.add(max(0.0, now - deadline))
             deadline += (missed + 1) * period
             statistics.missed += missed
             if last is not None:

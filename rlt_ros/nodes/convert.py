@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from sensor_msgs.msg import JointState
 
+from rlt_ros.control.executor import Executor
+from rlt_ros.control.limits import Limit
 from rlt_ros.control.realtime import LoopStatistics
 from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus, PolicyInput, SessionState
 from rlt_ros.nodes.base import floats, from_stamp, to_stamp
@@ -173,19 +176,50 @@ def chunk_to_msg(
     return message
 
 
-def status_to_msg(step: Step, statistics: LoopStatistics, counters: Mapping[str, int], failure: str) -> ExecutorStatus:
-    """The executor's health, but for what only the node knows: rate, age of the weights, bundle."""
+def status_to_msg(
+    step: Step, statistics: LoopStatistics, executor: Executor, names: Sequence[str], failure: str
+) -> ExecutorStatus:
+    """The executor's health, but for what only the node knows: rate, age of the weights, bundle.
+
+    Args:
+        step: the newest.
+        statistics: of the loop.
+        executor: with its counters.
+        names: of its joints.
+        failure: what stopped the loop, or "".
+    """
     message = ExecutorStatus()
     message.header.stamp = to_stamp(time.time())
     message.state = int(State.HOLD if failure else step.state)
     message.reason = failure or step.reason
     message.ticks = statistics.ticks
     message.missed_ticks = statistics.missed
+    message.period_error_p50_ms = statistics.period_error.quantile(0.5) * 1e3
     message.period_error_p99_ms = statistics.period_error.quantile(0.99) * 1e3
     message.period_error_max_ms = statistics.period_error.max * 1e3
+    message.lateness_p99_ms = statistics.lateness.quantile(0.99) * 1e3
+    message.lateness_max_ms = statistics.lateness.max * 1e3
     message.compute_p99_ms = statistics.compute.quantile(0.99) * 1e3
     message.policy_version = step.policy_version
     message.input_age = step.input_age if step.input_sequence >= 0 else -1.0
-    names = list(counters)
-    message.counter_names, message.counter_values = names, [counters[name] for name in names]
+    message.actor_p99_ms = executor.actor_time.quantile(0.99) * 1e3
+    counters = dict(executor.counters)
+    for kind, joint in np.argwhere(executor.limited):
+        counters[f"limit_{Limit(kind).name.lower()}/{names[joint]}"] = int(executor.limited[kind, joint])
+    message.counter_names, message.counter_values = list(counters), list(counters.values())
     return message
+
+
+def diagnostics_to_msg(status: ExecutorStatus, name: str) -> DiagnosticArray:
+    """The same for `/diagnostics`: a warning while it holds, an error after a stop."""
+    state = State(status.state)
+    level = {State.HOLD: DiagnosticStatus.WARN, State.ESTOP: DiagnosticStatus.ERROR}.get(state, DiagnosticStatus.OK)
+    told = DiagnosticStatus(name=name, hardware_id=status.bundle_id, level=level)
+    told.message = f"{state.name} {status.reason}".strip()
+    fields = [
+        field for field in status.get_fields_and_field_types() if field.endswith(("_ms", "_age", "ticks", "rate"))
+    ]
+    values = {field: round(getattr(status, field), 3) for field in fields}
+    values |= dict(zip(status.counter_names, status.counter_values, strict=True))
+    told.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return DiagnosticArray(header=status.header, status=[told])

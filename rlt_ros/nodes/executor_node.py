@@ -1,9 +1,9 @@
 """The 50 Hz control loop: reference or actor, guarded, on the wire.
 
-Publishes: the robot command topic, `action_chunk` (ActionChunk), `step` (ControlStep), `executor_status`
-(ExecutorStatus).
+Publishes: the robot command topics, `action_chunk` (ActionChunk), `step` (ControlStep), `executor_status`
+(ExecutorStatus), `/diagnostics` (DiagnosticArray).
 Subscribes: `policy_input` (PolicyInput), `joint_states` (JointState), `intervention` (Intervention), `policy`
-(PolicyWeights), `session` (SessionState).
+(PolicyWeights), `session` (SessionState), `estop` (Bool), `robot_description` (String).
 Services: `~/set_mode` (SetMode), `~/estop` (Trigger), `~/clear_estop` (Trigger).
 Parameters: `rlt_ros.nodes.parameters.ExecutorParameters`.
 """
@@ -18,8 +18,10 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from rlt_ros.config import ConfigError
@@ -39,6 +41,7 @@ from rlt_ros.nodes.base import (
 from rlt_ros.nodes.convert import (
     JointOrder,
     chunk_to_msg,
+    diagnostics_to_msg,
     policy_input_from_msg,
     session_from_msg,
     status_to_msg,
@@ -47,6 +50,7 @@ from rlt_ros.nodes.convert import (
 from rlt_ros.nodes.parameters import ExecutorParameters
 from rlt_ros.nodes.robot_output import RobotOutput
 from rlt_ros.srv import SetMode
+from rlt_ros.types import ControlStep as Step
 from rlt_ros.types import Mode
 from rlt_ros.vla.bundle import load_bundle
 
@@ -83,6 +87,7 @@ class ExecutorNode(ManagedNode):
             except WeightsError as error:
                 raise ConfigError(f"actor {p.actor} refused: {error}") from error
             self._executor.weights(actor)
+        self._last_step: Step | None = None
         self._chunks = 0
         self._last_ticks = 0
         self._connect()
@@ -93,17 +98,21 @@ class ExecutorNode(ManagedNode):
         self._steps = self.create_publisher(ControlStep, "step", RECORD_QOS)
         self._chunk_publisher = self.create_publisher(ActionChunk, "action_chunk", RECORD_QOS)
         self._status = self.create_publisher(ExecutorStatus, "executor_status", 10)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         subscribe = self.create_subscription
         self.handles = [
-            self._robot.publisher,
+            *self._robot.publishers,
             self._steps,
             self._chunk_publisher,
             self._status,
+            self._diagnostics,
             subscribe(PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS),
             subscribe(JointState, "joint_states", self._on_joint_state, SENSOR_QOS),
             subscribe(Intervention, "intervention", self._on_intervention, SENSOR_QOS),
             subscribe(PolicyWeights, "policy", self._on_policy, LATCHED_QOS),
             subscribe(SessionState, "session", self._on_session, LATCHED_QOS),
+            subscribe(Bool, "estop", self._on_estop, 10),
+            subscribe(String, "robot_description", self._on_robot_description, LATCHED_QOS),
             self.create_service(SetMode, "~/set_mode", self._set_mode),
             self.create_service(Trigger, "~/estop", self._estop),
             self.create_service(Trigger, "~/clear_estop", self._clear_estop),
@@ -136,7 +145,7 @@ class ExecutorNode(ManagedNode):
             self._drain()
             self._executor.mode = Mode.HOLD
             self._tick(time.monotonic())
-            for publisher in (self._robot.publisher, self._steps):
+            for publisher in (*self._robot.publishers, self._steps):
                 publisher.wait_for_all_acked(_LAST_WORD)
 
     # -- the control thread --------------------------------------------------------------------------------
@@ -173,8 +182,10 @@ class ExecutorNode(ManagedNode):
             self._inbox.append(call)
 
     def _loop_failed(self, error: Exception) -> None:
-        """An exception in the loop: nothing more is sent, the robot's controller keeps the last command."""
+        """An exception in the loop: the last command again, then nothing more."""
         self.failure = f"control loop stopped: {error!r}"
+        if self._last_step is not None and self._last_step.sent:
+            self._robot.send(self._last_step.command)
         self.get_logger().fatal(self.failure)
 
     # -- what arrives --------------------------------------------------------------------------------------
@@ -209,6 +220,20 @@ class ExecutorNode(ManagedNode):
                 self._executor.counters["intervention_malformed"] += 1
                 return
         self._put(partial(self._executor.intervention, time.monotonic(), message.active, target))
+
+    def _on_estop(self, message: Bool) -> None:
+        if message.data:
+            self._put(partial(self._executor.estop, "emergency stop by topic", held=True))
+        else:
+            self._put(self._executor.estop_released)
+
+    def _on_robot_description(self, message: String) -> None:
+        try:
+            limits = self._executor.limits.tightened(self._bundle.joints, message.data)
+        except ValueError as error:
+            self.get_logger().error(f"robot_description not used: {error}")
+            return
+        self._put(partial(setattr, self._executor, "limits", limits))
 
     def _on_session(self, message: SessionState) -> None:
         try:
@@ -247,24 +272,24 @@ class ExecutorNode(ManagedNode):
         return response
 
     def _clear_estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if not self._executor.estop_reason:
-            response.message = "no emergency stop is latched"
-            return response
-        self._put(self._executor.clear_estop)
-        response.success, response.message = True, "cleared; mode is HOLD, set it to AUTO to go on"
+        response.message = self._executor.estop_fault
+        if not response.message:
+            self._put(self._executor.clear_estop)
+            response.success, response.message = True, "cleared; mode is HOLD, set it to AUTO to go on"
         return response
 
     def _publish_status(self) -> None:
         loop, executor = self._loop, self._executor
-        if loop is None or loop.statistics.ticks == 0:
+        if loop is None or self._last_step is None:
             return
         rate, self._last_ticks = loop.statistics.ticks - self._last_ticks, loop.statistics.ticks
-        message = status_to_msg(self._last_step, loop.statistics, executor.counters, self.failure)
+        message = status_to_msg(self._last_step, loop.statistics, executor, self._bundle.joints, self.failure)
         message.rate = float(rate)
         actor = executor.actor
         message.weight_age = time.time() - actor.made if actor is not None and actor.made else -1.0
         message.bundle_id = self._bundle.id
         self._status.publish(message)
+        self._diagnostics.publish(diagnostics_to_msg(message, self.get_fully_qualified_name()))
 
 
 def main() -> None:

@@ -29,21 +29,40 @@ class ExecutorParameters(ExecutorConfig):
     joint_low: tuple[float, ...] = param((-3.14,) * 14, "smallest target of each joint", unit="rad, grippers 0-1")
     joint_high: tuple[float, ...] = param((3.14,) * 14, "largest target of each joint", unit="rad, grippers 0-1")
     joint_velocity: tuple[float, ...] = param((1.0,) * 14, "largest speed of each joint's target", unit="1/s", low=0.0)
+    joint_acceleration: tuple[float, ...] = param(
+        (0.0,) * 14,
+        "largest gain in speed of each joint's target; 0: any; slowing down is never limited",
+        unit="1/s^2",
+        low=0.0,
+    )
+    joint_following: tuple[float, ...] = param(
+        (0.0,) * 14,
+        "largest distance of each joint's target from its measured position; 0: any",
+        unit="rad, grippers 0-1",
+        low=0.0,
+    )
     command_interface: str = param("forward_position", "forward_position or joint_trajectory")
-    command_topic: str = param("", "where commands go; empty: the usual topic of the interface")
+    command_topics: tuple[str, ...] = param(
+        ("",),
+        "where commands go: one topic, or several that share the joints evenly in their order (one for each arm); "
+        "empty: the usual topic of the interface",
+    )
     priority: int = param(50, "SCHED_FIFO priority of the control loop; 0: normal priority", low=0, high=99)
     autostart: bool = param(True, "configure and activate at start")
 
     @property
-    def wire_topic(self) -> str:
+    def wire_topics(self) -> tuple[str, ...]:
         """Where commands go.
 
         Raises:
-            ConfigError: the command interface is unknown.
+            ConfigError: the command interface is unknown, or the topics cannot share the joints evenly.
         """
         if self.command_interface not in COMMAND_TOPICS:
             raise ConfigError(f"command_interface '{self.command_interface}' is unknown: {' or '.join(COMMAND_TOPICS)}")
-        return self.command_topic or COMMAND_TOPICS[self.command_interface]
+        topics = self.command_topics if any(self.command_topics) else (COMMAND_TOPICS[self.command_interface],)
+        if not all(topics) or len(self.joints) % len(topics):
+            raise ConfigError(f"command_topics: {len(topics)} topics cannot share {len(self.joints)} joints evenly")
+        return topics
 
     def limits(self, order: tuple[str, ...]) -> JointLimits:
         """The limits in the order of a bundle's joints.
@@ -51,14 +70,16 @@ class ExecutorParameters(ExecutorConfig):
         Raises:
             ConfigError: a list of limits has the wrong length, or the bundle leaves a joint without a command.
         """
-        for name in ("joint_low", "joint_high", "joint_velocity"):
+        names = ("joint_low", "joint_high", "joint_velocity", "joint_acceleration", "joint_following")
+        for name in names:
             if len(getattr(self, name)) != len(self.joints):
                 raise ConfigError(f"{name} has {len(getattr(self, name))} entries for {len(self.joints)} joints")
         if set(order) != set(self.joints):
             raise ConfigError(f"the bundle commands {', '.join(order)}; the command topic has {', '.join(self.joints)}")
         pick = [self.joints.index(name) for name in order]
-        low, high, velocity = (np.array(x)[pick] for x in (self.joint_low, self.joint_high, self.joint_velocity))
-        return JointLimits(low, high, velocity)
+        low, high, velocity, acceleration, following = (np.array(getattr(self, name))[pick] for name in names)
+        acceleration, following = (np.where(x > 0, x, np.inf) for x in (acceleration, following))
+        return JointLimits(low, high, velocity, acceleration, following)
 
 
 @dataclass(frozen=True)

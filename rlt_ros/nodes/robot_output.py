@@ -15,34 +15,36 @@ from rlt_ros.nodes.parameters import ExecutorParameters
 
 
 class RobotOutput:
-    """Publishes joint targets as `forward_position` or `joint_trajectory`, in the order of the command topic."""
+    """Publishes joint targets as `forward_position` or `joint_trajectory`, in the order of the command topics."""
 
     def __init__(self, node: Node, parameters: ExecutorParameters, joints: tuple[str, ...]) -> None:
         """Connect.
 
         Args:
             node: that publishes.
-            parameters: interface, topic and joint order.
+            parameters: interface, topics and joint order.
             joints: order in which `send` is given its targets.
 
         Raises:
-            ConfigError: the command interface is unknown.
+            ConfigError: the command interface is unknown, or the topics cannot share the joints.
             ValueError: a joint of the command topic is not among `joints`.
         """
-        topic = parameters.wire_topic
+        topics = parameters.wire_topics
         self._trajectory = parameters.command_interface == "joint_trajectory"
-        self._names = list(parameters.joints)
         self._period = parameters.period
-        self._to_wire = JointOrder(parameters.joints).index(joints)
         message = JointTrajectory if self._trajectory else Float64MultiArray
-        self.publisher = node.create_publisher(message, topic, COMMAND_QOS)
+        self.publishers = [node.create_publisher(message, topic, COMMAND_QOS) for topic in topics]
+        share = len(parameters.joints) // len(topics)
+        self._names = [list(parameters.joints[i : i + share]) for i in range(0, len(parameters.joints), share)]
+        self._to_wire = [JointOrder(names).index(joints) for names in self._names]
 
     def send(self, command: NDArray[Any]) -> None:
         """Publish joint targets, shape (J,); a trajectory has one point, to be reached in one period."""
-        values = doubles(command[self._to_wire])
-        if not self._trajectory:
-            self.publisher.publish(Float64MultiArray(data=values))
-            return
-        point = JointTrajectoryPoint(positions=values)
-        point.time_from_start.nanosec = round(self._period * 1e9)
-        self.publisher.publish(JointTrajectory(joint_names=self._names, points=[point]))
+        for publisher, names, index in zip(self.publishers, self._names, self._to_wire, strict=True):
+            values = doubles(command[index])
+            if not self._trajectory:
+                publisher.publish(Float64MultiArray(data=values))
+                continue
+            point = JointTrajectoryPoint(positions=values)
+            point.time_from_start.nanosec = round(self._period * 1e9)
+            publisher.publish(JointTrajectory(joint_names=names, points=[point]))

@@ -267,7 +267,8 @@ def train(
         resume: go on with the interrupted run in `run_dir`.
 
     Returns:
-        `base` (None if it was not flown) and `final` figures (see `summarise`), `curve`: one entry an evaluation, `run_dir`.
+        `base` (None if it was not flown) and `final` figures (see `summarise`), `curve`: one entry an evaluation,
+        `run_dir`.
 
     Raises:
         CheckpointError: there is nothing to resume, or it was trained with other settings.

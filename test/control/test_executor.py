@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import JOINTS, PERIOD, TOKEN, Rig, actor, policy_input, session
+from support import BUNDLE, JOINTS, PERIOD, TOKEN, Rig, actor, limits, normaliser, policy_input, session
 
 from rlt_ros.control.actor import WeightsError
-from rlt_ros.types import Mode, Phase, State
+from rlt_ros.control.executor import Executor, ExecutorConfig
+from rlt_ros.control.limits import Limit
+from rlt_ros.types import Mode, Phase, PolicyInput, State
 
 
 def flying(**config: object) -> Rig:
@@ -253,6 +255,113 @@ def test_an_exploring_episode_keeps_one_speed_and_the_next_one_has_another() -> 
     assert first == pytest.approx(first[0], rel=1e-2)
     assert second == pytest.approx(second[0], rel=1e-2)
     assert abs(first[0] - second[0]) > 0.05
+
+
+def test_after_a_human_the_policy_comes_back_from_rest_and_flies_nothing_older() -> None:
+    rig = flying(handover_ticks=5)
+    for _ in range(3):
+        rig.executor.intervention(rig.now, True, rig.robot)
+        rig.see()
+        rig.tick()
+    rig.executor.intervention(rig.now + PERIOD, False, None)
+    step = rig.tick()
+    assert (step.state, step.reason) == (State.HOLD, "policy_input_stale")
+    rig.see()
+    moves = []
+    for _ in range(8):
+        step = rig.tick()
+        assert step.state is State.REFERENCE
+        moves.append((step.command - step.previous)[0] / 1e-3)
+    assert np.allclose(moves, [0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0, 1.0], atol=1e-3)
+
+
+def test_a_seam_between_reference_chunks_is_blended() -> None:
+    rig = flying(reference_rows=5, blend_ticks=3)
+    first = [rig.tick() for _ in range(4)]
+    rig.see(slope=5e-3)
+    second = [rig.tick() for _ in range(6)]
+    moves = [(step.command - step.previous)[0] / 1e-3 for step in first + second]
+    assert np.allclose(moves[:5], 1.0, atol=1e-3)
+    assert np.allclose(moves[5:], [2.0, 3.0, 4.0, 5.0, 5.0], atol=1e-2)
+
+
+def test_rows_that_a_late_loop_missed_are_left_out() -> None:
+    rig = Rig()
+    rig.tick()
+    rows = np.cumsum(np.arange(1, 51))[:, None] * 1e-4 * np.ones(JOINTS)
+    rig.see(reference=rows)
+    rig.tick()
+    rig.now += 3 * PERIOD
+    step = rig.tick()
+    assert step.row == 4
+    # The input was captured a tick before row 0 flew: this tick's row of the reference is the sixth.
+    assert np.allclose(step.command - step.previous, 6e-4, atol=1e-6)
+
+
+def test_a_stop_that_is_still_pressed_cannot_be_cleared() -> None:
+    rig = flying()
+    rig.executor.estop("button", held=True)
+    rig.tick()
+    assert "release it first" in rig.executor.clear_estop()
+    rig.executor.estop_released()
+    assert rig.tick().state is State.ESTOP
+    assert rig.executor.clear_estop() == ""
+
+
+def test_what_the_guard_changed_is_counted_for_each_joint() -> None:
+    rig = flying()
+    wish = np.zeros(JOINTS)
+    wish[1] = 1.0
+    for _ in range(20):
+        rig.executor.intervention(rig.now, True, wish)
+        rig.tick()
+    limited = rig.executor.limited
+    assert limited[Limit.VELOCITY, 1] > 0
+    assert limited.sum() == limited[Limit.VELOCITY, 1]
+
+
+TICKS = 40
+
+
+@settings(max_examples=10_000, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 2]))
+def test_no_row_is_ever_sent_at_the_wrong_time(seed: int, kind: int) -> None:
+    """Inputs come late, early, twice, out of order and cut short, ticks come late: every motion is that of its tick."""
+    rng = np.random.default_rng(seed)
+    meant = rng.uniform(-1e-3, 1e-3, (TICKS + 60, JOINTS))
+    executor = Executor(
+        ExecutorConfig(chunk=int(rng.integers(1, 12)), reference_rows=int(rng.integers(1, 20))),
+        BUNDLE,
+        normaliser(),
+        limits(),
+    )
+    if kind:
+        executor.weights(actor(chunk=executor.config.chunk))
+    deliveries: dict[int, list[PolicyInput]] = {}
+    for sequence, captured in enumerate(range(0, TICKS, int(rng.integers(1, 8)))):
+        rows = int(rng.integers(1, 51)) if rng.random() < 0.2 else 50
+        made = policy_input(
+            captured * PERIOD,
+            sequence,
+            reference=np.cumsum(meant[captured : captured + rows], axis=0),
+        )
+        for _ in range(1 + (rng.random() < 0.2)):
+            deliveries.setdefault(captured + int(rng.integers(0, 15)), []).append(made)
+    robot, tick = np.zeros(JOINTS), 0
+    while tick < TICKS:
+        now = tick * PERIOD
+        for arrival in [t for t in sorted(deliveries) if t <= tick]:
+            for made in deliveries.pop(arrival):
+                executor.policy_input(now, made)
+        executor.joint_state(now, robot, np.zeros(JOINTS))
+        executor.session(now, session(actor_enabled=kind == 2))
+        step = executor.tick(now)
+        robot = step.command
+        if step.state in (State.REFERENCE, State.ACTOR):
+            assert np.allclose(step.command - step.previous, meant[tick], atol=1e-7)
+        else:
+            assert np.array_equal(step.command, step.previous)
+        tick += 1 if rng.random() < 0.95 else int(rng.integers(2, 5))
 
 
 EVENTS = st.lists(

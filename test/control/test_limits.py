@@ -2,32 +2,106 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support import JOINTS, PERIOD, limits
 
-from rlt_ros.control.limits import JointLimits, guard
+from rlt_ros.control.limits import JointLimits, Limit, guard
 
 ABSURD = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.floats(-4, 4))
 
 
-@settings(max_examples=2000)
+JOINT_VALUES = st.lists(st.floats(-3, 3), min_size=JOINTS, max_size=JOINTS)
+
+
+@settings(max_examples=10_000, deadline=None)
 @given(
-    st.lists(ABSURD, min_size=JOINTS, max_size=JOINTS),
-    st.lists(st.floats(-3, 3), min_size=JOINTS, max_size=JOINTS),
+    st.one_of(st.lists(ABSURD, min_size=JOINTS, max_size=JOINTS), st.lists(ABSURD, max_size=JOINTS + 2)),
+    JOINT_VALUES,
+    JOINT_VALUES,
+    st.lists(st.floats(-0.1, 0.1), min_size=JOINTS, max_size=JOINTS),
     st.floats(0.01, 5.0),
+    st.floats(0.1, 50.0),
+    st.floats(0.01, 1.0),
 )
-def test_no_wish_passes_a_limit(wish: list[float], last: list[float], velocity: float) -> None:
-    box, before = limits(velocity), np.array(last)
-    out = guard(np.array(wish), before, box, PERIOD)
+def test_no_wish_passes_a_limit(
+    wish: list[float],
+    last: list[float],
+    measured: list[float],
+    step: list[float],
+    velocity: float,
+    acceleration: float,
+    following: float,
+) -> None:
+    box = dataclasses.replace(
+        limits(velocity), acceleration=np.full(JOINTS, acceleration), following=np.full(JOINTS, following)
+    )
+    now, robot = np.array(last), np.array(measured)
+    before = now - np.clip(step, -velocity * PERIOD, velocity * PERIOD)
+    out = guard(np.array(wish), now, box, PERIOD, before=before, measured=robot)
+    moved, moving = out.command - now, now - before
     assert np.isfinite(out.command).all()
-    assert (np.abs(out.command - before) <= velocity * PERIOD + 1e-12).all()
+    assert (np.abs(moved) <= velocity * PERIOD + 1e-12).all()
     assert (out.command >= box.low - 1e-12).all()
     assert (out.command <= box.high + 1e-12).all()
-    assert out.refused == (not np.isfinite(wish).all())
-    assert out.limited.any() or np.allclose(out.command, wish)
+    gained = np.abs(moved) - np.where(np.sign(moved) == np.sign(moving), np.abs(moving), 0)
+    assert (gained <= acceleration * PERIOD**2 + 1e-12).all(), "it gains speed no faster than allowed"
+    was, farther = np.abs(now - robot), np.abs(out.command - robot)
+    assert (farther <= np.maximum(following, was) + 1e-12).all(), "it never runs away from the robot"
+    sound = len(wish) == JOINTS and np.isfinite(wish).all()
+    assert out.refused == (not sound)
+    assert not sound or out.acted.any() or np.allclose(out.command, wish)
+
+
+def test_the_guard_says_which_limit_held_which_joint() -> None:
+    box = JointLimits(
+        np.full(4, -1.0), np.ones(4), np.array([1.0, 9.0, 9.0, 9.0]), np.array([1e3, 1e3, 1.0, 1e3]), np.full(4, 0.05)
+    )
+    last = np.array([0.0, 0.96, 0.0, 0.0])
+    measured = np.array([0.0, 0.96, 0.0, -0.04])
+    wish = np.array([0.04, 1.005, 0.04, 0.04])
+    acted = guard(wish, last, box, PERIOD, measured=measured).acted
+    assert [(Limit(kind).name, joint) for kind, joint in np.argwhere(acted)] == [
+        ("POSITION", 1),
+        ("VELOCITY", 0),
+        ("ACCELERATION", 2),
+        ("FOLLOWING", 3),
+    ]
+
+
+def test_stopping_is_always_allowed() -> None:
+    box = dataclasses.replace(limits(), acceleration=np.full(JOINTS, 0.1))
+    last = np.full(JOINTS, 0.5)
+    out = guard(last, last, box, PERIOD, before=last - 0.02)
+    assert np.array_equal(out.command, last)
+    assert not out.acted.any()
+
+
+URDF = """<robot name="r">
+  <joint name="a" type="revolute"><limit lower="-0.5" upper="9" velocity="0.7" effort="1"/></joint>
+  <joint name="b" type="prismatic"><limit lower="0.02" upper="0.05" velocity="0.1" effort="1"/></joint>
+  <joint name="c" type="continuous"><limit velocity="5" effort="1"/></joint>
+  <joint name="other" type="fixed"/>
+</robot>"""
+
+
+def test_a_robot_description_narrows_the_limits_and_never_widens_them() -> None:
+    narrow = limits(1.0).tightened(("a", "b", "c"), URDF)
+    assert narrow.low.tolist() == [-0.5, -3.0, -3.0]
+    assert narrow.high.tolist() == [3.0, 3.0, 3.0]
+    assert narrow.velocity.tolist() == [0.7, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("<robot", "not XML"), (URDF.replace('"-0.5" upper="9"', '"4" upper="9"'), "a no room")]
+)
+def test_a_robot_description_that_cannot_be_used_is_refused(text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        limits().tightened(("a", "b", "c"), text)
 
 
 @pytest.mark.parametrize("wish", [np.zeros(JOINTS + 1), np.zeros((JOINTS, 1)), np.full(JOINTS, np.nan)])
@@ -47,5 +121,7 @@ def test_a_robot_found_outside_its_limits_comes_back_slowly() -> None:
 def test_limits_that_contradict_themselves_are_refused() -> None:
     with pytest.raises(ValueError, match="low must be below high"):
         JointLimits(np.ones(2), np.zeros(2), np.ones(2))
+    with pytest.raises(ValueError, match="positive"):
+        JointLimits(np.zeros(2), np.ones(2), np.ones(2), np.zeros(2))
     with pytest.raises(ValueError, match="different shapes"):
         JointLimits(np.zeros(2), np.ones(3), np.ones(2))
