@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rlt_ros.rl.learner import Learner
 
-FORMAT = 4
+FORMAT = 5
 REPLAY_FILE = "replay.safetensors"
 
 

@@ -19,6 +19,12 @@ class LearnerConfig:
         0.5, "share of the episode's observed return in the critics' targets, the rest is bootstrapped", low=0, high=1.0
     )
     actor_rate: float = param(1e-4, "learning rate of the actor", low=0.0, high=1.0)
+    average_rate: float = param(
+        1.0,
+        "share of the trained actor that moves into the one that flies, an actor update; 1: the trained one flies",
+        low=1e-5,
+        high=1.0,
+    )
     critic_rate: float = param(3e-4, "learning rate of the critics", low=0.0, high=1.0)
     target_rate: float = param(0.005, "share of the critics that moves into their targets an update", low=0.0, high=1.0)
     q_weight: float = param(0.2, "weight of Q against the anchor (1 / beta), Q in units of its mean size", low=0.0)

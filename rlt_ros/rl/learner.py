@@ -22,6 +22,8 @@ from rlt_ros.rl.replay import Batch, Replay
 
 _REPORT_EVERY = 10
 _OWN_SCALE_FLOOR = 0.25
+_AVERAGED_SHARE = 10
+"""An average that is younger than its rate spans the last tenth of the actor's updates."""
 
 
 @dataclass
@@ -46,6 +48,7 @@ class Learner:
 
     Attributes:
         actor, critics, targets: the networks, in float32.
+        flown: the actor that is exported: a running average of `actor`.
         updates: updates done.
         update_ratio: updates per stored sample, at most; may be changed at any time.
         report: running means.
@@ -79,10 +82,12 @@ class Learner:
             state_size, action_size, config.hidden, config.critics, layer_norm=config.layer_norm
         )
         self.targets = copy.deepcopy(self.critics)
+        self.flown = copy.deepcopy(self.actor)
         precision = self._precision(config.precision)
         self._actor = Packed(self.actor.to(self.device), precision)
         self._critics = Packed(self.critics.to(self.device), precision)
         self._targets = Packed(self.targets.to(self.device), precision, trained=False)
+        self._flown = Packed(self.flown.to(self.device), torch.float32, trained=False)
         self._actor_optimiser = self._adam(self._actor, config.actor_rate)
         self._critic_optimiser = self._adam(self._critics, config.critic_rate)
         self._generator = np.random.default_rng(config.seed)
@@ -137,8 +142,8 @@ class Learner:
         """Networks, optimisers and learnt directions by name, for `restore`."""
         out = {
             f"{name}.{key}": value
-            for name, network in (("actor", self.actor), ("critics", self.critics), ("targets", self.targets))
-            for key, value in network.state_dict().items()
+            for name, part in self._packed.items()
+            for key, value in part.network.state_dict().items()
         }
         for name, optimiser in self._optimisers.items():
             for key, value in optimiser.state_dict()["state"].get(0, {}).items():
@@ -153,8 +158,7 @@ class Learner:
         Raises:
             KeyError, RuntimeError: something is missing, or has another shape.
         """
-        packed: dict[str, Packed[Any]] = {"actor": self._actor, "critics": self._critics, "targets": self._targets}
-        for name, part in packed.items():
+        for name, part in self._packed.items():
             own = {key.removeprefix(f"{name}."): v for key, v in stored.items() if key.startswith(f"{name}.")}
             part.network.load_state_dict(own)
             part.refresh()
@@ -167,6 +171,10 @@ class Learner:
             self.directions = Directions(stored["directions"].to(self.device))
         self.updates = updates
         self._generator.bit_generator.state = dict(generator)
+
+    @property
+    def _packed(self) -> dict[str, Packed[Any]]:
+        return {"actor": self._actor, "flown": self._flown, "critics": self._critics, "targets": self._targets}
 
     @property
     def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -263,6 +271,9 @@ class Learner:
                 values = values - config.pessimism * ensemble.std(0)
             loss = loss - weight * (values / self._q_scale(values.detach())).mean()
         self._descend(loss, self._actor, self._actor_optimiser)
+        young = _AVERAGED_SHARE / (_AVERAGED_SHARE + self.updates / config.actor_every)
+        with torch.no_grad():
+            self._flown.parameters.lerp_(self._actor.parameters, max(config.average_rate, young))
         if self.updates % (_REPORT_EVERY * config.actor_every) == 0:
             self.report.mix(
                 actor_loss=loss.detach(),
@@ -290,4 +301,4 @@ class Learner:
         noise, share = None, self.config.noise_reference
         if self.directions is not None and share:
             noise = share * self.directions.basis
-        return export_actor(self.actor, self._spec, version, self.directions, noise, self._shown)
+        return export_actor(self.flown, self._spec, version, self.directions, noise, self._shown)

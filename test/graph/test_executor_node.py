@@ -10,17 +10,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
-from rlt_ros.msg import ControlStep, ExecutorStatus, PolicyInput, PolicyWeights, SessionState
+from diagnostic_msgs.msg import DiagnosticArray
+from rlt_ros.msg import ControlStep, ExecutorStatus, Intervention, PolicyInput, PolicyWeights, SessionState
 from rlt_ros.srv import SetMode
 from ros_support import Listener, listener, node_process
 from sensor_msgs.msg import JointState
-from std_msgs.msg import Float64MultiArray
+from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import Trigger
 
 from rlt_ros.bringup import Bringup
 from rlt_ros.control.actor import ActorSpec, pack_actor
 from rlt_ros.nodes.base import COMMAND_QOS, LATCHED_QOS, RECORD_QOS, floats, octets, to_stamp
+from rlt_ros.nodes.parameters import ExecutorParameters
 from rlt_ros.vla.bundle import load_bundle
 
 pytestmark = pytest.mark.graph
@@ -38,19 +41,26 @@ class FakeCell:
         self._inputs = node.create_publisher(PolicyInput, "policy_input", RECORD_QOS)
         self._session = node.create_publisher(SessionState, "session", LATCHED_QOS)
         self.weights = node.create_publisher(PolicyWeights, "policy", LATCHED_QOS)
+        self.estop = node.create_publisher(Bool, "estop", 10)
+        self.description = node.create_publisher(String, "robot_description", LATCHED_QOS)
+        self._human = node.create_publisher(Intervention, "intervention", 10)
         self.steps = ros.listen(ControlStep, "step")
         self.status = ros.listen(ExecutorStatus, "executor_status")
         self.commands = ros.listen(Float64MultiArray, "forward_position_controller/commands", COMMAND_QOS)
         self.phase = SessionState.PHASE_CRITICAL
         self.position = np.zeros(JOINTS)
         self.speak_joints = self.speak_vla = True
+        self.human: list[float] | None = None
+        self.clock_step = 0.0
         self.broken_joints = self.broken_vla = False
         self._sequence = self._broken = 0
         node.create_timer(0.02, self._speak)
         node.create_timer(0.04, self._speak_vla)
 
     def _speak(self) -> None:
-        stamp = to_stamp(time.time())
+        stamp = to_stamp(time.time() + self.clock_step)
+        if self.human is not None:
+            self._human.publish(Intervention(active=True, joint_names=list(BUNDLE.joints), target=self.human))
         state = SessionState(epoch=1, episode=1, phase=self.phase, actor_enabled=True)
         self._session.publish(state)
         if self.speak_joints:
@@ -72,7 +82,7 @@ class FakeCell:
         if not self.speak_vla:
             return
         message = PolicyInput(bundle_id=BUNDLE.id, sequence=self._sequence, horizon=50, joints=JOINTS, period=0.02)
-        message.header.stamp = to_stamp(time.time())
+        message.header.stamp = to_stamp(time.time() + self.clock_step)
         message.token = floats(np.ones(BUNDLE.token_dim))
         rows = np.arange(1, 51)[:, None] * np.full(JOINTS, 5e-4)
         message.reference = floats(rows)
@@ -95,6 +105,17 @@ class FakeCell:
             f"'{self.steps[-1].reason if self.steps else ''}')",
         )
 
+    def release(self) -> None:
+        """The human lets go."""
+        self.human = None
+        self._human.publish(Intervention(active=False))
+
+    def rests(self) -> None:
+        """The command does not move."""
+        self.steps.clear()
+        self.ros.wait(lambda: len(self.steps) >= 10, 5, "ten more ticks")
+        assert len({tuple(step.command) for step in self.steps[-5:]}) == 1
+
     def counters(self) -> dict[str, int]:
         """Of the newest status."""
         self.status.clear()
@@ -105,7 +126,10 @@ class FakeCell:
 @pytest.fixture
 def cell(domain: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[FakeCell]:
     parameters = {"bundle": str(BUNDLE.directory), "priority": "0"}
-    if actor := getattr(request, "param", None):
+    extra = getattr(request, "param", None)
+    if isinstance(extra, dict):
+        parameters |= extra
+    elif actor := extra:
         (tmp_path / "actor.safetensors").write_bytes(bytes(actor.data))
         parameters["actor"] = str(tmp_path / "actor.safetensors")
     with listener() as ros, node_process("executor_node", parameters, tmp_path / "log") as process:
@@ -152,13 +176,15 @@ def test_bad_messages_are_refused_counted_and_end_in_hold(cell: FakeCell) -> Non
     assert len(set(held)) == 1
     cell.broken_joints = False
     cell.state_is(ControlStep.STATE_REFERENCE)
-    for message in (weights(1, corrupt=True), weights(2, bundle_id="other"), weights(3, bias=float("nan"))):
+    bent = weights(4)
+    bent.version = 5
+    for message in (weights(1, corrupt=True), weights(2, bundle_id="other"), weights(3, bias=float("nan")), bent):
         cell.weights.publish(message)
         cell.ros.spin(0.2)
     counters = cell.counters()
     for name in (
         "input_not_finite", "input_shape", "input_wrong_bundle", "joint_state_shape", "joint_state_not_finite",
-        "weights_checksum", "weights_bundle", "weights_finite",
+        "weights_checksum", "weights_bundle", "weights_finite", "weights_version",
     ):  # fmt: skip
         assert counters.get(name, 0) > 0, f"{name} was not counted: {counters}"
     assert cell.steps[-1].state == ControlStep.STATE_REFERENCE, "refused weights must not change what flies"
@@ -194,6 +220,107 @@ def test_emergency_stop_latches_until_it_is_cleared_and_released(cell: FakeCell)
     cell.state_is(ControlStep.STATE_REFERENCE)
 
 
+def test_the_button_stops_every_state_and_is_cleared_only_after_its_release(cell: FakeCell) -> None:
+    def reference() -> None:
+        cell.state_is(ControlStep.STATE_REFERENCE)
+
+    def human() -> None:
+        cell.human = [0.01] * JOINTS
+        cell.state_is(ControlStep.STATE_HUMAN)
+
+    def actor() -> None:
+        cell.release()
+        cell.weights.publish(weights(1, bias=0.1))
+        cell.state_is(ControlStep.STATE_ACTOR)
+
+    def hold() -> None:
+        cell.phase = SessionState.PHASE_IDLE
+        cell.state_is(ControlStep.STATE_HOLD, "phase_idle")
+
+    for reach in (reference, human, actor, hold):
+        reach()
+        cell.estop.publish(Bool(data=True))
+        cell.state_is(ControlStep.STATE_ESTOP, "emergency stop by topic")
+        cell.rests()
+        answer = cell.ros.call(Trigger, "executor_node/clear_estop", Trigger.Request())
+        assert (answer.success, "release it first" in answer.message) == (False, True)
+        cell.estop.publish(Bool(data=False))
+        cell.ros.spin(0.2)
+        assert cell.steps[-1].state == ControlStep.STATE_ESTOP
+        assert cell.ros.call(Trigger, "executor_node/clear_estop", Trigger.Request()).success
+        cell.state_is(ControlStep.STATE_HOLD, "mode_hold")
+        cell.ros.call(SetMode, "executor_node/set_mode", SetMode.Request(mode=SetMode.Request.MODE_AUTO))
+
+
+def test_who_falls_silent_or_lives_in_another_time_ends_in_hold(cell: FakeCell) -> None:
+    def flies() -> None:
+        cell.state_is(ControlStep.STATE_REFERENCE)
+
+    flies()
+    cell.speak_joints = False
+    cell.state_is(ControlStep.STATE_HOLD, "joint_states_stale")
+    cell.rests()
+    cell.speak_joints = True
+    flies()
+    cell.speak_vla = False
+    cell.state_is(ControlStep.STATE_HOLD, "policy_input_stale")
+    cell.rests()
+    cell.speak_vla = True
+    flies()
+    cell.clock_step = 2.0
+    cell.state_is(ControlStep.STATE_HOLD, "policy_input_stale")
+    assert cell.counters()["input_future"] > 0
+    cell.clock_step = 0.0
+    flies()
+    cell.clock_step = -2.0
+    cell.state_is(ControlStep.STATE_HOLD, "joint_states_stale")
+    cell.clock_step = 0.0
+    flies()
+
+
+def test_the_robot_description_narrows_the_limits_and_the_guard_is_seen_in_diagnostics(cell: FakeCell) -> None:
+    told = cell.ros.listen(DiagnosticArray, "/diagnostics")
+    cell.state_is(ControlStep.STATE_REFERENCE)
+    joint = BUNDLE.joints[0]
+    cell.description.publish(
+        String(
+            data=f'<robot><joint name="{joint}" type="continuous"><limit velocity="0.01" effort="1"/></joint></robot>'
+        )
+    )
+    cell.ros.wait(lambda: cell.steps[-1].limited, 5, "the guard to act")
+    step = cell.steps[-1]
+    moved = np.array(step.command) - np.array(step.previous)
+    assert moved[0] == pytest.approx(0.01 * 0.02, rel=1e-3)
+    assert moved[1] == pytest.approx(5e-4, rel=1e-2)
+    assert cell.counters()[f"limit_velocity/{joint}"] > 0
+    told.clear()
+    cell.ros.wait(lambda: bool(told), 5, "diagnostics")
+    status = told[-1].status[0]
+    values = {entry.key: entry.value for entry in status.values}
+    assert status.message == "REFERENCE"
+    assert int(values[f"limit_velocity/{joint}"]) > 0
+    assert float(values["period_error_p99_ms"]) > 0
+
+
+@pytest.mark.parametrize("cell", [{"command_topics": "[left, right]"}], indirect=True, ids=["topics"])
+def test_two_arms_may_have_a_controller_each(cell: FakeCell) -> None:
+    arms = [cell.ros.listen(Float64MultiArray, topic, COMMAND_QOS) for topic in ("left", "right")]
+    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.ros.wait(lambda: all(arms), 5, "commands of both arms")
+    wire = ExecutorParameters().joints
+    for arm, names in zip(arms, (wire[:7], wire[7:]), strict=True):
+        by_name = dict(zip(BUNDLE.joints, cell.steps[-1].command, strict=True))
+        assert np.allclose(list(arm[-1].data), [by_name[name] for name in names], atol=0.02)
+    assert not cell.commands
+
+
+def test_the_control_process_is_small(cell: FakeCell) -> None:
+    cell.state_is(ControlStep.STATE_REFERENCE)
+    children = [cell.process.pid, *(child.pid for child in psutil.Process(cell.process.pid).children(recursive=True))]
+    memory = max(psutil.Process(pid).memory_info().rss for pid in children) / 2**20
+    assert memory <= 120, f"executor_node holds {memory:.0f} MB"
+
+
 def test_the_last_command_after_sigterm_is_a_hold(cell: FakeCell) -> None:
     cell.process_may_end = True
     cell.state_is(ControlStep.STATE_REFERENCE)
@@ -215,6 +342,7 @@ def test_the_last_command_after_sigterm_is_a_hold(cell: FakeCell) -> None:
         ({"bundle": "/nowhere"}, "no bundle at /nowhere"),
         ({"joints": "[a,b]"}, "joints left_waist, .* are not on this robot"),
         ({"command_interface": "magic"}, "forward_position or joint_trajectory"),
+        ({"command_topics": "[a,b,c]"}, "3 topics cannot share 14 joints"),
     ],
 )
 def test_a_wrong_start_ends_with_one_clear_error(

@@ -312,6 +312,28 @@ def test_an_actor_flies_blind_to_what_it_was_trained_without(proprio: str, kept:
         assert seen == (number < kept)
 
 
+@pytest.mark.parametrize("rate", [1.0, 0.1])
+def test_what_flies_is_a_running_average_of_the_trained_actors(rate: float) -> None:
+    learner = Learner(dataclasses.replace(SMALL, average_rate=rate, actor_every=1), directed(20), "b")
+    average = learner.actor.first_layer.weight.detach().clone()
+    for update in range(1, 301):
+        learner.update()
+        trained = learner.actor.first_layer.weight.detach()
+        average += (trained - average) * max(rate, 10 / (10 + update))
+    flown = unpack_actor(learner.export(1), "b")
+    size = TOKEN + 2 * JOINTS + CHUNK * JOINTS
+    probe = np.random.default_rng(0).normal(size=(size,)).astype(np.float32)
+    hidden = np.maximum(average.numpy() @ probe + learner.flown.first_layer.bias.detach().numpy(), 0)
+    last = learner.flown.last_layer
+    expected = probe[TOKEN + 2 * JOINTS :]
+    for layer in list(learner.flown.hidden_layers)[1:]:
+        hidden = np.maximum(layer.weight.detach().numpy() @ hidden + layer.bias.detach().numpy(), 0)
+    expected = expected + last.weight.detach().numpy() @ hidden + last.bias.detach().numpy()
+    said = flown(probe[:TOKEN], probe[TOKEN : TOKEN + 2 * JOINTS], probe[TOKEN + 2 * JOINTS :].reshape(CHUNK, JOINTS))
+    assert np.allclose(said.ravel(), expected, atol=1e-4)
+    assert torch.equal(learner.flown.first_layer.weight, trained) == (rate == 1.0)
+
+
 @pytest.mark.parametrize(
     "change", [{"pessimism": 1.0}, {"q_scale": "own"}, {"layer_norm": False}, {"state_noise": 0.1}]
 )
