@@ -90,7 +90,8 @@ def row(name: str, figures: dict[str, Any], base: float | None) -> str:
     times = "" if not base else f" {figures['throughput'] / base:.1f} x |"
     return (
         f"| {name} | {figures['success']:.0%} ({low:.0%}-{high:.0%}) | {figures['stopped']:.0%} "
-        f"| {figures['median']:.0f} | **{figures['throughput']:.0f}** ({least:.0f}-{most:.0f}) | {each} |{times} {figures['human']:.0%} |"
+        f"| {figures['median']:.0f} | **{figures['throughput']:.0f}** ({least:.0f}-{most:.0f}) "
+        f"| {each} |{times} {figures['human']:.0%} |"
     )
 
 

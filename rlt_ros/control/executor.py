@@ -6,7 +6,6 @@ hold. Whatever is missing, late or absurd ends in HOLD: the last command again, 
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from dataclasses import dataclass
 
@@ -14,14 +13,13 @@ import numpy as np
 
 from rlt_ros.config import param
 from rlt_ros.control.actor import Actor, WeightsError
+from rlt_ros.control.chunks import ChunkPlayer
 from rlt_ros.control.limits import JointLimits, Limit, guard
 from rlt_ros.control.realtime import Histogram
-from rlt_ros.control.timeline import reference_actions, row_at
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.types import (
     ActionChunk,
     Array,
-    Array32,
     ControlStep,
     Mode,
     Phase,
@@ -67,10 +65,9 @@ class Executor:
         self.normaliser = normaliser
         self.limits = limits
         self.counters: Counter[str] = Counter()
-        self.actor: Actor | None = None
         self.mode = Mode.AUTO
         self.estop_reason = ""
-        self._next_actor: Actor | None = None
+        self._player = ChunkPlayer(config, normaliser)
         self._joints = len(limits.low)
         self._session = SessionView()
         self._session_time = -np.inf
@@ -84,27 +81,30 @@ class Executor:
         self._human_lost = False
         self._human_ticks = 0
         self._human_flew = False
-        self._ramp = 1.0
         self._estop_held = False
         self._last: Array | None = None
         self._before: Array | None = None
         self._tick_time = -np.inf
         self.limited = np.zeros((len(Limit), self._joints), dtype=np.int64)
-        self.actor_time = Histogram()
         self._state = State.HOLD
-        self._chunk: ActionChunk | None = None
-        self._tail: Array32 | None = None
-        self._row = 0
         self._sequence = 0
-        self._noise = np.random.default_rng(config.seed)
-        self._noise_episode = -1
-        self._noise_speed = 0.0
         self._hold_reason = ""
+
+    @property
+    def actor(self) -> Actor | None:
+        """The one that flies."""
+        return self._player.actor
+
+    @property
+    def actor_time(self) -> Histogram:
+        """Seconds that its forward passes took."""
+        return self._player.actor_time
 
     def forget_robot(self) -> None:
         """Start from where the robot will be found: after a pause in which others may have moved it."""
-        self._last = self._before = self._position = self._chunk = None
+        self._last = self._before = self._position = None
         self._input = None
+        self._player.stop()
 
     # -- what arrives --------------------------------------------------------------------------------------
 
@@ -144,7 +144,7 @@ class Executor:
 
     def weights(self, actor: Actor) -> None:
         """An actor that takes over at the next chunk boundary; `check_actor` must have passed it."""
-        self._next_actor = actor
+        self._player.offer(actor)
 
     def check_actor(self, actor: Actor) -> None:
         """Refuse an actor that this executor cannot fly.
@@ -166,8 +166,8 @@ class Executor:
         if view.phase in moving and (old.phase not in moving or old.episode != view.episode):
             # A new episode: what was seen before it started shows another scene.
             self._inputs_from = time
-            self._chunk = None
-            self._ramp = 1.0
+            self._player.stop()
+            self._player.ease_in(0)
 
     def intervention(self, time: float, active: bool, target: Array | None) -> None:
         """A human's wish: `target` None holds still. Inactive ends the intervention.
@@ -178,7 +178,8 @@ class Executor:
             self._human_target, self._human_time, self._human_lost = None, -np.inf, False
             self._human_ticks = 0
             if self._human_flew:
-                self._human_flew, self._ramp = False, 0.0
+                self._human_flew = False
+                self._player.ease_in(self.config.handover_ticks)
                 self._inputs_from = max(self._inputs_from, time)
             return
         if target is not None and (target.shape != (self._joints,) or not np.isfinite(target).all()):
@@ -232,12 +233,12 @@ class Executor:
             self._human_ticks = 0
         wish = previous
         if state in (State.REFERENCE, State.ACTOR):
-            wish = self._chunk_row(previous)
+            wish = self._player.target(previous)
         elif state is State.HUMAN:
             wish = self._human_wish(previous)
-            self._chunk, self._human_flew = None, True
-        else:
-            self._chunk = None
+            self._human_flew = True
+        if state not in (State.REFERENCE, State.ACTOR):
+            self._player.stop()
         limited = False
         # During a reset somebody else moves the robot; where it is unknown there is nothing to repeat.
         sent = self._last is not None and not self._released(state)
@@ -249,7 +250,7 @@ class Executor:
             command, limited = guarded.command, bool(guarded.acted.any())
             if guarded.refused:
                 state, reason = State.HOLD, "command_not_finite"
-                self._chunk = None
+                self._player.stop()
                 self.counters["command_not_finite"] += 1
             if limited:
                 self.limited += guarded.acted
@@ -275,7 +276,7 @@ class Executor:
             velocity=self._velocity,
             input_sequence=usable.sequence if usable else -1,
             input_age=now - usable.captured if usable else 0.0,
-            row=self._row - 1 if self._chunk is not None else 0,
+            row=self._player.row,
             policy_version=self.actor.version if self.actor else 0,
             limited=limited,
             sent=sent,
@@ -320,8 +321,8 @@ class Executor:
             return State.HOLD, "session_silent"
         if session.phase not in (Phase.BASE, Phase.CRITICAL):
             return State.HOLD, f"phase_{session.phase.name.lower()}"
-        actor = self._next_actor or self.actor
-        if session.phase is Phase.CRITICAL and session.actor_enabled and self.mode is Mode.AUTO and actor is not None:
+        wanted = session.phase is Phase.CRITICAL and session.actor_enabled and self.mode is Mode.AUTO
+        if wanted and self._player.has_actor:
             return State.ACTOR, ""
         return State.REFERENCE, ""
 
@@ -333,84 +334,15 @@ class Executor:
         return newest if now - newest.captured <= self.config.max_input_age else None
 
     def _boundary(self, now: float, state: State) -> tuple[str, ActionChunk | None]:
-        """Start a new chunk if the running one is done or belongs to another state; the fault if that is impossible."""
-        running = self._chunk
-        if running is not None and running.source is state:
-            # A tick that came late by whole periods leaves out the rows that were meant for them.
-            self._row = max(self._row, row_at(now, running.start, self.config.period))
-            if self._row < len(running.actions):
-                return "", None
+        """Start a new chunk where one is due; the fault if that is impossible."""
+        if not self._player.due(now, state):
+            return "", None
         usable = self._usable_input(now)
         if usable is None:
             return "policy_input_stale" if self._input is not None else "no_policy_input", None
-        if self._next_actor is not None:
-            self.actor, self._next_actor = self._next_actor, None
-        rows = self.config.chunk if state is State.ACTOR else self.config.reference_rows
-        reference = reference_actions(usable, now, rows, self.normaliser)
-        if reference is None:
-            return "reference_too_short", None
-        tail, self._tail = self._tail if running is not None and running.source is state else None, None
         assert self._position is not None and self._last is not None
         proprio = self.normaliser.proprio(self._position, self._velocity)
-        actions, version = reference * np.float32(self.config.reference_speed), 0
-        if state is State.REFERENCE and self.config.blend_ticks:
-            actions = self._blended(actions, tail)
-            longer = reference_actions(usable, now, rows + self.config.blend_ticks, self.normaliser)
-            if longer is not None:
-                self._tail = longer[rows:] * np.float32(self.config.reference_speed)
-        if state is State.ACTOR:
-            assert self.actor is not None
-            if usable.token.shape != (self.actor.spec.token_dim,):
-                return "token_size", None
-            began = time.perf_counter()
-            actions = self.actor(usable.token, proprio, reference)
-            self.actor_time.add(time.perf_counter() - began)
-            actions = self._explored(actions, self.actor)
-            version = self.actor.version
-        self._chunk = ActionChunk(
-            start=now,
-            source=state,
-            actions=actions,
-            reference=reference,
-            proprio=proprio,
-            input_sequence=usable.sequence,
-            input_age=now - usable.captured,
-            policy_version=version,
-            base=self._last,
-        )
-        self._row = 0
-        return "", self._chunk
-
-    def _explored(self, actions: Array32, actor: Actor) -> Array32:
-        """The chunk with this episode's and its own noise; as it is unless the session explores."""
-        if not self._session.explore:
-            return actions
-        if self._session.episode != self._noise_episode:
-            self._noise_episode = self._session.episode
-            self._noise = np.random.default_rng([self.config.seed, self._session.episode])
-            self._noise_speed = float(self._noise.standard_normal())
-        speed = np.float32(np.exp(actor.spec.noise_speed * self._noise_speed))
-        return np.asarray(speed * actions + actor.exploration(self._noise))
-
-    def _blended(self, actions: Array32, tail: Array32 | None) -> Array32:
-        """A reference chunk whose first rows come out of what the one before would have gone on with."""
-        if tail is None:
-            return actions
-        out, rows = actions.copy(), min(len(tail), len(actions))
-        share = (np.arange(1, rows + 1, dtype=np.float32) / np.float32(len(tail) + 1))[:, None]
-        out[:rows] = share * actions[:rows] + (1 - share) * tail[:rows]
-        return out
-
-    def _chunk_row(self, previous: Array) -> Array:
-        """The target of this tick; after a human's intervention the motion rises from rest."""
-        assert self._chunk is not None
-        row = self._chunk.actions[self._row : self._row + 1]
-        self._row += 1
-        target = np.asarray(self.normaliser.targets(row, previous)[0])
-        if self._ramp >= 1.0:
-            return target
-        self._ramp = min(1.0, self._ramp + 1 / self.config.handover_ticks)
-        return np.asarray(previous + (target - previous) * self._ramp)
+        return self._player.start(now, state, usable, proprio, self._last, self._session)
 
     def _human_wish(self, previous: Array) -> Array:
         """Towards the human's target, taking it in over the hand-over ticks."""

@@ -123,7 +123,7 @@ class ExecutorNode(ManagedNode):
         """Start the control thread."""
         p = self._config
         # A callback must not keep the interpreter from the control thread for the usual 5 ms.
-        sys.setswitchinterval(5e-4)
+        sys.setswitchinterval(1e-4)
         self._inbox.clear()
         self._executor.forget_robot()
         self._executor.mode = Mode.AUTO

@@ -1,0 +1,160 @@
+"""What the benchmarks of running nodes share: processes on a domain of their own, and the rest of the robot."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from ament_index_python.packages import get_package_prefix
+from rclpy.executors import SingleThreadedExecutor
+from rlt_ros.msg import PolicyInput, SessionState
+from sensor_msgs.msg import JointState
+
+from rlt_ros.control.actor import ActorSpec, pack_actor
+from rlt_ros.control.realtime import PeriodicThread
+from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, floats, to_stamp
+from rlt_ros.vla.bundle import Bundle
+
+PERIOD = 0.02
+
+
+def own_domain() -> None:
+    """Talk to nobody else: a random ROS domain on this machine only, for this process and its children."""
+    os.environ["ROS_DOMAIN_ID"] = str(random.randint(1, 100))
+    os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+
+
+@contextlib.contextmanager
+def process(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that is stopped at the end, killed if need be."""
+    with log.open("wb") as file:
+        running = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+    try:
+        yield running
+    finally:
+        if running.poll() is None:
+            os.killpg(running.pid, signal.SIGTERM)
+            try:
+                running.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(running.pid, signal.SIGKILL)
+                running.wait()
+
+
+def node(name: str, namespace: str, parameters: dict[str, Any], log: Path) -> contextlib.AbstractContextManager[Any]:
+    """One of our nodes."""
+    arguments = [
+        str(Path(get_package_prefix("rlt_ros"), "lib", "rlt_ros", name)),
+        "--ros-args",
+        "-r",
+        f"__ns:={namespace}",
+    ]
+    for key, value in parameters.items():
+        arguments += ["-p", f"{key}:={value}"]
+    return process(arguments, log)
+
+
+def paper_sized_actor(bundle: Bundle, path: Path) -> None:
+    """An actor of 2 x 256 that adds nothing to the reference."""
+    rng = np.random.default_rng(0)
+    joints = len(bundle.joints)
+    sizes = [bundle.token_dim + 2 * joints + 10 * joints, 256, 256, 10 * joints]
+    layers = [
+        (
+            rng.normal(size=(a, b)).astype(np.float32) / np.float32(np.sqrt(a)) * (b != sizes[-1]),
+            np.zeros(b, np.float32),
+        )
+        for a, b in itertools.pairwise(sizes)
+    ]
+    path.write_bytes(pack_actor(ActorSpec(bundle.id, bundle.token_dim, joints, 10), layers, 1))
+
+
+class RestOfTheRobot:
+    """Joint states, session and policy inputs for executors in the given namespaces, from a thread of high priority."""
+
+    def __init__(self, bundle: Bundle, namespaces: list[str]) -> None:
+        """Connect; `start` speaks."""
+        rclpy.init()
+        self.node = rclpy.create_node("rest_of_the_robot")
+        self._spinner = SingleThreadedExecutor()
+        self._spinner.add_node(self.node)
+        self._bundle = bundle
+        self._speakers = [
+            (
+                self.node.create_publisher(JointState, f"{name}/joint_states", 10),
+                self.node.create_publisher(SessionState, f"{name}/session", LATCHED_QOS),
+                self.node.create_publisher(PolicyInput, f"{name}/policy_input", RECORD_QOS),
+            )
+            for name in namespaces
+        ]
+        self._ticks = 0
+        self._failure = ""
+        self.on_tick: Callable[[], None] = lambda: None
+        self._loop = PeriodicThread(PERIOD, self._tick, self._failed)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._spin, daemon=True)
+
+    def start(self) -> None:
+        """Speak, and take in what is listened to."""
+        self._loop.start(10)
+        self._thread.start()
+
+    def wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:
+        """Until a condition holds.
+
+        Raises:
+            SystemExit: it did not within `seconds`.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if self._failure or time.monotonic() > deadline:
+                sys.exit(f"error: {self._failure or f'{what}: not within {seconds:.0f} s'}")
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """Fall silent."""
+        self._loop.stop()
+        self._stop.set()
+        self._thread.join(5)
+        self.node.destroy_node()
+        rclpy.try_shutdown()
+
+    def _spin(self) -> None:
+        while not self._stop.is_set():
+            self._spinner.spin_once(timeout_sec=0.1)
+
+    def _tick(self, _now: float) -> None:
+        names, joints = list(self._bundle.joints), len(self._bundle.joints)
+        stamp = to_stamp(time.time())
+        state = JointState(name=names, position=[0.0] * joints, velocity=[0.0] * joints)
+        session = SessionState(epoch=1, episode=1, phase=SessionState.PHASE_CRITICAL, actor_enabled=True)
+        seen = None
+        if self._ticks % 2 == 0:
+            seen = PolicyInput(
+                bundle_id=self._bundle.id, sequence=self._ticks, horizon=50, joints=joints, period=PERIOD
+            )
+            seen.token = floats(np.ones(self._bundle.token_dim))
+            seen.reference = floats(np.sin(np.arange(1, 51) / 8)[:, None] * np.full(joints, 2e-3))
+            seen.position = floats(np.zeros(joints))
+        for speaker, message in zip(zip(*self._speakers, strict=True), (state, session, seen), strict=True):
+            if message is not None:
+                message.header.stamp = stamp
+                for publisher in speaker:
+                    publisher.publish(message)
+        self.on_tick()
+        self._ticks += 1
+
+    def _failed(self, error: Exception) -> None:
+        self._failure = f"the rest of the robot failed: {error!r}"

@@ -1,0 +1,151 @@
+"""Chunks of motion: made from a policy input at a boundary, played row by row."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlt_ros.control.actor import Actor
+from rlt_ros.control.realtime import Histogram
+from rlt_ros.control.timeline import reference_actions, row_at
+from rlt_ros.normaliser import Normaliser
+from rlt_ros.types import ActionChunk, Array, Array32, PolicyInput, SessionView, State
+
+if TYPE_CHECKING:
+    from rlt_ros.control.executor import ExecutorConfig
+
+
+class ChunkPlayer:
+    """Plays one chunk at a time, of the reference or of the actor."""
+
+    def __init__(self, config: ExecutorConfig, normaliser: Normaliser) -> None:
+        """Start with no chunk and no actor."""
+        self.actor: Actor | None = None
+        self.actor_time = Histogram()
+        self._config = config
+        self._normaliser = normaliser
+        self._next_actor: Actor | None = None
+        self._chunk: ActionChunk | None = None
+        self._next_row = 0
+        self._tail: Array32 | None = None
+        self._ease_ticks = self._eased = 0
+        self._noise = np.random.default_rng(config.seed)
+        self._noise_episode = -1
+        self._noise_speed = 0.0
+
+    @property
+    def has_actor(self) -> bool:
+        """Whether one flies, or will from the next boundary on."""
+        return self.actor is not None or self._next_actor is not None
+
+    @property
+    def row(self) -> int:
+        """Of the running chunk, that was played last; 0 without one."""
+        return self._next_row - 1 if self._chunk is not None else 0
+
+    def offer(self, actor: Actor) -> None:
+        """An actor that flies from the next boundary on."""
+        self._next_actor = actor
+
+    def stop(self) -> None:
+        """Drop the running chunk."""
+        self._chunk = None
+
+    def ease_in(self, ticks: int) -> None:
+        """Let the motion rise from rest over so many ticks; 0: no longer."""
+        self._ease_ticks, self._eased = ticks, 0
+
+    def due(self, now: float, source: State) -> bool:
+        """Whether this tick needs a new chunk: there is none, it is done, or it belongs to another state."""
+        running = self._chunk
+        if running is None or running.source is not source:
+            self._tail = None
+            return True
+        # A tick that came late by whole periods leaves out the rows that were meant for them.
+        self._next_row = max(self._next_row, row_at(now, running.start, self._config.period))
+        return self._next_row >= len(running.actions)
+
+    def start(
+        self, now: float, source: State, seen: PolicyInput, proprio: Array32, base: Array, session: SessionView
+    ) -> tuple[str, ActionChunk | None]:
+        """Make the chunk whose row 0 is meant for this tick.
+
+        Args:
+            now: time of the tick.
+            source: REFERENCE or ACTOR; for the latter there must be an actor.
+            seen: policy input to start from.
+            proprio: normalised proprioception, shape (2 J,).
+            base: the last command, shape (J,).
+            session: whether to explore, and in which episode.
+
+        Returns:
+            What is wrong and None, or "" and the chunk.
+        """
+        config = self._config
+        if self._next_actor is not None:
+            self.actor, self._next_actor = self._next_actor, None
+        rows = config.chunk if source is State.ACTOR else config.reference_rows
+        reference = reference_actions(seen, now, rows, self._normaliser)
+        if reference is None:
+            return "reference_too_short", None
+        actions, version = reference * np.float32(config.reference_speed), 0
+        if source is State.ACTOR:
+            assert self.actor is not None
+            if seen.token.shape != (self.actor.spec.token_dim,):
+                return "token_size", None
+            began = time.perf_counter()
+            actions = self.actor(seen.token, proprio, reference)
+            self.actor_time.add(time.perf_counter() - began)
+            actions = self._explored(actions, self.actor, session)
+            version = self.actor.version
+        elif config.blend_ticks:
+            actions = self._blended(actions)
+            longer = reference_actions(seen, now, rows + config.blend_ticks, self._normaliser)
+            self._tail = None if longer is None else longer[rows:] * np.float32(config.reference_speed)
+        self._chunk = ActionChunk(
+            start=now,
+            source=source,
+            actions=actions,
+            reference=reference,
+            proprio=proprio,
+            input_sequence=seen.sequence,
+            input_age=now - seen.captured,
+            policy_version=version,
+            base=base,
+        )
+        self._next_row = 0
+        return "", self._chunk
+
+    def target(self, previous: Array) -> Array:
+        """Joint targets of this tick, shape (J,), from those of the one before."""
+        assert self._chunk is not None
+        row = self._chunk.actions[self._next_row : self._next_row + 1]
+        self._next_row += 1
+        target = np.asarray(self._normaliser.targets(row, previous)[0])
+        if self._eased >= self._ease_ticks:
+            return target
+        self._eased += 1
+        return np.asarray(previous + (target - previous) * (self._eased / self._ease_ticks))
+
+    def _explored(self, actions: Array32, actor: Actor, session: SessionView) -> Array32:
+        """The chunk with this episode's and its own noise; as it is unless the session explores."""
+        if not session.explore:
+            return actions
+        if session.episode != self._noise_episode:
+            self._noise_episode = session.episode
+            self._noise = np.random.default_rng([self._config.seed, session.episode])
+            self._noise_speed = float(self._noise.standard_normal())
+        speed = np.float32(np.exp(actor.spec.noise_speed * self._noise_speed))
+        return np.asarray(speed * actions + actor.exploration(self._noise))
+
+    def _blended(self, actions: Array32) -> Array32:
+        """A reference chunk whose first rows come out of what the one before would have gone on with."""
+        tail = self._tail
+        if tail is None:
+            return actions
+        out, rows = actions.copy(), min(len(tail), len(actions))
+        share = (np.arange(1, rows + 1, dtype=np.float32) / np.float32(len(tail) + 1))[:, None]
+        out[:rows] = share * actions[:rows] + (1 - share) * tail[:rows]
+        return out
