@@ -21,7 +21,7 @@ def rlt(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["up"], ["demo"], ["doctor"], ["train"], ["eval"], ["collect"], ["adapt"], ["bench"], ["bench", "learner"]],
+    [[], ["up"], ["demo"], ["doctor"], ["train"], ["eval"], ["collect"], ["adapt"], ["bench"], ["bench", "loop"]],
 )
 def test_everything_has_help(command: list[str]) -> None:
     result = rlt(*command, "--help")

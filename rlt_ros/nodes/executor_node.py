@@ -142,9 +142,10 @@ class ExecutorNode(ManagedNode):
         if self._loop is not None:
             self._loop.stop()
             self._loop = None
-            self._drain()
-            self._executor.mode = Mode.HOLD
-            self._tick(time.monotonic())
+            if not self.failure:
+                self._drain()
+                self._executor.mode = Mode.HOLD
+                self._tick(time.monotonic())
             for publisher in (*self._robot.publishers, self._steps):
                 publisher.wait_for_all_acked(_LAST_WORD)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rlt_ros.msg import ControlStep, ExecutorStatus, Intervention, PolicyInput, PolicyWeights, SessionState
 from rlt_ros.srv import SetMode
@@ -23,6 +24,7 @@ from std_srvs.srv import Trigger
 from rlt_ros.bringup import Bringup
 from rlt_ros.control.actor import ActorSpec, pack_actor
 from rlt_ros.nodes.base import COMMAND_QOS, LATCHED_QOS, RECORD_QOS, floats, octets, to_stamp
+from rlt_ros.nodes.executor_node import ExecutorNode
 from rlt_ros.nodes.parameters import ExecutorParameters
 from rlt_ros.vla.bundle import load_bundle
 
@@ -354,3 +356,31 @@ def test_a_wrong_start_ends_with_one_clear_error(
     text = log.read_text()
     assert re.search(message, text), text
     assert "Traceback" not in text
+
+
+def test_after_an_exception_in_the_loop_the_last_word_is_a_hold(domain: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rclpy.init(args=["--ros-args", "-p", f"bundle:={BUNDLE.directory}", "-p", "priority:=0"])
+    try:
+        node = ExecutorNode()
+        node.autostart()
+        sent: list[np.ndarray] = []
+        monkeypatch.setattr(node._robot, "send", lambda command: sent.append(command.copy()))
+        pose = np.linspace(-0.5, 0.5, JOINTS)
+        state = JointState(name=list(BUNDLE.joints), position=list(pose), velocity=[0.0] * JOINTS)
+        state.header.stamp = to_stamp(time.time())
+        node._on_joint_state(state)
+        deadline = time.monotonic() + 5
+        while not sent and time.monotonic() < deadline:
+            time.sleep(0.01)
+        monkeypatch.setattr(node._executor, "tick", lambda _now: 1 / 0)
+        while not node.failure and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert "ZeroDivisionError" in node.failure
+        count = len(sent)
+        node.halt()
+        assert len(sent) == count, "nothing is sent after the last word"
+        assert np.array_equal(sent[-1], sent[-2])
+        assert np.allclose(sent[-1], pose)
+        node.destroy_node()
+    finally:
+        rclpy.try_shutdown()
