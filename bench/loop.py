@@ -13,6 +13,7 @@ import os
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from graph import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor, p
 from rlt_ros.msg import ControlStep
 
 from rlt_ros.bringup import Bringup
+from rlt_ros.control.actor import Actor, ActorSpec
 from rlt_ros.nodes.base import RECORD_QOS, from_stamp
 from rlt_ros.vla.bundle import load_bundle
 
@@ -38,6 +40,21 @@ def figures(times: list[float], prefix: str) -> dict[str, float]:
             np.maximum(np.round(gaps / PERIOD) - 1, 0).sum()
         ),
     }
+
+
+def forward_pass_ms(token_dim: int, passes: int = 500) -> float:
+    """99th percentile of a forward pass of 2 x 256 in this process."""
+    rng = np.random.default_rng(0)
+    sizes = [token_dim + 28 + 140, 256, 256, 140]
+    layers = [(rng.normal(size=pair).astype(np.float32), np.zeros(pair[1], np.float32)) for pair in pairwise(sizes)]
+    actor = Actor(ActorSpec("bench", token_dim, 14, 10), layers, 1)
+    token, proprio, reference = (rng.normal(size=n).astype(np.float32) for n in (token_dim, 28, 140))
+    times = []
+    for _ in range(passes):
+        began = time.perf_counter()
+        actor(token, proprio, reference.reshape(10, 14))
+        times.append(time.perf_counter() - began)
+    return round(float(np.percentile(times, 99)) * 1e3, 3)
 
 
 def main() -> None:
@@ -85,6 +102,7 @@ def main() -> None:
             report[f"alone_{name}_p99_ms"] = figures([t for t in all_times if marks[0] <= t < marks[1]], "x")[
                 "x_p99_ms"
             ]
+    report["actor_2048_p99_ms"] = forward_pass_ms(2048)
     report["ratio"] = round(report["timer_p99_ms"] / max(report["loop_p99_ms"], 1e-3), 1)  # type: ignore[operator]
     print(json.dumps(report))
 

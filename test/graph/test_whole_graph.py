@@ -168,7 +168,7 @@ def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph
 
 
 @pytest.mark.parametrize("graph", [{"sim_node.human_patience": 0.5}], indirect=True, ids=["helped"])
-def test_a_scripted_human_takes_over_finishes_and_is_learnt_from(graph: Graph) -> None:
+def test_a_scripted_human_takes_over_finishes_and_is_learnt_from_then_the_vla_dies(graph: Graph) -> None:
     ros = graph.ros
     steps = ros.listen(ControlStep, "step", RECORD_QOS)
     events = ros.listen(EpisodeEvent, "episode", RECORD_QOS)
@@ -201,6 +201,15 @@ def test_a_scripted_human_takes_over_finishes_and_is_learnt_from(graph: Graph) -
     ros.wait(
         lambda: steps[-1].episode > ended and steps[-1].state == ControlStep.STATE_ACTOR, 30, "the actor has it back"
     )
+
+    # Killed in mid-chunk: all stops, and the last thing on the wire is a hold.
+    ros.wait(lambda: steps[-1].state == ControlStep.STATE_ACTOR and steps[-1].row in range(3, 6), 30, "mid-chunk")
+    os.kill(graph.pid("vla_node"), signal.SIGKILL)
+    ros.wait(lambda: graph.process.poll() is not None, 60, "the graph's end")
+    ros.spin(0.3)
+    assert graph.process.returncode == 1
+    assert steps[-1].state == ControlStep.STATE_HOLD
+    assert list(steps[-1].command) == list(steps[-1].previous)
 
 
 def recompute(actor: Actor, chunk: ActionChunk, message: PolicyInput) -> np.ndarray:
