@@ -57,7 +57,8 @@ class LearnerNode(Node):
         self._ingest = Ingest(builder, self._learner.replay, takeover_fails=p.takeover_fails)
         self._paused = False
         self._version = 0
-        self._published_updates = 0
+        self._published, self._published_updates = 0.0, 0
+        self._busy_seconds, self._busy_updates = 0.0, 0
         self._next_publication = 0.0
         self._next_status = time.monotonic() + 1.0
         self._status_updates = 0
@@ -103,8 +104,11 @@ class LearnerNode(Node):
         if self._paused or learner.budget == 0:
             time.sleep(_IDLE_WAIT)
         else:
+            began, before = time.monotonic(), learner.updates
             while learner.budget > 0 and time.monotonic() < until:
                 learner.update()
+            self._busy_seconds += time.monotonic() - began
+            self._busy_updates += learner.updates - before
         now = time.monotonic()
         if now >= self._next_publication and learner.updates > self._published_updates:
             self._publish_weights()
@@ -125,7 +129,7 @@ class LearnerNode(Node):
         message.sha256 = hashlib.sha256(data).hexdigest()
         message.data = octets(data)
         self._weights.publish(message)
-        self._published_updates = learner.updates
+        self._published, self._published_updates = time.time(), learner.updates
 
     def _publish_status(self, now: float) -> None:
         learner, report = self._learner, self._learner.report
@@ -135,8 +139,10 @@ class LearnerNode(Node):
         message.samples = learner.replay.samples
         message.updates = learner.updates
         message.updates_per_s = (learner.updates - self._status_updates) / elapsed
+        message.updates_per_s_busy = self._busy_updates / self._busy_seconds if self._busy_updates else 0.0
         message.update_ratio = learner.updates / max(1, learner.replay.samples)
         message.version = self._version
+        message.weight_age = time.time() - self._published if self._version else -1.0
         message.critic_loss = report.critic_loss
         message.actor_loss = report.actor_loss
         message.q_mean = report.q_mean

@@ -140,6 +140,8 @@ def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph
     starts = [event.episode for event in events if event.kind == EpisodeEvent.KIND_START]
     assert starts == sorted(set(starts))
     assert learner[-1].gaps == 0
+    assert learner[-1].updates_per_s_busy > learner[-1].updates_per_s > 0
+    assert 0 <= learner[-1].weight_age < 5
     assert learner[-1].update_ratio <= 5.0
     assert max(message.depth for message in truth) < 0.05
 
