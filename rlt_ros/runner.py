@@ -128,13 +128,11 @@ def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.0
 
 
 def node_environment(run_dir: Path) -> dict[str, str]:
-    """Environment of the nodes: readable log lines, logs under the run, few threads."""
+    """Environment of the nodes: readable log lines, logs under the run."""
     return {
         **os.environ,
         "RCUTILS_CONSOLE_OUTPUT_FORMAT": "{severity} {message}",
         "RCUTILS_LOGGING_BUFFERED_STREAM": "0",
         "PYTHONUNBUFFERED": "1",
         "ROS_LOG_DIR": str(run_dir / "log" / "ros"),
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
     }

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 _BIN = 5e-5
 _BINS = 2000
+_SPIN = 3e-4
+"""Seconds before a deadline that are waited awake: sleepers wake up late, and wait for the interpreter."""
 _MCL_CURRENT_FUTURE_ON_FAULT = 7
 
 
@@ -105,8 +107,10 @@ class PeriodicThread:
         last = None
         while not self._stop.is_set():
             delay = deadline - time.monotonic()
-            if delay > 0:
-                time.sleep(delay)
+            if delay > _SPIN:
+                time.sleep(delay - _SPIN)
+            while time.monotonic() < deadline:
+                pass
             now = time.monotonic()
             missed = int((now - deadline) / period)
             statistics.lateness.add(max(0.0, now - deadline))
