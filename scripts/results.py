@@ -109,9 +109,11 @@ def plot_curves(full: dict[str, list[Run]], out: Path) -> None:
                 axis.axhline(base[key], color="grey", ls="--", label="base VLA")
             axis.grid(alpha=0.3)
             axis.set_ylim(0, None if key == "throughput" else 1.02)
-        axes[0, column].set(title=task, ylabel="successes per 10 min")
-        axes[1, column].set(xlabel="robot time, min", ylabel="success")
-        axes[0, column].legend()
+        axes[0, column].set_title(task)
+        axes[1, column].set_xlabel("robot time, min")
+        axes[0, column].legend(loc="lower right")
+    axes[0, 0].set_ylabel("successes per 10 min")
+    axes[1, 0].set_ylabel("success")
     figure.tight_layout()
     figure.savefig(out / "learning.png", dpi=110)
 
@@ -124,10 +126,11 @@ def plot_values(full: dict[str, list[Run]], out: Path) -> None:
         minutes, expected, returned = (np.array([float(e[k]) for e in told]) for k in ("minutes", "q", "return"))
         points = axis.scatter(returned, expected, c=minutes, s=6, cmap="viridis")
         axis.plot([0, 1], [0, 1], color="grey", lw=1)
-        axis.set(title=task, xlabel="return (mean over the episode)", ylabel="Q (mean over the episode)")
+        axis.set(title=task, xlabel="return, mean over the episode")
         print(
             f"{task}: Q {expected.mean():.2f}, return {returned.mean():.2f} in {len(told)} episodes of the actor alone"
         )
+    axes[0, 0].set_ylabel("Q, mean over the episode")
     figure.colorbar(points, ax=axes[0].tolist(), label="robot time, min")
     figure.savefig(out / "q_against_return.png", dpi=110, bbox_inches="tight")
 
