@@ -48,11 +48,13 @@ class Run:
 
 def read(directory: Path) -> Run:
     """What `rlt train` left in a directory."""
-    train = json.loads((directory / "config.json").read_text())["train"]
+    settings = json.loads((directory / "config.json").read_text())
+    train, learner = settings["train"], settings["learner"]
+    without = train["without"] or ("" if learner["q_weight_final"] else "Q")
     with (directory / "episodes.csv").open() as file:
         episodes = list(csv.DictReader(file))
     base, curve = (json.loads((directory / name).read_text()) for name in ("base.json", "curve.json"))
-    return Run(train["task"], train["without"], train["seed"], base, curve, episodes)
+    return Run(train["task"], without, train["seed"], base, curve, episodes)
 
 
 def throughputs(ticks: NDArray[np.float64], limit: int) -> Any:
