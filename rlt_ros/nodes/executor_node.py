@@ -124,7 +124,6 @@ class ExecutorNode(ManagedNode):
         p = self._config
         # A callback must not keep the interpreter from the control thread for the usual 5 ms.
         sys.setswitchinterval(1e-4)
-        self._inbox.clear()
         self._executor.forget_robot()
         self._executor.mode = Mode.AUTO
         self._last_ticks = 0
@@ -142,8 +141,8 @@ class ExecutorNode(ManagedNode):
         if self._loop is not None:
             self._loop.stop()
             self._loop = None
+            self._drain()
             if not self.failure:
-                self._drain()
                 self._executor.mode = Mode.HOLD
                 self._tick(time.monotonic())
             for publisher in (*self._robot.publishers, self._steps):
@@ -181,6 +180,13 @@ class ExecutorNode(ManagedNode):
         """Leave something for the control thread; while it does not run, nothing may pile up."""
         if self._loop is not None:
             self._inbox.append(call)
+
+    def _settle(self, call: Callable[[], object]) -> None:
+        """The same for what must also count while the node is inactive: stops and limits."""
+        if self._loop is not None:
+            self._inbox.append(call)
+        else:
+            call()
 
     def _loop_failed(self, error: Exception) -> None:
         """An exception in the loop: the last command again, then nothing more."""
@@ -224,9 +230,9 @@ class ExecutorNode(ManagedNode):
 
     def _on_estop(self, message: Bool) -> None:
         if message.data:
-            self._put(partial(self._executor.estop, "emergency stop by topic", held=True))
+            self._settle(partial(self._executor.estop, "emergency stop by topic", held=True))
         else:
-            self._put(self._executor.estop_released)
+            self._settle(self._executor.estop_released)
 
     def _on_robot_description(self, message: String) -> None:
         try:
@@ -234,7 +240,7 @@ class ExecutorNode(ManagedNode):
         except ValueError as error:
             self.get_logger().error(f"robot_description not used: {error}")
             return
-        self._put(partial(setattr, self._executor, "limits", limits))
+        self._settle(partial(setattr, self._executor, "limits", limits))
 
     def _on_session(self, message: SessionState) -> None:
         try:
@@ -268,14 +274,14 @@ class ExecutorNode(ManagedNode):
         return response
 
     def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._put(partial(self._executor.estop, "emergency stop by service"))
+        self._settle(partial(self._executor.estop, "emergency stop by service"))
         response.success, response.message = True, "latched; clear it with ~/clear_estop"
         return response
 
     def _clear_estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         response.message = self._executor.estop_fault
         if not response.message:
-            self._put(self._executor.clear_estop)
+            self._settle(self._executor.clear_estop)
             response.success, response.message = True, "cleared; mode is HOLD, set it to AUTO to go on"
         return response
 

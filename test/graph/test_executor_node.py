@@ -384,3 +384,24 @@ def test_after_an_exception_in_the_loop_the_last_word_is_a_hold(domain: int, mon
         node.destroy_node()
     finally:
         rclpy.try_shutdown()
+
+
+def test_a_stop_and_limits_that_come_before_activation_count_after_it(domain: int) -> None:
+    rclpy.init(args=["--ros-args", "-p", f"bundle:={BUNDLE.directory}", "-p", "priority:=0"])
+    try:
+        node = ExecutorNode()
+        node.trigger_configure()
+        joint = BUNDLE.joints[0]
+        limit = f'<robot><joint name="{joint}" type="continuous"><limit velocity="0.01" effort="1"/></joint></robot>'
+        node._on_robot_description(String(data=limit))
+        node._on_estop(Bool(data=True))
+        node.trigger_activate()
+        deadline = time.monotonic() + 5
+        while node._last_step is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert node._last_step.state.name == "ESTOP"
+        assert node._executor.limits.velocity[0] == 0.01
+        node.halt()
+        node.destroy_node()
+    finally:
+        rclpy.try_shutdown()
