@@ -62,7 +62,7 @@ class TrainConfig:
     demonstrations: int = param(30, "episodes that the scripted human flies from the start, before the warm-up", low=0)
     publish_ticks: int = param(25, "ticks between two versions of the weights", low=1)
     evaluate_at: tuple[float, ...] = param(
-        (5.0, 15.0, 30.0), "robot time of the evaluations on the way; the base is evaluated first", unit="min", low=0.0
+        (5.0, 15.0, 30.0), "robot time of the evaluations on the way", unit="min", low=0.0
     )
     evaluate_episodes: int = param(100, "episodes of an evaluation", low=1)
     evaluate_base: bool = param(True, "evaluate the base too, before the first episode")
