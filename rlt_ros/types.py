@@ -143,6 +143,7 @@ class ControlStep:
         limited: the limits changed the command.
         sent: the command goes to the robot; False while somebody else moves it (reset) or nothing is known.
         chunk: the chunk that starts at this tick.
+        ahead: joint targets of the following ticks as planned now, shape (K, J), where the controller takes several.
     """
 
     time: float
@@ -161,6 +162,7 @@ class ControlStep:
     limited: bool = False
     sent: bool = True
     chunk: ActionChunk | None = field(default=None, compare=False)
+    ahead: Array | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

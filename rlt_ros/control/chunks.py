@@ -129,6 +129,12 @@ class ChunkPlayer:
         self._eased += 1
         return np.asarray(previous + (target - previous) * (self._eased / self._ease_ticks))
 
+    def ahead(self, command: Array, rows: int) -> Array:
+        """The joint targets planned after `command`, at most `rows` of them; none while the motion rises from rest."""
+        if self._chunk is None or self._eased < self._ease_ticks:
+            return np.zeros((0, len(command)))
+        return self._normaliser.targets(self._chunk.actions[self._next_row : self._next_row + rows], command)
+
     def _explored(self, actions: Array32, actor: Actor, session: SessionView) -> Array32:
         """The chunk with this episode's and its own noise; as it is unless the session explores."""
         if not session.explore:

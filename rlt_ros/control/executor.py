@@ -44,6 +44,9 @@ class ExecutorConfig:
     blend_ticks: int = param(
         0, "ticks over which a reference chunk gives way to the next one; 0: at once", low=0, high=100
     )
+    trajectory_rows: int = param(
+        1, "points of a joint trajectory: the command, and planned rows after it", low=1, high=100
+    )
     reference_speed: float = param(1.0, "factor on the reference's motion, for comparisons", low=0.1, high=5.0)
     seed: int = param(0, "seed of the exploration noise", low=0)
 
@@ -67,6 +70,7 @@ class Executor:
         self.counters: Counter[str] = Counter()
         self.mode = Mode.AUTO
         self.estop_reason = ""
+        self.lent = False
         self._player = ChunkPlayer(config, normaliser)
         self._joints = len(limits.low)
         self._session = SessionView()
@@ -99,6 +103,11 @@ class Executor:
     def actor_time(self) -> Histogram:
         """Seconds that its forward passes took."""
         return self._player.actor_time
+
+    @property
+    def position(self) -> Array | None:
+        """Measured joint positions, shape (J,); None before the first."""
+        return self._position
 
     def forget_robot(self) -> None:
         """Start from where the robot will be found: after a pause in which others may have moved it."""
@@ -217,12 +226,35 @@ class Executor:
             self.mode = Mode.HOLD
         return fault
 
+    @property
+    def lend_fault(self) -> str:
+        """Why nobody else may move the robot now; "" if somebody may, see `lend`."""
+        if self.estop_reason:
+            return self.estop_reason
+        if self._human_time > -np.inf:
+            return "a human flies"
+        moving = self._session.phase in (Phase.BASE, Phase.CRITICAL)
+        return (
+            "an episode runs: stop the session, or set the mode to HOLD"
+            if moving and self.mode is not Mode.HOLD
+            else ""
+        )
+
+    def lend(self) -> None:
+        """Send nothing, so that somebody else may bring the robot home.
+
+        It ends when `lent` is set to False, and by itself with the first `lend_fault` or a lost joint state: then the
+        robot is held where it is.
+        """
+        self.lent = not self.lend_fault
+
     # -- one tick ------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> ControlStep:
         """Decide, move the running chunk on by a row, guard, and say what was done."""
         self._find_robot(now)
         state, reason = self._decide(now)
+        self.lent = self.lent and reason == "homing"
         previous = self._last if self._last is not None else np.zeros(self._joints)
         started = None
         if state in (State.REFERENCE, State.ACTOR):
@@ -255,6 +287,7 @@ class Executor:
             if limited:
                 self.limited += guarded.acted
                 self.counters["limited_ticks"] += 1
+        ahead = self._ahead(command, previous) if state in (State.REFERENCE, State.ACTOR) else None
         if state is State.HOLD and reason != self._hold_reason:
             self.counters[f"hold_{reason}"] += 1
         self._hold_reason = reason if state is State.HOLD else ""
@@ -281,12 +314,22 @@ class Executor:
             limited=limited,
             sent=sent,
             chunk=started,
+            ahead=ahead,
         )
+
+    def _ahead(self, command: Array, before: Array) -> Array | None:
+        """What a controller that takes several points is told to do after `command`, within the limits."""
+        rows = []
+        for wish in self._player.ahead(command, self.config.trajectory_rows - 1):
+            row = guard(wish, command, self.limits, self.config.period, before=before).command
+            before, command = command, row
+            rows.append(row)
+        return np.array(rows) if rows else None
 
     def _find_robot(self, now: float) -> None:
         """Where commands start from: the robot itself at first and while others move it, if that is known now."""
         known = self._position is not None and now - self._joint_time <= self.config.max_joint_age
-        if self._session.phase is Phase.RESET and self._human_time == -np.inf:
+        if self.lent or (self._session.phase is Phase.RESET and self._human_time == -np.inf):
             self._last, self._before = self._position if known else None, None
         elif self._last is None and known:
             self._last, self._before = self._position, None
@@ -297,7 +340,7 @@ class Executor:
         return period if elapsed > 0.99 * period else max(0.0, elapsed)
 
     def _released(self, state: State) -> bool:
-        return self._session.phase is Phase.RESET and state is not State.HUMAN
+        return (self._session.phase is Phase.RESET or self.lent) and state is not State.HUMAN
 
     def _decide(self, now: float) -> tuple[State, str]:
         """Who may command in this tick, before looking at the policy's inputs."""
@@ -308,6 +351,8 @@ class Executor:
             return State.HOLD, "no_joint_states"
         if now - self._joint_time > config.max_joint_age:
             return State.HOLD, "joint_states_stale"
+        if self.lent and not self.lend_fault:
+            return State.HOLD, "homing"
         if self.mode is Mode.HOLD:
             return State.HOLD, "mode_hold"
         if self._human_lost:

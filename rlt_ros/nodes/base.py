@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import rclpy
-from builtin_interfaces.msg import Time
+from builtin_interfaces.msg import Duration, Time
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor, TimeoutException
@@ -79,6 +79,12 @@ def to_stamp(seconds: float) -> Time:
     """Seconds since the epoch as a ROS time stamp."""
     nanoseconds = round(seconds * 1e9)
     return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
+
+
+def to_duration(seconds: float) -> Duration:
+    """Seconds as a ROS duration message."""
+    nanoseconds = round(seconds * 1e9)
+    return Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 
 def from_stamp(stamp: Time) -> float:

@@ -4,7 +4,8 @@ Publishes: the robot command topics, `action_chunk` (ActionChunk), `step` (Contr
 (ExecutorStatus), `/diagnostics` (DiagnosticArray).
 Subscribes: `policy_input` (PolicyInput), `joint_states` (JointState), `intervention` (Intervention), `policy`
 (PolicyWeights), `session` (SessionState), `estop` (Bool), `robot_description` (String).
-Services: `~/set_mode` (SetMode), `~/estop` (Trigger), `~/clear_estop` (Trigger).
+Services: `~/set_mode` (SetMode), `~/estop`, `~/clear_estop`, `~/home` (Trigger).
+Actions called: `<controller>/follow_joint_trajectory` (FollowJointTrajectory) for `~/home`.
 Parameters: `rlt_ros.nodes.parameters.ExecutorParameters`.
 """
 
@@ -17,24 +18,18 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
-from sensor_msgs.msg import JointState
-from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from rlt_ros.config import ConfigError
-from rlt_ros.control.actor import WeightsError, read_actor, receive_actor
+from rlt_ros.control.actor import WeightsError, read_actor
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.realtime import PeriodicThread, raise_priority
-from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus, Intervention, PolicyInput, PolicyWeights, SessionState
+from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus
 from rlt_ros.nodes.base import (
-    LATCHED_QOS,
     RECORD_QOS,
-    SENSOR_QOS,
     ManagedNode,
-    from_stamp,
     read_parameters,
     run,
 )
@@ -42,11 +37,11 @@ from rlt_ros.nodes.convert import (
     JointOrder,
     chunk_to_msg,
     diagnostics_to_msg,
-    policy_input_from_msg,
-    session_from_msg,
     status_to_msg,
     step_to_msg,
 )
+from rlt_ros.nodes.executor_inputs import ExecutorInputs
+from rlt_ros.nodes.homing import Homing
 from rlt_ros.nodes.parameters import ExecutorParameters
 from rlt_ros.nodes.robot_output import RobotOutput
 from rlt_ros.srv import SetMode
@@ -78,7 +73,6 @@ class ExecutorNode(ManagedNode):
             raise ConfigError(f"period is {p.period} s, the bundle's rows are {bundle.period} s apart")
         bundle.check_fits(p.joints, bundle.cameras)
         self._bundle = bundle
-        self._order = JointOrder(bundle.joints)
         self._executor = Executor(p, bundle.id, bundle.normaliser, p.limits(bundle.joints))
         if p.actor:
             try:
@@ -99,20 +93,18 @@ class ExecutorNode(ManagedNode):
         self._chunk_publisher = self.create_publisher(ActionChunk, "action_chunk", RECORD_QOS)
         self._status = self.create_publisher(ExecutorStatus, "executor_status", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        subscribe = self.create_subscription
+        self._inputs = ExecutorInputs(self, self._executor, self._bundle, self._put, self._settle)
+        self._homing = Homing(self, self._executor, p, self._put)
         self.handles = [
             *self._robot.publishers,
             self._steps,
             self._chunk_publisher,
             self._status,
             self._diagnostics,
-            subscribe(PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS),
-            subscribe(JointState, "joint_states", self._on_joint_state, SENSOR_QOS),
-            subscribe(Intervention, "intervention", self._on_intervention, SENSOR_QOS),
-            subscribe(PolicyWeights, "policy", self._on_policy, LATCHED_QOS),
-            subscribe(SessionState, "session", self._on_session, LATCHED_QOS),
-            subscribe(Bool, "estop", self._on_estop, 10),
-            subscribe(String, "robot_description", self._on_robot_description, LATCHED_QOS),
+            *self._inputs.subscriptions,
+            self._homing,
+            self.create_timer(0.05, self._homing.watch),
+            self.create_service(Trigger, "~/home", self._home),
             self.create_service(SetMode, "~/set_mode", self._set_mode),
             self.create_service(Trigger, "~/estop", self._estop),
             self.create_service(Trigger, "~/clear_estop", self._clear_estop),
@@ -154,7 +146,7 @@ class ExecutorNode(ManagedNode):
         self._drain()
         step = self._executor.tick(now)
         if step.sent:
-            self._robot.send(step.command)
+            self._robot.send(step.command, step.ahead)
         offset = time.time() - now
         self._steps.publish(step_to_msg(step, offset))
         if step.chunk is not None:
@@ -195,72 +187,6 @@ class ExecutorNode(ManagedNode):
             self._robot.send(self._last_step.command)
         self.get_logger().fatal(self.failure)
 
-    # -- what arrives --------------------------------------------------------------------------------------
-
-    def _on_policy_input(self, message: PolicyInput) -> None:
-        offset = time.monotonic() - time.time()
-        try:
-            policy_input = policy_input_from_msg(message, offset)
-        except ValueError:
-            self._executor.counters["input_shape"] += 1
-            return
-        self._put(lambda: self._executor.policy_input(time.monotonic(), policy_input))
-
-    def _on_joint_state(self, message: JointState) -> None:
-        try:
-            position, velocity = self._order.read(message)
-        except ValueError as error:
-            self._executor.counters["joint_state_shape"] += 1
-            self.get_logger().error(str(error), throttle_duration_sec=5.0)
-            return
-        stamp = min(time.monotonic(), from_stamp(message.header.stamp) + time.monotonic() - time.time())
-        self._put(partial(self._executor.joint_state, stamp, position, velocity))
-
-    def _on_intervention(self, message: Intervention) -> None:
-        target = None
-        if message.active and message.target:
-            try:
-                target = np.array(message.target, dtype=np.float64)[
-                    JointOrder(self._bundle.joints).index(message.joint_names)
-                ]
-            except (ValueError, IndexError):
-                self._executor.counters["intervention_malformed"] += 1
-                return
-        self._put(partial(self._executor.intervention, time.monotonic(), message.active, target))
-
-    def _on_estop(self, message: Bool) -> None:
-        if message.data:
-            self._settle(partial(self._executor.estop, "emergency stop by topic", held=True))
-        else:
-            self._settle(self._executor.estop_released)
-
-    def _on_robot_description(self, message: String) -> None:
-        try:
-            limits = self._executor.limits.tightened(self._bundle.joints, message.data)
-        except ValueError as error:
-            self.get_logger().error(f"robot_description not used: {error}")
-            return
-        self._settle(partial(setattr, self._executor, "limits", limits))
-
-    def _on_session(self, message: SessionState) -> None:
-        try:
-            view = session_from_msg(message)
-        except ValueError:
-            self._executor.counters["session_malformed"] += 1
-            return
-        self._put(partial(self._executor.session, time.monotonic(), view))
-
-    def _on_policy(self, message: PolicyWeights) -> None:
-        try:
-            made = from_stamp(message.header.stamp)
-            actor = receive_actor(bytes(message.data), message.sha256, message.version, self._bundle.id, made)
-            self._executor.check_actor(actor)
-        except WeightsError as error:
-            self._executor.counters[f"weights_{error.kind}"] += 1
-            self.get_logger().error(f"weights {message.version} refused: {error}", throttle_duration_sec=5.0)
-            return
-        self._put(partial(self._executor.weights, actor))
-
     # -- services ------------------------------------------------------------------------------------------
 
     def _set_mode(self, request: SetMode.Request, response: SetMode.Response) -> SetMode.Response:
@@ -283,6 +209,14 @@ class ExecutorNode(ManagedNode):
         if not response.message:
             self._settle(self._executor.clear_estop)
             response.success, response.message = True, "cleared; mode is HOLD, set it to AUTO to go on"
+        return response
+
+    def _home(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        position = self._executor.position
+        order = JointOrder(self._config.joints).index(self._bundle.joints)
+        response.message = self._homing.start(None if position is None else position[order])
+        response.success = not response.message
+        response.message = response.message or "on the way; `reason` is `homing` until it is there"
         return response
 
     def _publish_status(self) -> None:

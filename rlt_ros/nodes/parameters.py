@@ -12,6 +12,7 @@ from rlt_ros.control.limits import JointLimits
 from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.session.episodes import SessionConfig
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
+from rlt_ros.types import Array
 
 COMMAND_TOPICS = {
     "forward_position": "forward_position_controller/commands",
@@ -47,6 +48,11 @@ class ExecutorParameters(ExecutorConfig):
         "where commands go: one topic, or several that share the joints evenly in their order (one for each arm); "
         "empty: the usual topic of the interface",
     )
+    home: tuple[float, ...] = param(
+        (0.0,),
+        "joint targets of ~/home in the order of `joints`; a single 0: none. Needs joint_trajectory and control_msgs",
+        unit="rad, grippers 0-1",
+    )
     priority: int = param(50, "SCHED_FIFO priority of the control loop; 0: normal priority", low=0, high=99)
     autostart: bool = param(True, "configure and activate at start")
 
@@ -63,6 +69,28 @@ class ExecutorParameters(ExecutorConfig):
         if not all(topics) or len(self.joints) % len(topics):
             raise ConfigError(f"command_topics: {len(topics)} topics cannot share {len(self.joints)} joints evenly")
         return topics
+
+    @property
+    def home_position(self) -> Array | None:
+        """Joint targets of `home`, shape (J,), in the order of `joints`; None: not configured.
+
+        Raises:
+            ConfigError: its length or interface is wrong, or it is outside the joints' limits.
+        """
+        if self.home == (0.0,):
+            return None
+        if len(self.home) != len(self.joints):
+            raise ConfigError(f"home has {len(self.home)} entries for {len(self.joints)} joints")
+        if self.command_interface != "joint_trajectory":
+            raise ConfigError("home needs command_interface joint_trajectory: its controller brings the robot there")
+        outside = [
+            name
+            for name, at, low, high in zip(self.joints, self.home, self.joint_low, self.joint_high, strict=True)
+            if not low <= at <= high
+        ]
+        if outside:
+            raise ConfigError(f"home is outside the limits of {', '.join(outside)}")
+        return np.array(self.home)
 
     def limits(self, order: tuple[str, ...]) -> JointLimits:
         """The limits in the order of a bundle's joints.

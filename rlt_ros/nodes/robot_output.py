@@ -9,7 +9,7 @@ from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from rlt_ros.nodes.base import COMMAND_QOS, doubles
+from rlt_ros.nodes.base import COMMAND_QOS, doubles, to_duration
 from rlt_ros.nodes.convert import JointOrder
 from rlt_ros.nodes.parameters import ExecutorParameters
 
@@ -38,13 +38,21 @@ class RobotOutput:
         self._names = [list(parameters.joints[i : i + share]) for i in range(0, len(parameters.joints), share)]
         self._to_wire = [JointOrder(names).index(joints) for names in self._names]
 
-    def send(self, command: NDArray[Any]) -> None:
-        """Publish joint targets, shape (J,); a trajectory has one point, to be reached in one period."""
+    def send(self, command: NDArray[Any], ahead: NDArray[Any] | None = None) -> None:
+        """Publish joint targets.
+
+        Args:
+            command: of this tick, shape (J,); a trajectory is to reach it in one period.
+            ahead: of the ticks after it, shape (K, J), a period apart; only a trajectory holds them.
+        """
         for publisher, names, index in zip(self.publishers, self._names, self._to_wire, strict=True):
             values = doubles(command[index])
             if not self._trajectory:
                 publisher.publish(Float64MultiArray(data=values))
                 continue
-            point = JointTrajectoryPoint(positions=values)
-            point.time_from_start.nanosec = round(self._period * 1e9)
-            publisher.publish(JointTrajectory(joint_names=names, points=[point]))
+            later = [] if ahead is None else [doubles(row[index]) for row in ahead]
+            points = [
+                JointTrajectoryPoint(positions=row, time_from_start=to_duration(number * self._period))
+                for number, row in enumerate([values, *later], start=1)
+            ]
+            publisher.publish(JointTrajectory(joint_names=names, points=points))

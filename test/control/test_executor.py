@@ -452,3 +452,76 @@ def test_after_a_pause_motion_starts_where_the_robot_is_found() -> None:
     step = rig.tick()
     assert step.sent
     assert np.allclose(step.command, 0.4, atol=2e-3)
+
+
+def test_a_trajectory_is_planned_within_the_limits_and_only_where_a_policy_flies() -> None:
+    rig = flying(trajectory_rows=5)
+    rig.executor.limits = limits(velocity=0.02)
+    rig.executor.weights(actor(bias=3.0))
+    first = rig.tick()
+    assert first.ahead.shape == (4, JOINTS)
+    path = np.vstack([first.previous, first.command, first.ahead])
+    assert np.abs(np.diff(path, axis=0)).max() <= 0.02 * PERIOD + 1e-12
+    rows = [len(step.ahead) if step.ahead is not None else 0 for step in [first, *(rig.tick() for _ in range(9))]]
+    assert rows == [4, 4, 4, 4, 4, 4, 3, 2, 1, 0], "no further than the chunk"
+    rig.executor.mode = Mode.HOLD
+    assert rig.tick().ahead is None
+
+
+def test_rows_ahead_are_what_flies_next() -> None:
+    rig = flying(trajectory_rows=4)
+    rig.executor.weights(actor(bias=0.5))
+    planned = rig.tick().ahead
+    flown = np.array([rig.tick().command for _ in range(3)])
+    assert np.allclose(planned, flown)
+
+
+def test_a_lent_robot_is_left_alone_and_taken_back_where_it_is() -> None:
+    rig = flying()
+    rig.view = session(Phase.IDLE)
+    rig.tick()
+    rig.executor.lend()
+    step = rig.tick()
+    assert (step.state, step.reason, step.sent) == (State.HOLD, "homing", False)
+    rig.robot = np.full(JOINTS, 0.7)
+    assert not rig.tick().sent
+    rig.executor.estop("pressed")
+    step = rig.tick()
+    assert (step.state, step.sent, rig.executor.lent) == (State.ESTOP, True, False)
+    assert np.array_equal(step.command, np.full(JOINTS, 0.7))
+
+
+@pytest.mark.parametrize("end", ["session", "human", "joints", "back"])
+def test_what_ends_a_loan(end: str) -> None:
+    rig = flying()
+    rig.view = session(Phase.IDLE)
+    rig.tick()
+    rig.executor.lend()
+    rig.tick()
+    rig.robot = np.full(JOINTS, 0.4)
+    rig.tick()
+    if end == "session":
+        rig.view = session()
+    elif end == "human":
+        rig.executor.intervention(rig.now, True, None)
+    elif end == "joints":
+        rig.now += 1.0
+    else:
+        rig.executor.lent = False
+    step = rig.tick(joints=end != "joints")
+    assert step.reason != "homing"
+    assert not rig.executor.lent
+    assert step.sent is (end != "joints"), "where the robot is unknown there is nothing to repeat"
+    if step.sent:
+        assert np.array_equal(step.command, np.full(JOINTS, 0.4))
+
+
+def test_nobody_gets_the_robot_in_the_middle_of_an_episode() -> None:
+    rig = flying()
+    rig.tick()
+    assert "an episode runs" in rig.executor.lend_fault
+    rig.executor.lend()
+    assert rig.tick().state is State.REFERENCE
+    rig.executor.mode = Mode.HOLD
+    rig.executor.lend()
+    assert rig.tick().reason == "homing"

@@ -346,6 +346,8 @@ def test_the_last_command_after_sigterm_is_a_hold(cell: FakeCell) -> None:
         ({"joints": "[a,b]"}, "joints left_waist, .* are not on this robot"),
         ({"command_interface": "magic"}, "forward_position or joint_trajectory"),
         ({"command_topics": "[a,b,c]"}, "3 topics cannot share 14 joints"),
+        ({"home": "[0.0, 0.1]"}, "home has 2 entries for 14 joints"),
+        ({"home": f"{[0.1] * 14}"}, "home needs command_interface joint_trajectory"),
     ],
 )
 def test_a_wrong_start_ends_with_one_clear_error(
@@ -365,11 +367,11 @@ def test_after_an_exception_in_the_loop_the_last_word_is_a_hold(domain: int, mon
         node = ExecutorNode()
         node.autostart()
         sent: list[np.ndarray] = []
-        monkeypatch.setattr(node._robot, "send", lambda command: sent.append(command.copy()))
+        monkeypatch.setattr(node._robot, "send", lambda command, ahead=None: sent.append(command.copy()))
         pose = np.linspace(-0.5, 0.5, JOINTS)
         state = JointState(name=list(BUNDLE.joints), position=list(pose), velocity=[0.0] * JOINTS)
         state.header.stamp = to_stamp(time.time())
-        node._on_joint_state(state)
+        node._inputs._on_joint_state(state)
         deadline = time.monotonic() + 5
         while not sent and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -394,8 +396,8 @@ def test_a_stop_and_limits_that_come_before_activation_count_after_it(domain: in
         node.trigger_configure()
         joint = BUNDLE.joints[0]
         limit = f'<robot><joint name="{joint}" type="continuous"><limit velocity="0.01" effort="1"/></joint></robot>'
-        node._on_robot_description(String(data=limit))
-        node._on_estop(Bool(data=True))
+        node._inputs._on_robot_description(String(data=limit))
+        node._inputs._on_estop(Bool(data=True))
         node.trigger_activate()
         deadline = time.monotonic() + 5
         while node._last_step is None and time.monotonic() < deadline:

@@ -46,6 +46,14 @@ def test_joint_trajectory_with_names_and_one_point_a_period_ahead() -> None:
     assert (message.points[0].time_from_start.sec, message.points[0].time_from_start.nanosec) == (0, 20_000_000)
 
 
+def test_a_trajectory_holds_the_planned_rows_a_period_apart() -> None:
+    robot, wire = output("joint_trajectory")
+    robot.send(np.array([1.0, 2.0, 3.0]), np.array([[1.1, 2.1, 3.1], [1.2, 2.2, 3.2]]))
+    points = wire.sent[0].points
+    assert [list(point.positions) for point in points] == [[3.0, 1.0, 2.0], [3.1, 1.1, 2.1], [3.2, 1.2, 2.2]]
+    assert [point.time_from_start.nanosec for point in points] == [20_000_000, 40_000_000, 60_000_000]
+
+
 def test_an_unknown_interface_is_refused() -> None:
     with pytest.raises(ConfigError, match="forward_position or joint_trajectory"):
         output("telepathy")

@@ -1,0 +1,162 @@
+"""Homing by FollowJointTrajectory: the trajectory controller brings the robot home while the executor sends nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rclpy.action import ActionClient
+from rclpy.node import Node
+from rclpy.task import Future
+from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
+
+from rlt_ros.control.executor import Executor
+from rlt_ros.nodes.base import doubles, to_duration
+from rlt_ros.nodes.parameters import ExecutorParameters
+from rlt_ros.types import Array
+
+if TYPE_CHECKING:
+    from control_msgs.action import FollowJointTrajectory
+
+_SPEED = 0.5
+"""Share of the joints' velocity limits that homing uses at its fastest."""
+_SHORTEST = 1.0
+_PATIENCE = 10
+"""Calls of `watch` within which the executor must have let go."""
+
+
+class Homing:
+    """One goal for each command topic's controller; all end together."""
+
+    def __init__(
+        self,
+        node: Node,
+        executor: Executor,
+        parameters: ExecutorParameters,
+        put: Callable[[Callable[[], object]], None],
+    ) -> None:
+        """Connect to the action beside each command topic: `<controller>/follow_joint_trajectory`.
+
+        Args:
+            node: that acts.
+            executor: that lends the robot.
+            parameters: home, joints, topics.
+            put: has the control thread, which alone may change the executor, call something.
+
+        Raises:
+            ConfigError: see `ExecutorParameters.home_position`.
+        """
+        self._node, self._executor, self._joints, self._put = node, executor, parameters.joints, put
+        self._home = parameters.home_position
+        self._velocity = np.array(parameters.joint_velocity)
+        self._clients: list[ActionClient] = []
+        self._goals: list[Any] = []
+        self._running = 0
+        self._waiting = 0
+        self._seconds = 0.0
+        if self._home is not None and importlib.util.find_spec("control_msgs") is not None:
+            from control_msgs.action import FollowJointTrajectory  # not everywhere installed
+
+            for topic in parameters.wire_topics:
+                controller = node.resolve_topic_name(topic).rpartition("/")[0]
+                self._clients.append(ActionClient(node, FollowJointTrajectory, f"{controller}/follow_joint_trajectory"))
+
+    def start(self, position: Array | None) -> str:
+        """Ask the executor for the robot; returns why that is impossible, or "". `watch` goes on.
+
+        Args:
+            position: measured, in the order of `ExecutorParameters.joints`; None: not known.
+        """
+        if self._home is None:
+            return "no home is configured: set executor_node.home"
+        if not self._clients:
+            return "control_msgs is not installed"
+        if self._running:
+            return "already on the way"
+        if position is None:
+            return "no joint states"
+        if fault := self._executor.lend_fault:
+            return fault
+        if missing := [client._action_name for client in self._clients if not client.server_is_ready()]:
+            return f"{', '.join(missing)} does not answer: is the controller running?"
+        # A cubic from rest to rest is 1.5 times as fast in its middle as on average.
+        self._seconds = max(_SHORTEST, float((1.5 * np.abs(self._home - position) / (_SPEED * self._velocity)).max()))
+        self._goals, self._running, self._waiting = [], len(self._clients), _PATIENCE
+        self._put(self._executor.lend)
+        return ""
+
+    def watch(self) -> None:
+        """Send the goals once the executor has let go; call them off once it has taken the robot back."""
+        if not self._running:
+            return
+        if self._waiting and self._executor.lent:
+            self._waiting = 0
+            self._send()
+        elif self._waiting > 1:
+            self._waiting -= 1
+        elif not self._executor.lent:
+            self._stop("interrupted")
+
+    def _send(self) -> None:
+        share = len(self._joints) // len(self._clients)
+        for index, client in enumerate(self._clients):
+            arm = slice(index * share, (index + 1) * share)
+            client.send_goal_async(self._goal(arm, self._seconds)).add_done_callback(self._answered)
+        self._node.get_logger().info(f"homing, {self._seconds:.1f} s")
+
+    def destroy(self) -> None:
+        """Disconnect."""
+        self._stop("the node stops")
+        for client in self._clients:
+            client.destroy()
+        self._clients = []
+
+    def _goal(self, arm: slice, seconds: float) -> FollowJointTrajectory.Goal:
+        from control_msgs.action import FollowJointTrajectory
+
+        assert self._home is not None
+        target = self._home[arm]
+        point = JointTrajectoryPoint(positions=doubles(target), velocities=doubles(np.zeros(len(target))))
+        point.time_from_start = to_duration(seconds)
+        return FollowJointTrajectory.Goal(
+            trajectory=JointTrajectory(joint_names=list(self._joints[arm]), points=[point])
+        )
+
+    def _answered(self, answer: Future) -> None:
+        goal = answer.result()
+        if goal is None or not goal.accepted:
+            self._stop("a controller refused")
+            return
+        if not self._running:  # called off meanwhile
+            goal.cancel_goal_async()
+            return
+        self._goals.append(goal)
+        goal.get_result_async().add_done_callback(self._ended)
+
+    def _ended(self, answer: Future) -> None:
+        if not self._running:
+            return
+        result = answer.result()
+        if result is None or result.result.error_code:
+            self._stop(f"a controller gave up: {result.result.error_string if result else 'no answer'}")
+            return
+        self._running -= 1
+        if not self._running:
+            self._goals = []
+            self._take_back()
+            self._node.get_logger().info("home")
+
+    def _take_back(self) -> None:
+        self._put(lambda: setattr(self._executor, "lent", False))
+
+    def _stop(self, why: str) -> None:
+        if not self._running:
+            return
+        self._node.get_logger().error(f"homing stopped: {why}")
+        self._running = 0
+        self._take_back()
+        for goal in self._goals:
+            goal.cancel_goal_async()
+        self._goals = []
