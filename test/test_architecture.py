@@ -16,6 +16,7 @@ FORBIDDEN = {
     "vla": ("rclpy", "mujoco"),
     "offline": ("rclpy",),
     "session": ("rclpy", "torch"),
+    "teleop": ("rclpy", "torch"),
     "sim": ("rclpy", "torch"),
 }
 

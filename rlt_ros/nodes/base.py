@@ -31,6 +31,8 @@ COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """Volatile: a late joiner never gets an old command."""
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Weights, session: the last one is kept for whoever joins."""
+EVENT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
+"""Joysticks: every press and release counts."""
 RECORD_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 """Steps and events: 20 s of history, so that a busy reader loses nothing."""
 

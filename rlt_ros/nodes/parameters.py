@@ -11,7 +11,8 @@ from rlt_ros.control.executor import ExecutorConfig
 from rlt_ros.control.limits import JointLimits
 from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.session.episodes import SessionConfig
-from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
+from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, JOINT_NAMES
+from rlt_ros.teleop.teleop import TeleopConfig
 from rlt_ros.types import Array
 
 COMMAND_TOPICS = {
@@ -154,6 +155,56 @@ class SessionParameters(SessionConfig):
 
 
 @dataclass(frozen=True)
+class JoystickParameters:
+    """Of `joystick_node`."""
+
+    device: str = param("", "part of the device's name; empty: the first one")
+    layout: str = param("auto", "how axes and buttons are numbered: gamepad, raw, or auto (gamepad where SDL knows it)")
+    deadzone: float = param(0.05, "share of an axis' way that counts as rest", low=0.0, high=0.9)
+    autorepeat_rate: float = param(50.0, "messages a second while nothing changes", unit="Hz", low=1.0, high=500.0)
+
+
+@dataclass(frozen=True)
+class TeleopParameters(TeleopConfig):
+    """Of `teleop_node`."""
+
+    bundle: str = param("", "directory of the VLA bundle: whose joints are flown")
+    joints: tuple[str, ...] = param(JOINT_NAMES, "the robot's joints; the bundle's must be among them")
+    mapping: str = param(
+        "auto", "name in config/joystick, or path, of what sticks and buttons mean; auto: by the device's name"
+    )
+    model: str = param(
+        "cell",
+        "MJCF or URDF file of the robot, for Cartesian motion; cell: the simulated cell's; empty: single joints only",
+    )
+    frames: tuple[str, ...] = param(("left_grasp", "right_grasp"), "the model's sites or bodies that the sticks move")
+    model_joints: tuple[str, ...] = param(
+        tuple(
+            "" if joint == "gripper" else f"vx300s_{arm}/{joint}" for arm in ARMS for joint in (*ARM_JOINTS, "gripper")
+        ),
+        "the model's name of each of `joints`; empty for a gripper, whose target is 0-1",
+    )
+    leader_topic: str = param("leader/joint_states", "joint states of the leader arms, with the robot's joint names")
+
+    def model_joint(self, order: tuple[str, ...]) -> tuple[str, ...]:
+        """The model's joint names in the order of a bundle's joints.
+
+        Raises:
+            ConfigError: the lists do not fit, or there is not one gripper an arm.
+        """
+        if len(self.model_joints) != len(self.joints):
+            raise ConfigError(f"model_joints has {len(self.model_joints)} entries for {len(self.joints)} joints")
+        named = dict(zip(self.joints, self.model_joints, strict=True))
+        missing = [name for name in order if name not in named]
+        if missing:
+            raise ConfigError(f"the bundle commands {', '.join(missing)}, which are not among joints")
+        out = tuple(named[name] for name in order)
+        if out.count("") != 2:
+            raise ConfigError(f"model_joints names {out.count('')} grippers (empty entries), it must be two")
+        return out
+
+
+@dataclass(frozen=True)
 class SimParameters:
     """Of `sim_node`."""
 
@@ -183,5 +234,7 @@ PARAMETERS: dict[str, type] = {
     "vla_node": VlaParameters,
     "learner_node": LearnerParameters,
     "session_node": SessionParameters,
+    "teleop_node": TeleopParameters,
+    "joystick_node": JoystickParameters,
     "sim_node": SimParameters,
 }

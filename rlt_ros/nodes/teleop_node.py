@@ -1,0 +1,226 @@
+"""A human takes over, corrects, hands back, marks the hard part and says how it ended.
+
+Publishes: `intervention` (Intervention) at 50 Hz while a human flies, `estop` (Bool).
+Subscribes: `joy` (Joy), `step` (ControlStep), `session` (SessionState), the leader arms' joint states (JointState).
+Services: `~/set_intervention` (SetIntervention).
+Services called: `session_node/start`, `reset_done`, `begin_critical` (Trigger), `session_node/label` (Label).
+Parameters: `rlt_ros.nodes.parameters.TeleopParameters`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from sensor_msgs.msg import JointState, Joy
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from rlt_ros.bringup import share_directory
+from rlt_ros.config import ConfigError
+from rlt_ros.msg import ControlStep, Intervention, SessionState
+from rlt_ros.nodes.base import EVENT_QOS, LATCHED_QOS, SENSOR_QOS, floats, read_parameters, run, to_stamp
+from rlt_ros.nodes.convert import JointOrder
+from rlt_ros.nodes.parameters import TeleopParameters
+from rlt_ros.srv import Label, SetIntervention
+from rlt_ros.teleop.mapping import Function, Mapping, MappingError, find_mapping, load_mapping
+from rlt_ros.teleop.teleop import Grip, Teleop
+from rlt_ros.types import Phase
+from rlt_ros.vla.bundle import load_bundle
+
+_PERIOD = 0.02
+_LABELS = {
+    Function.SUCCESS: Label.Request.OUTCOME_SUCCESS,
+    Function.FAILURE: Label.Request.OUTCOME_FAILURE,
+    Function.UNDO: Label.Request.OUTCOME_UNDO,
+}
+
+
+class TeleopNode(Node):
+    """Connects `Teleop` to the graph."""
+
+    def __init__(self) -> None:
+        """Read the parameters, load mapping and model, connect."""
+        super().__init__("teleop_node")
+        p = self._config = read_parameters(self, TeleopParameters)
+        p.check()
+        bundle = load_bundle(p.bundle)
+        self._joints = bundle.joints
+        names = p.model_joint(bundle.joints)
+        grippers = np.array([slot for slot, name in enumerate(names) if not name])
+        self._mapping = None if p.mapping == "auto" else load_mapping(_mapping_path(p.mapping))
+        arms = None
+        if p.source == "sticks" and p.model:
+            from rlt_ros.teleop.kinematics import Arms  # MuJoCo is not needed with a leader arm
+
+            arms = Arms(_model(p.model), p.frames, names)
+        self._make = lambda mapping: Teleop(p, mapping, arms, grippers)
+        self._teleop: Teleop = self._make(self._mapping)
+        self._order = JointOrder(bundle.joints)
+        self._phase = Phase.IDLE
+        self._grip = Grip.OFF
+        self._estop_pressed = False
+        self._unknown_device = ""
+        self._interventions = self.create_publisher(Intervention, "intervention", SENSOR_QOS)
+        self._estop = self.create_publisher(Bool, "estop", 10)
+        self.create_subscription(Joy, "joy", self._on_joy, EVENT_QOS)
+        self.create_subscription(ControlStep, "step", self._on_step, SENSOR_QOS)
+        self.create_subscription(SessionState, "session", self._on_session, LATCHED_QOS)
+        if p.source == "leader":
+            self.create_subscription(JointState, p.leader_topic, self._on_leader, SENSOR_QOS)
+        self.create_service(SetIntervention, "~/set_intervention", self._set_intervention)
+        self._triggers = {
+            name: self.create_client(Trigger, f"session_node/{name}")
+            for name in ("start", "reset_done", "begin_critical")
+        }
+        self._label = self.create_client(Label, "session_node/label")
+        self.create_timer(_PERIOD, self._speak)
+
+    # -- what arrives --------------------------------------------------------------------------------------
+
+    def _on_joy(self, message: Joy) -> None:
+        if self._mapping is None and not self._choose_mapping(message):
+            return
+        malformed = self._teleop.malformed
+        pressed = self._teleop.joy(time.monotonic(), message.axes, message.buttons)
+        if self._teleop.malformed > malformed:
+            mapping = self._teleop._mapping
+            self.get_logger().error(
+                f"joy has {len(message.axes)} axes and {len(message.buttons)} buttons (or a value is not finite); "
+                f"the mapping '{mapping.name}' needs {mapping.axis_count} and {mapping.button_count}",
+                throttle_duration_sec=5.0,
+            )
+            return
+        if self._teleop.grip is not self._grip:
+            self._speak()  # not a tick later
+        for function in pressed:
+            self._act(function)
+        if self._estop_pressed and not self._teleop.holds(Function.ESTOP):
+            self._estop_pressed = False
+            self._estop.publish(Bool(data=False))
+
+    def _choose_mapping(self, message: Joy) -> bool:
+        device = message.header.frame_id
+        pad = "gamepad" if (len(message.axes), len(message.buttons)) == (6, 21) else "raw"
+        found = find_mapping(share_directory() / "config" / "joystick", device, pad)
+        if found is None:
+            if device != self._unknown_device:
+                self._unknown_device = device
+                self.get_logger().error(
+                    f"no mapping for '{device}' ({len(message.axes)} axes, {len(message.buttons)} buttons): copy one "
+                    "in config/joystick, and name it by teleop_node.mapping"
+                )
+            return False
+        self._use(found)
+        return True
+
+    def _use(self, mapping: Mapping) -> None:
+        self.get_logger().info(f"joystick mapping '{mapping.name}'")
+        self._mapping = mapping
+        self._teleop = self._make(mapping)
+
+    def _on_step(self, message: ControlStep) -> None:
+        if len(message.command) == len(self._joints):
+            self._teleop.command(time.monotonic(), np.array(message.command, dtype=np.float64))
+
+    def _on_session(self, message: SessionState) -> None:
+        self._phase = Phase(message.phase)
+
+    def _on_leader(self, message: JointState) -> None:
+        try:
+            position, _ = self._order.read(message)
+        except ValueError as error:
+            self.get_logger().error(f"leader arm: {error}", throttle_duration_sec=5.0)
+            return
+        if np.isfinite(position).all():
+            self._teleop.leader(time.monotonic(), position)
+
+    def _set_intervention(
+        self, request: SetIntervention.Request, response: SetIntervention.Response
+    ) -> SetIntervention.Response:
+        response.message = self._teleop.intervene(time.monotonic(), request.active)
+        response.success = not response.message
+        response.message = response.message or ("the human flies" if request.active else "the policy flies on")
+        self._speak()
+        return response
+
+    # -- what is done --------------------------------------------------------------------------------------
+
+    def _speak(self) -> None:
+        wish = self._teleop.tick(time.monotonic())
+        if self._teleop.grip is not self._grip:
+            self._grip = self._teleop.grip
+            if self._grip is Grip.LOST:
+                self.get_logger().error(
+                    "the joystick fell silent: HOLD until somebody takes over again, or calls ~/set_intervention"
+                )
+            else:
+                self.get_logger().info(f"human: {self._grip.value}")
+        if wish is None:
+            return
+        message = Intervention(active=wish.active, source=self._config.source)
+        message.header.stamp = to_stamp(time.time())
+        if wish.target is not None:
+            message.joint_names, message.target = list(self._joints), floats(wish.target)
+        self._interventions.publish(message)
+
+    def _act(self, function: Function) -> None:
+        if function is Function.ESTOP:
+            self._estop_pressed = True
+            self._estop.publish(Bool(data=True))
+        elif function in _LABELS:
+            self._call(self._label, Label.Request(outcome=_LABELS[function]), function.value)
+        elif function is Function.BEGIN_CRITICAL:
+            self._call(self._triggers["begin_critical"], Trigger.Request(), function.value)
+        elif function is Function.READY:
+            name = "start" if self._phase is Phase.IDLE else "reset_done"
+            self._call(self._triggers[name], Trigger.Request(), name)
+
+    def _call(self, client: Any, request: Any, name: str) -> None:
+        """Nothing waits for the answer; a refusal is told."""
+        if not client.service_is_ready():
+            self.get_logger().error(f"{name}: session_node does not answer")
+            return
+        client.call_async(request).add_done_callback(self._told(name))
+
+    def _told(self, name: str) -> Callable[[Any], None]:
+        def tell(future: Any) -> None:
+            answer = future.result()
+            if answer is not None and answer.success:
+                self.get_logger().info(f"{name}: {answer.message}")
+            else:
+                self.get_logger().warning(f"{name}: {answer.message if answer else 'no answer'}")
+
+        return tell
+
+
+def _mapping_path(name: str) -> Path:
+    if "/" in name or name.endswith(".yaml"):
+        return Path(name)
+    path = share_directory() / "config" / "joystick" / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(found.stem for found in path.parent.glob("*.yaml"))
+        raise MappingError(f"there is no mapping '{name}': choose {', '.join(known)}, or give a path")
+    return path
+
+
+def _model(name: str) -> Any:
+    if name != "cell":
+        from rlt_ros.teleop.kinematics import load_model
+
+        return load_model(Path(name))
+    try:
+        from rlt_ros.sim.model import build_spec
+        from rlt_ros.sim.tasks import TASKS
+    except ImportError as error:
+        raise ConfigError(f"the cell's model needs {error.name}: set teleop_node.model to your robot's file") from error
+    return build_spec(next(iter(TASKS.values()))).compile()
+
+
+def main() -> None:
+    """Run the node."""
+    run(TeleopNode)

@@ -1,0 +1,257 @@
+"""From what a human holds to a stream of joint targets and a list of wishes. Pure logic on one clock."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rlt_ros.config import ConfigError, param
+from rlt_ros.teleop.mapping import Function, Mapping
+from rlt_ros.types import Array
+
+if TYPE_CHECKING:
+    from rlt_ros.teleop.kinematics import Arms
+
+SOURCES = ("sticks", "leader")
+_LONGEST_STEP = 0.05
+"""Seconds of motion that one tick may make up for."""
+_INACTIVE_FOR = 0.5
+"""Seconds over which the end of an intervention is repeated: its messages may be lost."""
+
+
+class Grip(Enum):
+    """Whether the human flies."""
+
+    OFF = "off"
+    ON = "on"
+    RELEASED = "released"
+    LOST = "lost"
+
+
+@dataclass(frozen=True)
+class TeleopConfig:
+    """Parameters of teleoperation."""
+
+    source: str = param("sticks", "what moves the arms: sticks (the joystick), or leader (a leader arm's joints)")
+    toggle: bool = param(False, "the takeover button switches on and off; false: it is a dead-man's switch, held")
+    linear_speed: float = param(0.05, "of a gripper at full stick", unit="m/s", low=0.001, high=1.0)
+    angular_speed: float = param(0.5, "of a gripper at full stick", unit="rad/s", low=0.01, high=5.0)
+    joint_speed: float = param(0.4, "of a single joint at full stick, and of the way to a leader arm", unit="rad/s")
+    gripper_speed: float = param(1.5, "of an opening gripper, whose way is 1", unit="1/s", low=0.1, high=20.0)
+    workspace_low: tuple[float, ...] = param((-10.0, -10.0, -10.0), "corner of the grippers' space in the base frame")
+    workspace_high: tuple[float, ...] = param((10.0, 10.0, 10.0), "the opposite corner", unit="m")
+    leash: float = param(
+        0.1, "largest distance of a joint's target from its last command", unit="rad, grippers 0-1", low=0.001, high=1.0
+    )
+    release_time: float = param(0.3, "rest between letting go and the policy's return", unit="s", low=0.0, high=10.0)
+    max_joy_age: float = param(0.2, "longest silence of the joystick while it flies", unit="s", low=0.02, high=5.0)
+    max_command_age: float = param(0.2, "oldest command of the executor to start from", unit="s", low=0.02, high=5.0)
+    max_leader_age: float = param(0.1, "oldest joint state of a leader arm that moves the robot", unit="s", low=0.01)
+
+    def check(self) -> None:
+        """Look at what ranges cannot tell.
+
+        Raises:
+            ConfigError: the source is unknown, or the workspace is no box.
+        """
+        if self.source not in SOURCES:
+            raise ConfigError(f"source '{self.source}' is unknown: choose {' or '.join(SOURCES)}")
+        low, high = self.workspace_low, self.workspace_high
+        if len(low) != 3 or len(high) != 3 or not np.less(low, high).all():
+            raise ConfigError("workspace_low and workspace_high must be two corners, each x, y, z, low below high")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What `intervention` is to say now.
+
+    Attributes:
+        active: a human flies.
+        target: joint targets, shape (J,); None: hold still.
+    """
+
+    active: bool
+    target: Array | None = None
+
+
+class Teleop:
+    """Feed it joystick, commands and leader arm; call `tick` 50 times a second."""
+
+    def __init__(self, config: TeleopConfig, mapping: Mapping | None, arms: Arms | None, gripper_slots: Array) -> None:
+        """Start with the human's hands off.
+
+        Args:
+            config: parameters.
+            mapping: of the joystick; None: services alone.
+            arms: the robot's kinematics; None: only single joints and leader arms move.
+            gripper_slots: places of the left and the right gripper among the joints.
+        """
+        self.config = config
+        self.grip = Grip.OFF
+        self.chosen = 0
+        self.single_joints = arms is None
+        self.malformed = 0
+        self._mapping = mapping
+        self._arms = arms
+        self._grippers = gripper_slots
+        self._held: set[Function] = set()
+        self._motion = np.zeros((2, 7))
+        self._joy_time = -np.inf
+        self._by_service = False
+        self._command: Array | None = None
+        self._command_time = -np.inf
+        self._leader: Array | None = None
+        self._leader_time = -np.inf
+        self._target: Array | None = None
+        self._poses: list[object] | None = None
+        self._released_at = -np.inf
+        self._ticked = -np.inf
+
+    # -- what arrives --------------------------------------------------------------------------------------
+
+    def joy(self, now: float, axes: Sequence[float], buttons: Sequence[int]) -> list[Function]:
+        """A joystick's message; returns the functions that were pressed with it, in the order of their buttons."""
+        mapping = self._mapping
+        if mapping is None:
+            return []
+        if not mapping.fits(axes, buttons):
+            self.malformed += 1
+            return []
+        held = mapping.held(buttons)
+        # After a silence nobody knows when a button was pressed: only what is pressed from now on counts.
+        fresh = now - self._joy_time <= self.config.max_joy_age
+        pressed = [
+            function
+            for function in mapping.buttons.values()
+            if function in held - self._held and (fresh or function is Function.ESTOP)
+        ]
+        lost_grip = Function.TAKEOVER in self._held - held
+        self._held, self._joy_time = held, now
+        if Function.SWITCH_ARM in pressed:
+            self.chosen = 1 - self.chosen
+        if Function.SINGLE_JOINTS in pressed and self._arms is not None:
+            self.single_joints = not self.single_joints
+        self._motion = mapping.motion(axes, buttons, self.chosen)
+        if Function.TAKEOVER in pressed:
+            if self.config.toggle and self.grip is Grip.ON:
+                self._release(now)
+            else:
+                self._take(now)
+        elif lost_grip and not self.config.toggle and self.grip is Grip.ON and not self._by_service:
+            self._release(now)
+        return pressed
+
+    def holds(self, function: Function) -> bool:
+        """Whether the button is held, as far as is known."""
+        return function in self._held
+
+    def command(self, now: float, command: Array) -> None:
+        """The executor's last command, shape (J,)."""
+        self._command, self._command_time = command, now
+
+    def leader(self, now: float, position: Array) -> None:
+        """Joint positions of a leader arm, in the order of the robot's joints; gripper 0-1."""
+        self._leader, self._leader_time = position, now
+
+    def intervene(self, now: float, active: bool) -> str:
+        """Take over or give back without a joystick; returns why that is impossible, or ""."""
+        if active:
+            self._by_service = self._take(now)
+            return "" if self._by_service else "no command of executor_node has come: is it running?"
+        self._by_service = False
+        if self.grip is not Grip.OFF:
+            self._release(now)
+        return ""
+
+    # -- one tick ------------------------------------------------------------------------------------------
+
+    def tick(self, now: float) -> Wish | None:
+        """What to publish now; None: nothing. Silence while a human flies makes the executor hold, latched."""
+        elapsed = min(now - self._ticked, _LONGEST_STEP)
+        self._ticked = now
+        if self.grip is Grip.LOST:
+            return None
+        if self.grip is Grip.ON:
+            silent = now - self._joy_time > self.config.max_joy_age
+            if silent and not self._by_service:
+                self.grip = Grip.LOST
+                return None
+            if silent:
+                self._motion = np.zeros((2, 7))
+            return Wish(True, self._moved(now, elapsed))
+        if now - self._released_at < self.config.release_time:
+            return Wish(True)
+        self.grip = Grip.OFF
+        return Wish(False) if now - self._released_at < self.config.release_time + _INACTIVE_FOR else None
+
+    def _take(self, now: float) -> bool:
+        if self._command is None or now - self._command_time > self.config.max_command_age:
+            return False
+        if self.grip is not Grip.ON:
+            self.grip = Grip.ON
+            self._target, self._poses = self._command.copy(), None
+        return True
+
+    def _release(self, now: float) -> None:
+        self.grip, self._released_at, self._by_service = Grip.RELEASED, now, False
+
+    def _moved(self, now: float, elapsed: float) -> Array:
+        """The next joint targets; they start from the last command and never run far from it."""
+        assert self._target is not None and self._command is not None
+        before = self._target
+        if self.config.source == "leader":
+            target = self._followed(now, before, elapsed)
+        elif self.single_joints or self._arms is None:
+            target, self._poses = self._joints_moved(before, elapsed), None
+        else:
+            target = self._frames_moved(before, elapsed, self._arms)
+        leashed = np.clip(target, self._command - self.config.leash, self._command + self.config.leash)
+        if not np.allclose(leashed, target, atol=1e-9):
+            self._poses = None
+        self._target = leashed
+        return leashed
+
+    def _followed(self, now: float, before: Array, elapsed: float) -> Array:
+        if self._leader is None or now - self._leader_time > self.config.max_leader_age:
+            return before
+        way = np.full(len(before), self.config.joint_speed * elapsed)
+        way[self._grippers] = self.config.gripper_speed * elapsed
+        return np.asarray(before + np.clip(self._leader - before, -way, way))
+
+    def _joints_moved(self, before: Array, elapsed: float) -> Array:
+        target, first = before.copy(), 0
+        for arm, gripper in enumerate(self._grippers):
+            joints = slice(first, min(first + 6, gripper))
+            target[joints] += self._motion[arm, : joints.stop - joints.start] * self.config.joint_speed * elapsed
+            first = gripper + 1
+        return self._gripped(target, elapsed)
+
+    def _frames_moved(self, before: Array, elapsed: float, arms: Arms) -> Array:
+        from rlt_ros.teleop.kinematics import moved  # only where there is a model
+
+        config = self.config
+        if self._motion[:, :6].any():
+            poses = arms.poses(before) if self._poses is None else self._poses
+            self._poses = []
+            for pose, motion in zip(poses, self._motion, strict=True):
+                step = moved(
+                    pose, motion[:3] * config.linear_speed * elapsed, motion[3:6] * config.angular_speed * elapsed
+                )
+                # Who starts outside may come in, but goes no further out.
+                low = np.minimum(config.workspace_low, pose.translation())
+                high = np.maximum(config.workspace_high, pose.translation())
+                inside = np.clip(step.translation(), low, high)
+                self._poses.append(moved(step, inside - step.translation(), np.zeros(3)))
+            target = arms.towards(before, self._poses)
+        else:
+            target = before.copy()
+        return self._gripped(target, elapsed)
+
+    def _gripped(self, target: Array, elapsed: float) -> Array:
+        slots = self._grippers
+        target[slots] = np.clip(target[slots] + self._motion[:, 6] * self.config.gripper_speed * elapsed, 0, 1)
+        return target

@@ -1,0 +1,308 @@
+"""From sticks to joint targets: who flies, where it starts, and how fast."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rlt_ros.bringup import share_directory
+from rlt_ros.config import ConfigError
+from rlt_ros.nodes.parameters import TeleopParameters
+from rlt_ros.sim.cell import home_position
+from rlt_ros.sim.model import build_spec
+from rlt_ros.sim.names import JOINT_NAMES
+from rlt_ros.sim.tasks import TASKS
+from rlt_ros.teleop.kinematics import Arms, ModelError
+from rlt_ros.teleop.mapping import Function, load_mapping
+from rlt_ros.teleop.teleop import Grip, Teleop, TeleopConfig, Wish
+
+PERIOD = 0.02
+PAD = load_mapping(share_directory() / "config" / "joystick" / "xbox.yaml")
+TAKEOVER, SUCCESS, ESTOP, SWITCH, SINGLE = 10, 0, 4, 13, 11
+GRIPPERS = np.array([6, 13])
+MODEL = build_spec(next(iter(TASKS.values()))).compile()
+ARMS = Arms(MODEL, ("left_grasp", "right_grasp"), TeleopParameters().model_joint(JOINT_NAMES))
+
+
+class Rig:
+    """A human with a pad, before a robot that does what it is told."""
+
+    def __init__(self, arms: Arms | None = ARMS, **config: object) -> None:
+        self.teleop = Teleop(TeleopConfig(**config), PAD, arms, GRIPPERS)
+        self.now = 5.0
+        self.axes, self.held = [0.0] * 6, set()
+        self.robot = home_position()
+        self.executor_lives = self.pad_lives = True
+
+    def tick(self, *pressed: int, released: tuple[int, ...] = ()) -> Wish | None:
+        """One period: the pad speaks, then the executor, then the human's wish is asked for."""
+        self.now += PERIOD
+        self.held |= set(pressed)
+        self.held -= set(released)
+        self.pressed = []
+        if self.pad_lives:
+            self.pressed = self.teleop.joy(self.now, self.axes, [int(i in self.held) for i in range(21)])
+        if self.executor_lives:
+            self.teleop.command(self.now, self.robot.copy())
+        wish = self.teleop.tick(self.now)
+        if wish is not None and wish.target is not None:
+            self.robot = wish.target.copy()
+        return wish
+
+    def takes_over(self) -> None:
+        self.tick()
+        assert self.tick(TAKEOVER).active
+
+
+def test_nothing_is_said_until_somebody_takes_over() -> None:
+    rig = Rig()
+    assert [rig.tick() for _ in range(5)] == [None] * 5
+
+
+def test_it_starts_from_the_last_command() -> None:
+    rig = Rig()
+    rig.tick()
+    assert np.array_equal(rig.tick(TAKEOVER).target, home_position())
+
+
+def test_a_button_that_was_held_before_the_first_message_is_no_takeover() -> None:
+    rig = Rig()
+    rig.held = {TAKEOVER}
+    assert [rig.tick() for _ in range(3)] == [None] * 3
+    rig.tick(released=(TAKEOVER,))
+    assert rig.tick(TAKEOVER).active
+
+
+def test_without_an_executor_there_is_nothing_to_take_over() -> None:
+    rig = Rig()
+    rig.executor_lives = False
+    rig.tick()
+    assert rig.tick(TAKEOVER) is None
+    assert "is it running" in rig.teleop.intervene(rig.now, True)
+
+
+@pytest.mark.parametrize(("axis", "direction"), [(1, [1, 0, 0]), (0, [0, 1, 0]), (3, [0, 0, 1])])
+@pytest.mark.parametrize("arm", [0, 1])
+def test_sticks_move_the_gripper_straight_and_at_the_set_speed(axis: int, direction: list[float], arm: int) -> None:
+    rig = Rig(linear_speed=0.04)
+    rig.takes_over()
+    if arm:
+        rig.tick(SWITCH)
+        rig.tick(released=(SWITCH,))
+    before = ARMS.poses(rig.robot)
+    rig.axes[axis] = 0.5
+    for _ in range(50):
+        rig.tick()
+    after = ARMS.poses(rig.robot)
+    moved = after[arm].translation() - before[arm].translation()
+    assert np.allclose(moved, 0.02 * np.array(direction), atol=1.5e-3)
+    turned = (after[arm].rotation() @ before[arm].rotation().inverse()).log()
+    assert np.abs(turned).max() < 5e-3
+    assert np.allclose(after[1 - arm].translation(), before[1 - arm].translation(), atol=1e-5)
+
+
+def test_a_held_shoulder_turns_instead() -> None:
+    rig = Rig(angular_speed=0.3)
+    rig.takes_over()
+    before = ARMS.poses(rig.robot)[0]
+    rig.axes[1] = 1.0
+    rig.held.add(9)
+    for _ in range(25):
+        rig.tick()
+    after = ARMS.poses(rig.robot)[0]
+    turned = (after.rotation() @ before.rotation().inverse()).log()
+    assert np.allclose(turned, [0, 0.15, 0], atol=0.01)
+    assert np.linalg.norm(after.translation() - before.translation()) < 3e-3
+
+
+def test_triggers_open_and_close_the_gripper_within_its_way() -> None:
+    rig = Rig(gripper_speed=2.0)
+    rig.takes_over()
+    rig.axes[4] = -1.0
+    for _ in range(10):
+        rig.tick()
+    assert rig.robot[6] == pytest.approx(home_position()[6] + 0.4, abs=0.05)
+    for _ in range(100):
+        rig.tick()
+    assert rig.robot[6] == 1.0
+    assert rig.robot[13] == home_position()[13]
+
+
+def test_single_joints_move_one_by_one() -> None:
+    rig = Rig(joint_speed=0.5)
+    rig.takes_over()
+    rig.tick(SINGLE)
+    rig.axes[1] = 1.0
+    start = rig.robot.copy()
+    for _ in range(20):
+        rig.tick()
+    assert np.flatnonzero(np.abs(rig.robot - start) > 1e-6).tolist() == [0]
+    assert rig.robot[0] - start[0] == pytest.approx(0.2, abs=0.02)
+
+
+def test_nobody_leaves_the_workspace_and_who_is_outside_comes_in() -> None:
+    edge = ARMS.poses(home_position())[0].translation()
+    rig = Rig(workspace_high=(edge[0] + 0.01, 10.0, edge[2] - 0.02))
+    rig.takes_over()
+    rig.axes[1], rig.axes[3] = 1.0, 1.0
+    for _ in range(60):
+        rig.tick()
+    at = ARMS.poses(rig.robot)[0].translation()
+    assert at[0] == pytest.approx(edge[0] + 0.01, abs=1e-3)
+    assert at[2] == pytest.approx(edge[2], abs=1e-3), "outside from the start: no jump, and no further"
+    rig.axes[3] = -1.0
+    for _ in range(60):
+        rig.tick()
+    assert ARMS.poses(rig.robot)[0].translation()[2] < edge[2] - 0.02
+
+
+def test_letting_go_is_a_rest_then_the_end_of_the_intervention() -> None:
+    rig = Rig(release_time=0.1)
+    rig.takes_over()
+    wishes = [rig.tick(released=(TAKEOVER,)), *(rig.tick() for _ in range(40))]
+    said = ["hold" if w and w.active else "over" if w else "-" for w in wishes]
+    assert said[:5] == ["hold"] * 5
+    assert said.count("over") >= 20, "messages may be lost"
+    assert said[-1] == "-"
+    assert all(w.target is None for w in wishes if w)
+
+
+def test_a_press_during_the_rest_takes_over_again() -> None:
+    rig = Rig()
+    rig.takes_over()
+    rig.tick(released=(TAKEOVER,))
+    rig.axes[1] = 1.0
+    assert rig.tick(TAKEOVER).target is not None
+
+
+def test_a_silent_joystick_ends_in_silence_until_a_new_press() -> None:
+    rig = Rig()
+    rig.takes_over()
+    rig.pad_lives = False
+    wishes = [rig.tick() for _ in range(30)]
+    assert wishes[-1] is None
+    assert rig.teleop.grip is Grip.LOST
+    rig.pad_lives = True
+    assert rig.tick() is None, "back, with the button still held"
+    assert rig.tick(released=(TAKEOVER,)) is None, "letting go now must not set the policy going"
+    assert rig.tick(TAKEOVER).active
+
+
+def test_an_operator_ends_a_lost_intervention_by_service() -> None:
+    rig = Rig(release_time=0.0)
+    rig.takes_over()
+    rig.pad_lives = False
+    for _ in range(30):
+        rig.tick()
+    assert rig.teleop.intervene(rig.now, False) == ""
+    assert rig.tick() == Wish(False)
+
+
+def test_by_service_the_robot_holds_still_without_any_joystick() -> None:
+    rig = Rig()
+    rig.pad_lives = False
+    rig.tick()
+    assert rig.teleop.intervene(rig.now, True) == ""
+    wishes = [rig.tick() for _ in range(60)]
+    assert all(w.active for w in wishes)
+    assert np.array_equal(wishes[-1].target, home_position())
+
+
+def test_a_toggle_stays_on_without_being_held() -> None:
+    rig = Rig(toggle=True)
+    rig.takes_over()
+    rig.tick(released=(TAKEOVER,))
+    assert all(rig.tick().target is not None for _ in range(10))
+    assert rig.tick(TAKEOVER).target is None
+
+
+def test_every_press_is_one_event_and_only_while_the_device_speaks() -> None:
+    rig = Rig()
+    rig.tick()
+    rig.tick(SUCCESS)
+    assert rig.pressed == [Function.SUCCESS]
+    rig.tick()
+    assert rig.pressed == []
+    rig.tick(released=(SUCCESS,))
+    rig.pad_lives = False
+    for _ in range(20):
+        rig.tick()
+    rig.pad_lives = True
+    rig.tick(SUCCESS, ESTOP)
+    assert rig.pressed == [Function.ESTOP], "after a silence only a stop counts"
+
+
+def test_malformed_messages_count_and_are_silence() -> None:
+    rig = Rig()
+    rig.tick()
+    assert rig.teleop.joy(rig.now, [0.0] * 3, [0] * 21) == []
+    assert rig.teleop.malformed == 1
+
+
+def test_a_leader_arm_is_followed_at_limited_speed() -> None:
+    rig = Rig(arms=None, source="leader", joint_speed=0.5, leash=0.5)
+    rig.takes_over()
+    goal = home_position() + 0.1
+    goal[GRIPPERS] = 1.0
+    for _ in range(60):
+        rig.teleop.leader(rig.now, goal)
+        before = rig.robot.copy()
+        rig.tick()
+        assert np.abs(np.delete(rig.robot - before, GRIPPERS)).max() <= 0.5 * PERIOD + 1e-9
+    assert np.allclose(rig.robot, goal)
+
+
+def test_a_leader_arm_that_falls_silent_moves_nothing() -> None:
+    rig = Rig(arms=None, source="leader")
+    rig.takes_over()
+    rig.teleop.leader(rig.now, home_position() + 1.0)
+    for _ in range(10):
+        rig.tick()
+    before = rig.robot.copy()
+    for _ in range(20):
+        rig.tick()
+    assert np.array_equal(before, rig.robot)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(*[st.floats(-1, 1)] * 6, st.booleans()), min_size=5, max_size=40), st.integers(0, 3))
+def test_whatever_is_pushed_the_target_stays_on_its_leash(pushes: list[tuple[float, ...]], lag: int) -> None:
+    rig = Rig(leash=0.05, linear_speed=0.3, angular_speed=3.0)
+    rig.takes_over()
+    robot = rig.robot.copy()
+    for *axes, turn in pushes:
+        rig.axes, rig.held = list(axes), {TAKEOVER, 9} if turn else {TAKEOVER}
+        rig.robot = robot.copy()
+        wish = rig.tick()
+        assert np.isfinite(wish.target).all()
+        assert np.abs(wish.target - robot).max() <= 0.05 + 1e-12
+        robot += np.clip(wish.target - robot, -0.01, 0.01) * (lag == 0)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"source": "mind"}, "sticks or leader"),
+        ({"workspace_low": (1.0, 0.0, 0.0), "workspace_high": (0.0, 1.0, 1.0)}, "two corners"),
+        ({"workspace_low": (1.0, 0.0)}, "two corners"),
+    ],
+)
+def test_wrong_parameters_are_refused(config: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        TeleopConfig(**config).check()
+
+
+def test_a_model_that_does_not_fit_says_what_is_missing() -> None:
+    names = TeleopParameters().model_joint(JOINT_NAMES)
+    with pytest.raises(ModelError, match="no site or body 'hand'"):
+        Arms(MODEL, ("hand", "right_grasp"), names)
+    with pytest.raises(ModelError, match="no joint 'hip'"):
+        Arms(MODEL, ("left_grasp", "right_grasp"), ("hip", *names[1:]))
+    with pytest.raises(ModelError, match="left and the right"):
+        Arms(MODEL, ("left_grasp",), names)
+    with pytest.raises(ConfigError, match="13 entries for 14 joints"):
+        TeleopParameters(model_joints=names[:-1]).model_joint(JOINT_NAMES)
+    with pytest.raises(ConfigError, match="1 grippers"):
+        TeleopParameters(model_joints=(*names[:-1], "a")).model_joint(JOINT_NAMES)
