@@ -14,11 +14,12 @@ from typing import Any
 import yaml
 
 from rlt_ros.config import ConfigError, from_mapping
-from rlt_ros.nodes.parameters import PARAMETERS, ExecutorParameters, SessionParameters, VlaParameters
+from rlt_ros.nodes.parameters import PARAMETERS, ExecutorParameters, SessionParameters, TeleopParameters, VlaParameters
 from rlt_ros.sim.tasks import get_task
 
 PACKAGE = "rlt_ros"
 TARGETS = ("sim", "robot")
+HUMANS = ("none", "simulated")
 DEFAULT_BUNDLE = "small_aloha"
 
 
@@ -53,6 +54,7 @@ class Bringup:
         namespace: of all nodes.
         headless: do not open a window.
         seed: of start positions, exploration and learning; None for the file's.
+        human: `none`: whoever holds the joystick; `simulated`: the cell's scripted human does (sim only).
         trained: no learner; the actor that ships with the bundle flies every other episode, the base the others.
         run_dir: where logs and checkpoints go; None: no checkpoints.
         settings: `node.parameter` -> value, beats everything else.
@@ -65,6 +67,7 @@ class Bringup:
     namespace: str = "/rlt"
     headless: bool = True
     seed: int | None = None
+    human: str = "none"
     trained: bool = False
     run_dir: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -102,8 +105,13 @@ class Bringup:
         """
         if self.target not in TARGETS:
             raise ConfigError(f"unknown target '{self.target}': choose {' or '.join(TARGETS)}")
+        if self.human not in HUMANS:
+            raise ConfigError(f"unknown human '{self.human}': choose {' or '.join(HUMANS)}")
+        simulated = self.human == "simulated"
         if self.target == "sim":
             get_task(self.task_name)
+        elif simulated:
+            raise ConfigError("a simulated human lives in the simulated cell only: 'rlt up sim --human simulated'")
         bundle = {"bundle": str(self.bundle_path)}
         checkpoints = {"checkpoint_dir": str(self.run_dir / "checkpoints")} if self.run_dir else {}
         robot = self.remappings()
@@ -114,6 +122,9 @@ class Bringup:
         specs = [
             NodeSpec("session_node", {**task, **seed, **(compared if self.trained else {})}),
             NodeSpec("executor_node", {**bundle, **seed, **actor}, robot),
+            NodeSpec(
+                "teleop_node", {**bundle, **({"mapping": "simulated"} if simulated else {})}, robot, required=False
+            ),
             NodeSpec("vla_node", {**bundle, **task}, robot),
             NodeSpec("learner_node", {**bundle, **seed, **checkpoints}, required=False, stop_seconds=15.0),
         ]
@@ -121,8 +132,9 @@ class Bringup:
             specs = [spec for spec in specs if spec.name != "learner_node"]
         if self.target == "sim":
             view = {"viewer": not self.headless}
-            alone = {"human_patience": 0.0} if self.trained else {}
-            specs.append(NodeSpec("sim_node", {**task, **seed, **view, **alone}))
+            specs.append(NodeSpec("sim_node", {**task, **seed, **view, "human": simulated}))
+        if not simulated:
+            specs.append(NodeSpec("joystick_node", {}, robot, required=False))
         specs = [
             dataclasses.replace(spec, parameters={**spec.parameters, **self._settings(spec.name)}) for spec in specs
         ]
@@ -136,7 +148,15 @@ class Bringup:
         from_file = self._from_file()
         topics = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node").wire_topics
         cameras = from_file.get("vla_node", {}).get("cameras", VlaParameters.cameras)
-        ours = ["joint_states", "robot_description", *topics, *(f"{name}/color/image_raw" for name in cameras)]
+        leader = from_file.get("teleop_node", {}).get("leader_topic", TeleopParameters.leader_topic)
+        ours = [
+            "joint_states",
+            "robot_description",
+            "joy",
+            leader,
+            *topics,
+            *(f"{name}/color/image_raw" for name in cameras),
+        ]
         return {name: f"/{name}" for name in ours if not name.startswith("/")}
 
     def _settings(self, node: str) -> dict[str, Any]:
@@ -146,8 +166,8 @@ class Bringup:
     def _check(self, specs: list[NodeSpec]) -> None:
         """Everything that can be wrong in file and settings is found before any process starts."""
         names = [spec.name for spec in specs]
-        if self.trained:
-            names.append("learner_node")  # the file may speak of it all the same
+        # The file may speak of what does not run this time.
+        names += [name for name in ("learner_node", "joystick_node") if name not in names]
         for key in self.settings:
             if key.split(".")[0] not in names or "." not in key:
                 raise ConfigError(f"--set {key}: write node.parameter=value with one of {', '.join(names)}")
@@ -156,7 +176,9 @@ class Bringup:
             if node not in names:
                 raise ConfigError(f"{self.config_path}: unknown node '{node}'; known are {', '.join(names)}")
         for spec in specs:
-            from_mapping(PARAMETERS[spec.name], {**from_file.get(spec.name, {}), **spec.parameters}, spec.name)
+            read = from_mapping(PARAMETERS[spec.name], {**from_file.get(spec.name, {}), **spec.parameters}, spec.name)
+            if hasattr(read, "check"):
+                read.check()
 
 
 def read_parameter_file(path: Path, namespace: str = "/rlt") -> dict[str, dict[str, Any]]:

@@ -11,7 +11,7 @@ from rclpy.executors import SingleThreadedExecutor
 
 from rlt_ros.msg import EpisodeEvent, ExecutorStatus, LearnerStatus, SessionState
 from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS
-from rlt_ros.session.statistics import EpisodeRecord, summarise
+from rlt_ros.session.statistics import EpisodeRecord, human_share, summarise
 from rlt_ros.types import Outcome
 
 
@@ -41,7 +41,15 @@ class Monitor:
     def _on_episode(self, message: EpisodeEvent) -> None:
         if message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
             outcome = Outcome(message.outcome)
-            record = EpisodeRecord(message.episode, outcome, message.duration, message.actor_enabled)
+            record = EpisodeRecord(
+                message.episode,
+                outcome,
+                message.duration,
+                message.actor_enabled,
+                message.ticks,
+                message.human_ticks,
+                message.interventions,
+            )
             self._episodes[message.episode] = record
 
     def _on_executor(self, message: ExecutorStatus) -> None:
@@ -80,6 +88,8 @@ class Monitor:
             "throughput_per_10min": round(session.throughput, 2) if session else 0.0,
             "reference": summarise(record for record in self._episodes.values() if not record.actor_enabled),
             "actor": summarise(record for record in self._episodes.values() if record.actor_enabled),
+            "interventions": sum(record.interventions for record in self._episodes.values()),
+            "intervention_share": round(human_share(self._episodes.values()), 3),
             "transitions": learner.samples if learner else 0,
             "updates": learner.updates if learner else 0,
             "updates_per_s": round(rate, 1),

@@ -28,6 +28,9 @@ def up(
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NODE.PARAMETER=VALUE", help="Override a parameter.")
     ] = None,
+    human: Annotated[
+        str, typer.Option(help="Who holds the joystick: none (you, if one is connected) or simulated (sim only).")
+    ] = "none",
     trained: Trained = False,
     as_json: Json = False,
 ) -> None:
@@ -40,6 +43,7 @@ def up(
         namespace=namespace,
         headless=headless,
         seed=seed,
+        human=human,
         trained=trained,
         settings=parse_settings(settings or [], "node.parameter=value"),
     )
@@ -65,7 +69,9 @@ def demo(
         f"A simulated two-armed robot pushes a plug into a socket, 50 commands a second.\n{shown}\n{end}\n",
         file=sys.stderr,
     )
-    _run_graph(Bringup(task=task, headless=False, seed=seed, trained=trained), duration, Path("runs"), as_json)
+    human = "none" if trained else "simulated"
+    bringup = Bringup(task=task, headless=False, seed=seed, human=human, trained=trained)
+    _run_graph(bringup, duration, Path("runs"), as_json)
 
 
 def _run_graph(bringup: Bringup, duration: float, runs: Path, as_json: bool) -> None:

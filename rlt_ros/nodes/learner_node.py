@@ -54,7 +54,7 @@ class LearnerNode(Node):
         self._bundle = bundle
         self._learner = Learner(p, Replay(spec), bundle.id)
         builder = EpisodeBuilder(samples, bundle.normaliser, bundle.id, bundle.token_dim)
-        self._ingest = Ingest(builder, self._learner.replay, takeover_fails=p.takeover_fails)
+        self._ingest = Ingest(builder, self._learner.replay, takeover=p.takeover)
         self._paused = False
         self._version = 0
         self._published, self._published_updates = 0.0, 0
@@ -91,9 +91,15 @@ class LearnerNode(Node):
             self._ingest.counters["step_malformed"] += 1
 
     def _on_event(self, message: EpisodeEvent) -> None:
+        try:
+            outcome = Outcome(message.outcome)
+        except ValueError:
+            self._ingest.counters["event_malformed"] += 1
+            return
         if message.kind == EpisodeEvent.KIND_END:
-            stamp = from_stamp(message.header.stamp)
-            self._ingest.end(message.epoch, message.episode, stamp, Outcome(message.outcome))
+            self._ingest.end(message.epoch, message.episode, from_stamp(message.header.stamp), outcome)
+        elif message.kind in (EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
+            self._ingest.label(message.epoch, message.episode, outcome)
 
     # -- learning ------------------------------------------------------------------------------------------
 
@@ -191,7 +197,8 @@ class LearnerNode(Node):
         return response
 
     def close(self) -> None:
-        """Save at shutdown."""
+        """Store the last episode, and save."""
+        self._ingest.flush()
         try:
             self.save()
         except OSError as error:

@@ -150,8 +150,15 @@ class SessionParameters(SessionConfig):
     autostart: bool = param(False, "start episodes at once, without a call of ~/start")
     learner_wait: float = param(0.0, "how long autostart waits for a learner", unit="s", low=0.0, high=600.0)
     reset_service: str = param("", "service that puts the scene back (ResetCell); empty: wait for ~/reset_done")
-    success_topic: str = param("", "topic that tells success and failure (GroundTruth); empty: wait for ~/label")
+    success_topic: str = param("", "topic that tells how an episode ends; empty: wait for ~/label")
+    success_type: str = param("ground_truth", "of its messages: ground_truth (GroundTruth), or bool (true: success)")
     reset_seed: int = param(-1, "seed of the first reset, counted up; -1: the cell's own random starts", low=-1)
+
+    def check(self) -> None:
+        """See `SessionConfig.check`."""
+        super().check()
+        if self.success_type not in ("ground_truth", "bool"):
+            raise ConfigError(f"success_type '{self.success_type}' is unknown: choose ground_truth or bool")
 
 
 @dataclass(frozen=True)
@@ -217,14 +224,10 @@ class SimParameters:
     image_every: int = param(2, "control periods between two camera sets", low=1, high=50)
     command_topic: str = param("forward_position_controller/commands", "where commands come from")
     priority: int = param(20, "SCHED_FIFO priority of the physics loop; 0: normal priority", low=0, high=99)
-    demonstrations: int = param(
-        0, "critical phases that the scripted human flies from their start, the first ones", low=0
-    )
+    human: bool = param(False, "play a human with a joystick (`joy`), who takes over where nothing moves on")
+    demonstrations: int = param(0, "critical phases that this human flies from their start, the first ones", low=0)
     human_patience: float = param(
-        0.0,
-        "a scripted human takes over after this long without progress, on average, and finishes; 0: nobody does",
-        unit="s",
-        low=0.0,
+        1.0, "time without progress after which this human takes over, on average", unit="s", low=0.0
     )
     viewer: bool = param(False, "open MuJoCo's viewer (needs a display)")
 

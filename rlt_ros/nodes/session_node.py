@@ -1,7 +1,8 @@
 """Episodes: reset, phases, outcomes, time-outs, throughput.
 
 Publishes: `session` (SessionState, latched, repeated as heartbeat), `episode` (EpisodeEvent).
-Subscribes: `step` (ControlStep), the success topic (GroundTruth) if one is configured.
+Subscribes: `step` (ControlStep), the success topic (GroundTruth or Bool) if one is configured, `policy_input`
+(PolicyInput) where the bundle's phase head proposes or performs the hand-over.
 Services: `~/start`, `~/stop`, `~/begin_critical`, `~/reset_done` (Trigger), `~/label` (Label).
 Parameters: `rlt_ros.nodes.parameters.SessionParameters`.
 """
@@ -13,9 +14,10 @@ from collections.abc import Callable
 
 from rclpy.node import Node
 from rclpy.task import Future
+from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from rlt_ros.msg import ControlStep, EpisodeEvent, GroundTruth, SessionState
+from rlt_ros.msg import ControlStep, EpisodeEvent, GroundTruth, PolicyInput, SessionState
 from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, SENSOR_QOS, from_stamp, read_parameters, run, to_stamp
 from rlt_ros.nodes.parameters import SessionParameters
 from rlt_ros.session.episodes import Event, EventKind, Session, SessionError
@@ -34,6 +36,7 @@ class SessionNode(Node):
         """Read the parameters and connect."""
         super().__init__("session_node")
         p = self._config = read_parameters(self, SessionParameters)
+        p.check()
         self._session = Session(p)
         self._epoch = time.time_ns() // 1_000_000
         self._next_heartbeat = 0.0
@@ -45,9 +48,13 @@ class SessionNode(Node):
         self._reset_since = 0.0
         self._states = self.create_publisher(SessionState, "session", LATCHED_QOS)
         self._events = self.create_publisher(EpisodeEvent, "episode", RECORD_QOS)
-        self.create_subscription(ControlStep, "step", self._on_step, SENSOR_QOS)
-        if p.success_topic:
+        self.create_subscription(ControlStep, "step", self._on_step, RECORD_QOS)
+        if p.success_topic and p.success_type == "bool":
+            self.create_subscription(Bool, p.success_topic, self._on_success, 10)
+        elif p.success_topic:
             self.create_subscription(GroundTruth, p.success_topic, self._on_ground_truth, SENSOR_QOS)
+        if p.handover != "manual":
+            self.create_subscription(PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS)
         self._reset_client = self.create_client(ResetCell, p.reset_service) if p.reset_service else None
         for name in ("start", "stop", "begin_critical", "reset_done"):
             self.create_service(Trigger, f"~/{name}", self._trigger(getattr(self._session, name), name))
@@ -98,8 +105,32 @@ class SessionNode(Node):
             client.remove_pending_request(pending)
             self._reset = None
 
-    def _on_step(self, _message: ControlStep) -> None:
+    def _on_step(self, message: ControlStep) -> None:
         self._steps_seen = True
+        session = self._session
+        ours = message.epoch == self._epoch and message.episode == session.episode
+        if ours and message.phase in (SessionState.PHASE_BASE, SessionState.PHASE_CRITICAL):
+            session.flown(from_stamp(message.header.stamp), message.state == ControlStep.STATE_HUMAN)
+
+    def _on_policy_input(self, message: PolicyInput) -> None:
+        if message.critical < 0:
+            self.get_logger().error(
+                "the bundle has no phase head: make one with 'rlt adapt phase', or set handover to manual",
+                throttle_duration_sec=30.0,
+            )
+            return
+        session, now = self._session, time.time()
+        proposed = session.critical_proposed
+        events = session.phase_head(now, message.critical)
+        if events or session.critical_proposed != proposed:
+            self._changed(now, events)
+        if session.critical_proposed and not proposed:
+            self.get_logger().info("the hard part seems to begin: call ~/begin_critical")
+
+    def _on_success(self, message: Bool) -> None:
+        if message.data:
+            now = time.time()
+            self._changed(now, self._session.observed(now, Outcome.SUCCESS))
 
     def _on_ground_truth(self, message: GroundTruth) -> None:
         if message.success or message.stopped:
@@ -141,7 +172,8 @@ class SessionNode(Node):
                 self.get_logger().info(
                     f"episode {event.episode}: {event.outcome.name.lower()} after {event.duration:.1f} s, "
                     f"{'actor' if event.actor_enabled else 'reference'}; last 20: "
-                    f"{statistics.success_rate:.0%}, {statistics.recent_per_10min:.0f} per 10 min"
+                    f"{statistics.success_rate:.0%}, {statistics.recent_per_10min:.0f} per 10 min, "
+                    f"human {statistics.intervention_share:.0%}"
                 )
         self._next_heartbeat = now + _HEARTBEAT
         session, statistics = self._session, self._session.statistics
@@ -159,6 +191,9 @@ class SessionNode(Node):
         message.successes = statistics.successes
         message.success_rate = statistics.success_rate
         message.throughput = statistics.recent_per_10min
+        message.interventions = statistics.interventions
+        message.intervention_share = statistics.intervention_share
+        message.critical_proposed = session.critical_proposed
         message.task = self._config.task
         self._states.publish(message)
 
@@ -171,6 +206,9 @@ class SessionNode(Node):
         message.outcome = int(event.outcome)
         message.duration = event.duration
         message.actor_enabled = event.actor_enabled
+        message.ticks = event.ticks
+        message.human_ticks = event.human_ticks
+        message.interventions = event.interventions
         return message
 
 

@@ -1,8 +1,8 @@
 """The simulated bimanual cell: stands in for the robot's driver, three cameras and, if asked, the human.
 
 Publishes: `joint_states` (JointState), `<camera>/color/image_raw` (Image), `<camera>/color/camera_info` (CameraInfo),
-`ground_truth` (GroundTruth), with a scripted human `intervention` (Intervention).
-Subscribes: the robot command topic (Float64MultiArray), with a scripted human `session` (SessionState).
+`ground_truth` (GroundTruth), with a simulated human `joy` (Joy).
+Subscribes: the robot command topic (Float64MultiArray), with a simulated human `session` (SessionState).
 Services: `~/reset` (ResetCell).
 Parameters: `rlt_ros.nodes.parameters.SimParameters`.
 """
@@ -17,18 +17,19 @@ from array import array
 import numpy as np
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, Image, JointState
+from sensor_msgs.msg import CameraInfo, Image, JointState, Joy
 from std_msgs.msg import Float64MultiArray
 
 from rlt_ros.control.realtime import PeriodicThread
-from rlt_ros.msg import GroundTruth, Intervention, SessionState
-from rlt_ros.nodes.base import COMMAND_QOS, LATCHED_QOS, SENSOR_QOS, read_parameters, run, to_stamp
-from rlt_ros.nodes.parameters import SimParameters
+from rlt_ros.msg import GroundTruth, SessionState
+from rlt_ros.nodes.base import COMMAND_QOS, EVENT_QOS, LATCHED_QOS, read_parameters, run, to_stamp
+from rlt_ros.nodes.parameters import SimParameters, TeleopParameters
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
-from rlt_ros.sim.expert import Operator
+from rlt_ros.sim.human import SimulatedHuman
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.srv import ResetCell
+from rlt_ros.types import Phase
 
 _DEAF_TICKS = 5
 """Control periods after a reset in which commands that were on their way are ignored."""
@@ -56,12 +57,17 @@ class SimNode(Node):
         self._infos = {name: self.create_publisher(CameraInfo, f"{name}/color/camera_info", 2) for name in CAMERA_NAMES}
         self.create_subscription(Float64MultiArray, p.command_topic, self._on_command, COMMAND_QOS)
         self.create_service(ResetCell, "~/reset", self._on_reset)
-        self._operator: Operator | None = None
-        if p.human_patience:
-            self._operator = Operator(p.human_patience, np.random.default_rng(p.seed))
-            self._critical_ticks = self._critical_phases = 0
-            self._critical = False
-            self._interventions = self.create_publisher(Intervention, "intervention", SENSOR_QOS)
+        self._human: SimulatedHuman | None = None
+        if p.human:
+            self._human = SimulatedHuman(
+                p.human_patience,
+                p.demonstrations,
+                np.random.default_rng(p.seed),
+                linear_speed=TeleopParameters.linear_speed,
+                angular_speed=TeleopParameters.angular_speed,
+            )
+            self._phase = Phase.IDLE
+            self._joy = self.create_publisher(Joy, "joy", EVENT_QOS)
             self.create_subscription(SessionState, "session", self._on_session, LATCHED_QOS)
         self._loop = PeriodicThread(CONTROL_PERIOD, self._tick, self._failed)
         self._loop.start(p.priority)
@@ -83,7 +89,7 @@ class SimNode(Node):
             self._command = command
 
     def _on_session(self, message: SessionState) -> None:
-        self._critical = message.phase == SessionState.PHASE_CRITICAL
+        self._phase = Phase(message.phase)
 
     def _on_reset(self, request: ResetCell.Request, response: ResetCell.Response) -> ResetCell.Response:
         self._reset_done.clear()
@@ -119,27 +125,16 @@ class SimNode(Node):
         )
         truth.header.stamp = stamp
         self._ground_truth.publish(truth)
-        if self._operator is not None:
-            self._help(self._operator, stamp, wanted=self._critical and not (place.success or place.stopped))
+        if self._human is not None:
+            axes, buttons = self._human(self._cell, self._phase)
+            joy = Joy(axes=array("f", axes), buttons=buttons)
+            joy.header.stamp, joy.header.frame_id = stamp, "simulated human"
+            self._joy.publish(joy)
         if self._ticks % self._config.image_every == 0:
             self._publish_images(stamp)
         self._ticks += 1
         if self._config.viewer:
             self._show()
-
-    def _help(self, operator: Operator, stamp: Time, *, wanted: bool) -> None:
-        """The scripted human takes over in critical phases that stand still, and lets go when they are over."""
-        if wanted and not self._critical_ticks:
-            self._critical_phases += 1
-            shown = self._critical_phases <= self._config.demonstrations
-            operator.patience = 0.0 if shown else self._config.human_patience
-        target = operator(self._cell, self._critical_ticks) if wanted else None
-        self._critical_ticks = self._critical_ticks + 1 if wanted else 0
-        message = Intervention(active=target is not None, source="scripted human")
-        message.header.stamp = stamp
-        if target is not None:
-            message.joint_names, message.target = list(JOINT_NAMES), array("f", target)
-        self._interventions.publish(message)
 
     def _publish_images(self, stamp: Time) -> None:
         size = self._config.image_size

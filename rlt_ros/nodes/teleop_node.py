@@ -158,8 +158,8 @@ class TeleopNode(Node):
                 self.get_logger().error(
                     "the joystick fell silent: HOLD until somebody takes over again, or calls ~/set_intervention"
                 )
-            else:
-                self.get_logger().info(f"human: {self._grip.value}")
+            elif self._grip is not Grip.RELEASED:
+                self.get_logger().info(f"human {self._grip.value}")
         if wish is None:
             return
         message = Intervention(active=wish.active, source=self._config.source)

@@ -101,7 +101,7 @@ class Trainer:
         )
         self.learner = Learner(learner, Replay(spec), loaded.id)
         builder = EpisodeBuilder(samples, loaded.normaliser, loaded.id, loaded.token_dim)
-        self._ingest = Ingest(builder, self.learner.replay, takeover_fails=learner.takeover_fails)
+        self._ingest = Ingest(builder, self.learner.replay, takeover=learner.takeover)
         self._ingest.session(1)
         task = get_task(config.task, clearance=config.clearance or None)
         self._executor = make_executor(loaded, seed=config.seed, chunk=chunk)

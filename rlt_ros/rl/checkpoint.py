@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rlt_ros.rl.learner import Learner
 
-FORMAT = 5
+FORMAT = 6
 REPLAY_FILE = "replay.safetensors"
 
 

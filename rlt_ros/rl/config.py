@@ -55,9 +55,10 @@ class LearnerConfig:
         True,
         "what a human flew is stored as the reference too; else the actor goes on seeing the VLA's there, as in flight",
     )
-    takeover_fails: bool = param(
-        False,
-        "where a human takes over the policy has failed; else what the human made of it counts for the policy too",
+    takeover: str = param(
+        "credit",
+        "what a human's takeover says of the policy before it: credit (what the human makes of it counts for it), fail "
+        "(it has failed there), or censor (nothing the human does counts for it)",
     )
     human_mix: float = param(
         0.0, "share of a batch drawn from what a human flew; the rest is drawn from everything", low=0.0, high=1.0
@@ -94,6 +95,7 @@ class LearnerConfig:
             "precision": ("auto", "float32", "bfloat16"),
             "q_scale": ("mean", "own"),
             "proprio": ("all", "position", "none"),
+            "takeover": ("credit", "fail", "censor"),
         }
         for name, known in names.items():
             if getattr(self, name) not in known:

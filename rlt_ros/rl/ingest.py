@@ -8,24 +8,28 @@ from rlt_ros.rl.replay import Replay
 from rlt_ros.rl.samples import EpisodeBuilder
 from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput
 
+TAKEOVERS = {"credit": None, "fail": Outcome.FAILURE, "censor": Outcome.ABORT}
+"""How the policy's part of an episode ends where a human takes over; None: it goes on."""
+
 
 class Ingest:
     """Sorts steps into episodes of the current session and stores the critical phase.
 
-    Steps and outcomes travel on different topics: an outcome is acted upon when a step later than it has arrived, and
-    steps that the executor flew before it heard of the outcome are left out.
+    Steps and outcomes travel on different topics. The end of an episode is stored when the first step of a later one
+    arrives: until then all steps before it are here, and a label may still be changed.
     """
 
-    def __init__(self, builder: EpisodeBuilder, replay: Replay, *, takeover_fails: bool = False) -> None:
+    def __init__(self, builder: EpisodeBuilder, replay: Replay, *, takeover: str = "credit") -> None:
         """Fill `replay` through `builder`.
 
         Args:
             builder: of the samples.
             replay: that they go to.
-            takeover_fails: where a human takes over the policy's part of the episode ends as a failure (as in RLIF, Luo
-                et al., 2023); else what the human made of it counts for the policy too.
+            takeover: what a human's takeover says of the policy before it. `credit`: nothing, what the human made of
+                the episode counts for the policy too; `fail`: it ends as a failure there (as in RLIF, Luo et al.,
+                2023); `censor`: it ends there without an outcome, so that nothing the human did counts for it.
         """
-        self._takeover_fails = takeover_fails
+        self._takeover = TAKEOVERS[takeover]
         self._builder = builder
         self._replay = replay
         self.counters: Counter[str] = builder.counters
@@ -39,6 +43,7 @@ class Ingest:
     def session(self, epoch: int) -> None:
         """A session with this identity runs; a newer one makes what is unfinished belong to nobody."""
         if epoch > self._epoch:
+            self.flush()
             self._epoch, self._episode, self._finished = epoch, 0, 0
             self._ends.clear()
             self._builder.begin()
@@ -57,7 +62,8 @@ class Ingest:
             # Epoch 0 is an executor that has not heard of any session yet.
             self.counters["step_of_other_session"] += session.epoch != 0
             return
-        self._finish_before(step.time)
+        if session.episode > self._episode:
+            self.flush()
         if session.phase is not Phase.CRITICAL or session.episode <= self._finished:
             return
         if session.episode != self._episode:
@@ -67,8 +73,10 @@ class Ingest:
             self._replay.begin_episode()
             self._episode = session.episode
             self._ends = {episode: end for episode, end in self._ends.items() if episode >= self._episode}
-        if self._takeover_fails and self._builder.takes_over(step):
-            for segment in self._builder.end(self._builder.last_time, Outcome.FAILURE):
+        if step.time > self._ends.get(self._episode, (float("inf"), Outcome.NONE))[0]:
+            return  # flown before the executor heard of the end
+        if self._takeover is not None and self._builder.takes_over(step):
+            for segment in self._builder.end(self._builder.last_time, self._takeover):
                 self._replay.add(segment)
             self._replay.begin_episode(counted=False)
         for segment in self._builder.step(step):
@@ -88,17 +96,20 @@ class Ingest:
             return
         self.session(epoch)
         if episode > self._finished:
-            # Its steps may still be on their way; the one after the end says that all before it are here.
             self._ends[episode] = (time, outcome)
-            self._finish_before(self._builder.last_time)
+
+    def label(self, epoch: int, episode: int, outcome: Outcome) -> None:
+        """The outcome of an ended episode is another one; its last tick stays the same."""
+        if epoch < self._epoch:
+            self.counters["event_of_other_session"] += 1
+        elif episode in self._ends:
+            self._ends[episode] = (self._ends[episode][0], outcome)
+        else:
+            self.counters["label_too_late"] += 1
 
     def flush(self) -> None:
         """No further step of the running episode will come: close it if its outcome is known."""
-        self._finish_before(float("inf"))
-
-    def _finish_before(self, now: float) -> None:
-        """Close the running episode if its outcome is known and lies before `now`."""
-        if self._episode in self._ends and now > self._ends[self._episode][0]:
+        if self._episode in self._ends:
             time, outcome = self._ends.pop(self._episode)
             self._finished = self._episode
             for segment in self._builder.end(time, outcome):

@@ -12,9 +12,14 @@ from enum import IntEnum
 
 import numpy as np
 
-from rlt_ros.config import param
+from rlt_ros.config import ConfigError, param
 from rlt_ros.session.statistics import EpisodeRecord, Throughput
 from rlt_ros.types import Outcome, Phase
+
+CLOCKS = ("runs", "pauses", "restarts")
+HANDOVERS = ("manual", "propose", "perform")
+_LONGEST_TICK = 0.1
+"""Seconds that one step may stop the clock for."""
 
 
 class SessionError(RuntimeError):
@@ -42,6 +47,9 @@ class Event:
         outcome: NONE while the episode runs.
         duration: seconds of the episode so far.
         actor_enabled: the actor is allowed to fly in it.
+        ticks: control ticks of the episode so far.
+        human_ticks: of these, flown by a human.
+        interventions: times that a human took over.
     """
 
     kind: EventKind
@@ -50,6 +58,9 @@ class Event:
     outcome: Outcome
     duration: float
     actor_enabled: bool
+    ticks: int = 0
+    human_ticks: int = 0
+    interventions: int = 0
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,16 @@ class SessionConfig:
     controlled: bool = param(True, "episodes start at the critical phase; false: with the base policy's approach")
     warmup_episodes: int = param(8, "episodes flown by the reference before the actor may fly", low=0)
     time_limit: float = param(10.0, "length of the phases BASE and CRITICAL that ends an episode", unit="s", low=0.1)
+    clock_with_human: str = param(
+        "runs", "what the time limit does while a human flies: runs, pauses, or restarts when the human lets go"
+    )
+    handover: str = param(
+        "manual",
+        "who ends the base phase: manual (the operator), propose (the bundle's phase head says so, the operator does), "
+        "or perform (the phase head)",
+    )
+    handover_probability: float = param(0.5, "of the phase head, from which on it counts", low=0.0, high=1.0)
+    handover_passes: int = param(3, "passes of the VLA in a row that must say so", low=1, high=1000)
     settle_time: float = param(0.3, "rest between a reset and the first motion", unit="s", low=0.0, high=60.0)
     pause_time: float = param(0.3, "rest between an outcome and the next reset", unit="s", low=0.0, high=600.0)
     base_every: int = param(
@@ -67,6 +88,16 @@ class SessionConfig:
     explore_share: float = param(0.5, "share of the actor's episodes with exploration noise", low=0.0, high=1.0)
     max_episodes: int = param(0, "episodes after which the session goes idle; 0: no end", low=0)
     seed: int = param(0, "seed of which episodes explore", low=0)
+
+    def check(self) -> None:
+        """Look at what ranges cannot tell.
+
+        Raises:
+            ConfigError: a choice is unknown.
+        """
+        for name, known in (("clock_with_human", CLOCKS), ("handover", HANDOVERS)):
+            if getattr(self, name) not in known:
+                raise ConfigError(f"{name} '{getattr(self, name)}' is unknown: choose {', '.join(known)}")
 
 
 class Session:
@@ -84,6 +115,11 @@ class Session:
         self.wants_reset = False
         self._phase_since = 0.0
         self._episode_since = 0.0
+        self._clock_from = 0.0
+        self._tick_time = 0.0
+        self._ticks = self._human_ticks = self._interventions = 0
+        self._human = False
+        self._critical_passes = 0
         self._reset_done_at: float | None = None
         self._last_record: EpisodeRecord | None = None
         self._rng = np.random.default_rng(config.seed)
@@ -131,7 +167,7 @@ class Session:
         corrected = dataclasses.replace(self._last_record, outcome=outcome)
         self.statistics.relabel(self._last_record, corrected)
         self._last_record, self.outcome = corrected, outcome
-        return Event(kind, now, self.episode, outcome, corrected.duration, corrected.actor_enabled)
+        return self._said(kind, now, corrected.duration)
 
     def reset_done(self, now: float) -> list[Event]:
         """The scene is ready for the next episode."""
@@ -144,6 +180,32 @@ class Session:
     def observed(self, now: float, outcome: Outcome) -> list[Event]:
         """An automatic signal of success or failure; ignored unless an episode runs."""
         return self._end(now, outcome) if self.running else []
+
+    def flown(self, time: float, human: bool) -> None:
+        """A control tick of the running episode, and whether a human flew it."""
+        if not self.running:
+            return
+        elapsed = min(max(0.0, time - self._tick_time), _LONGEST_TICK)
+        self._ticks += 1
+        self._human_ticks += human
+        self._interventions += human and not self._human
+        if human and self.config.clock_with_human == "pauses":
+            self._clock_from += elapsed
+        elif human and self.config.clock_with_human == "restarts":
+            self._clock_from = time
+        self._human, self._tick_time = human, time
+
+    @property
+    def critical_proposed(self) -> bool:
+        """In BASE: the phase head has said often enough that the hard part begins."""
+        return self.phase is Phase.BASE and self._critical_passes >= self.config.handover_passes
+
+    def phase_head(self, now: float, probability: float) -> list[Event]:
+        """What the bundle's phase head makes of the newest pictures; see `SessionConfig.handover`."""
+        if self.phase is not Phase.BASE or self.config.handover == "manual":
+            return []
+        self._critical_passes = self._critical_passes + 1 if probability >= self.config.handover_probability else 0
+        return self.begin_critical(now) if self.critical_proposed and self.config.handover == "perform" else []
 
     # -- time ----------------------------------------------------------------------------------------------
 
@@ -158,11 +220,11 @@ class Session:
 
     def time_left(self, now: float) -> float:
         """Seconds until the running episode times out; 0 when none runs."""
-        return max(0.0, self.config.time_limit - (now - self._episode_since)) if self.running else 0.0
+        return max(0.0, self.config.time_limit - (now - self._clock_from)) if self.running else 0.0
 
     def tick(self, now: float) -> list[Event]:
         """Let time pass."""
-        if self.running and now - self._episode_since >= self.config.time_limit:
+        if self.running and now - self._clock_from >= self.config.time_limit:
             return self._end(now, Outcome.TIMEOUT)
         if self.phase is Phase.ENDED and self.phase_time(now) >= self.config.pause_time:
             if self.config.max_episodes and self.statistics.episodes >= self.config.max_episodes:
@@ -190,7 +252,9 @@ class Session:
         self.outcome = Outcome.NONE
         self.actor_enabled = self._actor_is_due(self.statistics.episodes - self.config.warmup_episodes)
         self.explore = bool(self._rng.random() < self.config.explore_share)
-        self._episode_since = now
+        self._episode_since = self._clock_from = self._tick_time = now
+        self._ticks = self._human_ticks = self._interventions = self._critical_passes = 0
+        self._human = False
         self._enter(Phase.CRITICAL if self.config.controlled else Phase.BASE, now)
         events = [self._event(EventKind.START, now)]
         if self.config.controlled:
@@ -204,11 +268,32 @@ class Session:
     def _end(self, now: float, outcome: Outcome) -> list[Event]:
         duration = max(0.0, now - self._episode_since)
         self.outcome = outcome
-        self._last_record = EpisodeRecord(self.episode, outcome, duration, self.actor_enabled)
+        self._last_record = EpisodeRecord(
+            self.episode,
+            outcome,
+            duration,
+            self.actor_enabled,
+            self._ticks,
+            self._human_ticks,
+            self._interventions,
+        )
         self.statistics.add(self._last_record)
         self._enter(Phase.ENDED, now)
         return [self._event(EventKind.END, now)]
 
     def _event(self, kind: EventKind, now: float) -> Event:
         duration = max(0.0, now - self._episode_since)
-        return Event(kind, now, self.episode, self.outcome, duration, self.actor_enabled)
+        return self._said(kind, now, duration)
+
+    def _said(self, kind: EventKind, now: float, duration: float) -> Event:
+        return Event(
+            kind,
+            now,
+            self.episode,
+            self.outcome,
+            duration,
+            self.actor_enabled,
+            self._ticks,
+            self._human_ticks,
+            self._interventions,
+        )

@@ -20,12 +20,18 @@ class EpisodeRecord:
         outcome: how it ended.
         duration: seconds of its phases BASE and CRITICAL.
         actor_enabled: the actor was allowed to fly.
+        ticks: control ticks of these phases.
+        human_ticks: of these, flown by a human.
+        interventions: times that a human took over.
     """
 
     episode: int
     outcome: Outcome
     duration: float
     actor_enabled: bool
+    ticks: int = 0
+    human_ticks: int = 0
+    interventions: int = 0
 
 
 class Throughput:
@@ -36,9 +42,11 @@ class Throughput:
         self._recent: deque[EpisodeRecord] = deque(maxlen=window)
         self.episodes = 0
         self.successes = 0
+        self.interventions = 0
 
     def add(self, record: EpisodeRecord) -> None:
         """Count an episode."""
+        self.interventions += record.interventions
         if record.outcome is Outcome.ABORT:
             return
         self._recent.append(record)
@@ -47,6 +55,7 @@ class Throughput:
 
     def relabel(self, old: EpisodeRecord, new: EpisodeRecord) -> None:
         """Correct an episode that was counted, the newest one."""
+        self.interventions -= old.interventions
         if old.outcome is not Outcome.ABORT:
             self._recent.pop()
             self.episodes -= 1
@@ -60,12 +69,25 @@ class Throughput:
         return wins / len(self._recent) if self._recent else 0.0
 
     @property
+    def intervention_share(self) -> float:
+        """Share of the window's ticks that a human flew, 0-1."""
+        return human_share(self._recent)
+
+    @property
     def recent_per_10min(self) -> float:
         """Successes per 10 minutes of episode time over the window."""
         return _rate(
             sum(record.outcome is Outcome.SUCCESS for record in self._recent),
             sum(record.duration for record in self._recent),
         )
+
+
+def human_share(records: Iterable[EpisodeRecord]) -> float:
+    """Share of the episodes' ticks that a human flew, 0-1."""
+    ticks, human = 0, 0
+    for record in records:
+        ticks, human = ticks + record.ticks, human + record.human_ticks
+    return human / ticks if ticks else 0.0
 
 
 def summarise(records: Iterable[EpisodeRecord]) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def test_the_actor_flies_after_the_warm_up_and_the_same_seed_gives_the_same_run(
 
 def test_a_resumed_run_is_the_run_that_would_have_been(tmp_path: Path) -> None:
     learner = dataclasses.replace(LEARNER, directions=4, state_noise=0.1, noise_reference=0.3, precision="bfloat16")
-    learner = dataclasses.replace(learner, human_mix=0.5, human_replaces_reference=False, takeover_fails=True)
+    learner = dataclasses.replace(learner, human_mix=0.5, human_replaces_reference=False, takeover="fail")
     config = dataclasses.replace(CONFIG, human_patience=1.0, demonstrations=1)
     first = Trainer(SHIPPED, config, learner, tmp_path)
     for _ in range(3):

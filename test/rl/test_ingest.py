@@ -16,7 +16,7 @@ from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
 from rlt_ros.types import Outcome, Phase, State
 
 
-def made(**options: bool) -> tuple[Ingest, Replay]:
+def made(**options: str) -> tuple[Ingest, Replay]:
     replay = Replay(ReplaySpec(1000, TOKEN, JOINTS))
     ingest = Ingest(EpisodeBuilder(SampleConfig(), normaliser(), BUNDLE, TOKEN), replay, **options)
     ingest.session(1)
@@ -38,6 +38,7 @@ def test_the_replay_does_not_depend_on_when_the_outcome_arrives(delay: int, trai
         if k == 40 + delay:
             ingest.end(1, 1, 39.5 * PERIOD, Outcome.SUCCESS)
         ingest.step(tick(k, phase=Phase.CRITICAL if k <= 40 + trailing else Phase.ENDED))
+    ingest.step(tick(100, episode=2, phase=Phase.BASE))
     assert replay.samples == 20
     assert replay.episodes == 1
     batch = replay.sample(200, np.random.default_rng(0))
@@ -46,26 +47,63 @@ def test_the_replay_does_not_depend_on_when_the_outcome_arrives(delay: int, trai
     assert replay.samples_by_source.sum() == 40
 
 
-@pytest.mark.parametrize("fails", [False, True])
-def test_what_a_human_made_of_it_counts_for_the_policy_unless_a_takeover_is_its_failure(fails: bool) -> None:
+@pytest.mark.parametrize("takeover", ["credit", "fail", "censor"])
+def test_what_a_takeover_says_of_the_policy_before_it(takeover: str) -> None:
     """The policy flies ticks 0 to 30, the human 31 to 59 and succeeds."""
-    ingest, replay = made(takeover_fails=fails)
+    ingest, replay = made(takeover=takeover)
     for k in range(100):
         step = tick(k, phase=Phase.CRITICAL if k < 60 else Phase.ENDED)
         ingest.step(dataclasses.replace(step, state=State.HUMAN if k > 30 else State.ACTOR))
         if k == 60:
             ingest.end(1, 1, 59.5 * PERIOD, Outcome.SUCCESS)
+    ingest.flush()
     assert replay.episodes == 1
     batch = replay.gather(replay.usable_since(0))
-    policy = 16 if fails else 30  # states at ticks 0, 2, ... 30, the last with one row of the policy's
-    assert replay.samples == (16 + 15 if fails else 30)
-    if fails:
+    if takeover == "credit":
+        assert replay.samples == 30
+        assert batch.returned.gt(0).all()
+        assert np.allclose(batch.returned[-1], 0.99)
+        return
+    # States of the policy at ticks 0, 2, ... 30, the last with one row of its own.
+    policy = 16 if takeover == "fail" else 11
+    assert replay.samples == policy + 15
+    assert np.allclose(batch.returned[-1], 1.0)
+    assert batch.returned[policy:].gt(0).all()
+    assert (batch.rewards[:policy] == 0).all()
+    assert batch.bootstrap[:11].gt(0).all()
+    if takeover == "fail":
         assert (batch.returned[:policy] == 0).all()
-        assert batch.bootstrap[:11].gt(0).all()
         assert batch.bootstrap[11:policy].eq(0).all(), "nothing the human did is expected after the policy's rows"
         assert batch.valid[policy - 1].sum() == 1
-    assert np.allclose(batch.returned[-1], 0.99 if not fails else 1.0)
-    assert batch.returned[:policy].gt(0).all() != fails
+    else:
+        assert batch.returned[:policy].isnan().all(), "no return is known"
+        # Of the last samples the next state would be the human's: they are left out.
+
+
+@pytest.mark.parametrize(
+    ("first", "then", "reward", "terminal"),
+    [
+        (Outcome.SUCCESS, Outcome.FAILURE, 0.0, True),
+        (Outcome.TIMEOUT, Outcome.SUCCESS, 1.0, True),
+        (Outcome.FAILURE, Outcome.ABORT, 0.0, False),
+        (Outcome.ABORT, Outcome.SUCCESS, 1.0, True),
+    ],
+)
+def test_a_late_label_is_what_is_stored(first: Outcome, then: Outcome, reward: float, terminal: bool) -> None:
+    ingest, replay = made()
+    for k in range(60):
+        ingest.step(tick(k, phase=Phase.CRITICAL if k < 43 else Phase.RESET))
+        if k == 41:
+            ingest.end(1, 1, 39.5 * PERIOD, first)
+    ingest.label(1, 1, then)
+    ingest.step(tick(60, episode=2))
+    assert replay.samples == (20 if terminal else 15)
+    batch = replay.gather(replay.usable_since(0))
+    assert float(batch.rewards[-1]) == pytest.approx(reward * 0.99 if terminal else 0.0)
+    assert bool(batch.bootstrap[-1] == 0) is terminal
+    assert ingest.counters["label_too_late"] == 0
+    ingest.label(1, 1, Outcome.SUCCESS)
+    assert ingest.counters["label_too_late"] == 1
 
 
 def test_only_the_critical_phase_is_stored() -> None:
@@ -73,7 +111,7 @@ def test_only_the_critical_phase_is_stored() -> None:
     for k in range(60):
         ingest.step(tick(k, phase=Phase.BASE if k < 30 else Phase.CRITICAL))
     ingest.end(1, 1, 59 * PERIOD, Outcome.FAILURE)
-    ingest.step(tick(60, phase=Phase.ENDED))
+    ingest.flush()
     assert replay.samples == 15
 
 
@@ -96,7 +134,7 @@ def test_an_episode_whose_end_was_lost_is_counted_and_does_not_leak_into_the_nex
         ingest.step(tick(k, episode=1 if k < 30 else 2))
     assert ingest.counters["episode_without_end"] == 1
     ingest.end(1, 2, 59 * PERIOD, Outcome.TIMEOUT)
-    ingest.step(tick(60, episode=2, phase=Phase.ENDED))
+    ingest.flush()
     assert replay.samples == 15
 
 
@@ -106,7 +144,7 @@ def test_the_end_of_an_episode_that_was_never_seen_ends_nothing() -> None:
     for k in range(30):
         ingest.step(tick(k, episode=2))
     ingest.end(1, 2, 29 * PERIOD, Outcome.SUCCESS)
-    ingest.step(tick(30, episode=2, phase=Phase.ENDED))
+    ingest.step(tick(30, episode=3, phase=Phase.BASE))
     assert replay.samples == 15
 
 
@@ -116,5 +154,6 @@ def test_an_outcome_that_overtakes_all_steps_of_its_episode_waits_for_them() -> 
     ingest.end(1, 1, 39.5 * PERIOD, Outcome.SUCCESS)
     for k in range(60):
         ingest.step(tick(k, phase=Phase.CRITICAL if k < 43 else Phase.ENDED))
+    ingest.step(tick(60, episode=2))
     assert replay.samples == 20
     assert (replay.sample(200, np.random.default_rng(0)).rewards > 0).any()
