@@ -176,7 +176,9 @@ class Bringup:
             if node not in names:
                 raise ConfigError(f"{self.config_path}: unknown node '{node}'; known are {', '.join(names)}")
         for spec in specs:
-            read = from_mapping(PARAMETERS[spec.name], {**from_file.get(spec.name, {}), **spec.parameters}, spec.name)
+            read: Any = from_mapping(
+                PARAMETERS[spec.name], {**from_file.get(spec.name, {}), **spec.parameters}, spec.name
+            )
             if hasattr(read, "check"):
                 read.check()
 

@@ -20,6 +20,7 @@ _ARGUMENTS = {
     "task": ("", "task of the cell, or name of the work; empty: the file's"),
     "learner": ("true", "start the learner here; false: it runs on a machine of its own"),
     "headless": ("true", "do not open the cell's window"),
+    "human": ("none", "who holds the joystick: none (you) or simulated (sim only)"),
     "seed": ("", "seed of start positions, exploration and learning; empty: the file's"),
     "run_dir": ("", "where checkpoints go; empty: none are written"),
 }
@@ -48,6 +49,7 @@ def _nodes(context: LaunchContext, target: str, only: Sequence[str]) -> list[Nod
         namespace=given["namespace"],
         headless=given["headless"].lower() != "false",
         seed=int(given["seed"]) if given["seed"] else None,
+        human=given["human"],
         run_dir=path("run_dir"),
     )
     left_out = () if only or given["learner"].lower() != "false" else ("learner_node",)

@@ -45,8 +45,10 @@ def doctor(
 
 def _doctor_bundle(path: Path | None, as_json: bool) -> None:
     from rlt_ros.vla.bundle import load_bundle
+    from rlt_ros.vla.phase import load_phase_head
 
     bundle = load_bundle(Bringup(bundle=path).bundle_path)
+    head = load_phase_head(bundle)
     report = {
         "id": bundle.id,
         "robot": bundle.robot,
@@ -60,5 +62,6 @@ def _doctor_bundle(path: Path | None, as_json: bool) -> None:
             for key in ("token_probe", "token_readout_mm", "loss_held_out", "episodes", "observations")
             if key in bundle.training
         },
+        "phase_head": head.report if head is not None else None,
     }
     print(json.dumps(report) if as_json else yaml.safe_dump(report, sort_keys=False), end="\n" if as_json else "")

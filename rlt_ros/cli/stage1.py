@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from rlt_ros.vla.dataset import Recipe
     from rlt_ros.vla.demos import Demonstrations
 
+_PHASE_STRIDE = 2
+"""Ticks between the observations of the phase head: as many as the VLA passes in the running cell."""
+
 
 def collect(
     out: Annotated[Path, typer.Option(help="Directory of the new dataset.")],
@@ -124,10 +127,15 @@ def _expert(
 
 
 def adapt(
-    out: Annotated[Path, typer.Option(help="Directory of the new bundle.")],
     what: Annotated[
-        str, typer.Argument(help="'train', or 'export': make a bundle of an interrupted training as it is.")
+        str,
+        typer.Argument(
+            help="'train'; 'export': make a bundle of an interrupted training as it is; 'phase': train the phase head "
+            "of a finished bundle, which says where the hard part begins."
+        ),
     ] = "train",
+    out: Annotated[Path | None, typer.Option(help="Directory of the new bundle.")] = None,
+    bundle: BundlePath = None,
     data: Annotated[
         list[Path] | None, typer.Option(help="LeRobot v3 dataset, may be repeated; default: the scripted expert.")
     ] = None,
@@ -147,9 +155,20 @@ def adapt(
     threads: Annotated[int, typer.Option(min=1, help="Threads of torch.")] = os.cpu_count() or 1,
     as_json: Json = False,
 ) -> None:
-    """Stage 1: train the small VLA and the RL token on demonstrations, prove the token, export a bundle."""
-    if what not in ("train", "export"):
-        raise ConfigError(f"adapt does 'train' or 'export', not '{what}'")
+    """Stage 1: train the small VLA and the RL token on demonstrations, prove the token, export a bundle.
+
+    'rlt adapt phase' learns from the operators' begin-critical marks in --data (`rlt collect --live`), by default from
+    the scripted expert's.
+    """
+    if what not in ("train", "export", "phase"):
+        raise ConfigError(f"adapt does 'train', 'export' or 'phase', not '{what}'")
+    if what == "phase":
+        _adapt_phase(bundle, data, tasks, full_episodes, seed, randomisation, as_json)
+        return
+    if out is None:
+        raise ConfigError("say by --out where the new bundle is to be made")
+    if bundle is not None:
+        raise ConfigError("--bundle is for 'rlt adapt phase'; a new bundle is made in --out")
     resume = resume or what == "export"
     if (out / "bundle.yaml").exists():
         raise ConfigError(f"{out} already holds a bundle; choose another directory or remove it")
@@ -191,7 +210,7 @@ def adapt(
                 progress.console.print(
                     f"step {stage.step}: {figures}  held out {stage.validate():.4f}", highlight=False
                 )
-    bundle = export(
+    made = export(
         stage,
         out,
         summarise(stage),
@@ -203,8 +222,52 @@ def adapt(
         period=recipe.period,
     )
     saved.unlink(missing_ok=True)
-    report = {"bundle": str(out), "id": bundle.id, **bundle.training}
+    report = {"bundle": str(out), "id": made.id, **made.training}
     print(json.dumps(report) if as_json else yaml.safe_dump(report, sort_keys=False))
+
+
+def _adapt_phase(
+    path: Path | None,
+    data: list[Path] | None,
+    tasks: list[str] | None,
+    episodes: int,
+    seed: int,
+    randomisation: float,
+    as_json: bool,
+) -> None:
+    from rlt_ros.vla.backend import OnnxBackend
+    from rlt_ros.vla.bundle import load_bundle
+    from rlt_ros.vla.phase import mark, save_phase_head, train_phase_head
+
+    bundle = load_bundle(Bringup(bundle=path).bundle_path)
+    backend = OnnxBackend(bundle)
+    source: Iterator[Episode]
+    if data:
+        from rlt_ros.vla.dataset import read_episodes, read_recipe
+
+        _check_datasets(data)
+        bundle.check_fits(read_recipe(data[0]).joints, read_recipe(data[0]).cameras)
+        source, total = itertools.chain.from_iterable(read_episodes(p, stride=_PHASE_STRIDE) for p in data), None
+    else:
+        from rlt_ros.sim.demonstrate import Order, collect_parallel, demonstration_seed
+        from rlt_ros.sim.tasks import TASKS
+
+        # Others than those that stage 1 learns from.
+        orders = [
+            Order(task, "full", episodes, _PHASE_STRIDE, demonstration_seed(seed + 25, task, "full"), randomisation)
+            for task in tasks or sorted(TASKS)
+        ]
+        source, total = collect_parallel(orders), episodes * len(orders)
+    marks = []
+    with progress_bars() as progress:
+        bar = progress.add_task("episodes", total=total, figures="")
+        for episode in source:
+            backend.set_instruction(episode.instruction)
+            marks.append(mark(episode, lambda images, position: backend.infer(images, position).token, bundle.period))
+            progress.advance(bar)
+    head = train_phase_head(marks, seed=seed)
+    report = {"phase_head": str(save_phase_head(bundle, head)), "bundle": bundle.id, **head.report}
+    print(json.dumps(report) if as_json else yaml.safe_dump(report, sort_keys=False), end="\n" if as_json else "")
 
 
 def _check_datasets(paths: list[Path]) -> None:

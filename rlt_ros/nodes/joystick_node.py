@@ -8,6 +8,7 @@ Parameters: `rlt_ros.nodes.parameters.JoystickParameters`.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -25,9 +26,9 @@ _LOOK_AROUND = 1.0
 class JoystickNode(Node):
     """Everything in one thread, as SDL wants it."""
 
-    def __init__(self) -> None:
-        """Read the parameters; the device may come later."""
-        super().__init__("joystick_node")
+    def __init__(self, **options: Any) -> None:
+        """Read the parameters; the device may come later. `options` are rclpy's, for example a context."""
+        super().__init__("joystick_node", **options)
         p = self._config = read_parameters(self, JoystickParameters)
         self._joystick = Joystick(p.device, layout=p.layout, deadzone=p.deadzone)
         self._publisher: Publisher | None = None

@@ -191,9 +191,9 @@ class TeleopNode(Node):
         def tell(future: Any) -> None:
             answer = future.result()
             if answer is not None and answer.success:
-                self.get_logger().info(f"{name}: {answer.message}")
+                self.get_logger().info(f"{name}: done")
             else:
-                self.get_logger().warning(f"{name}: {answer.message if answer else 'no answer'}")
+                self.get_logger().warning(f"{name} refused: {answer.message if answer else 'no answer'}")
 
         return tell
 

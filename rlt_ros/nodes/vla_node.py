@@ -23,6 +23,7 @@ from rlt_ros.nodes.parameters import VlaParameters
 from rlt_ros.srv import SetInstruction
 from rlt_ros.vla.backend import InferenceError, OnnxBackend
 from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.vla.phase import load_phase_head
 
 _CONSTANT_TOKENS = 25
 """Passes over different pictures after which an unchanged token means that the model is broken."""
@@ -43,6 +44,7 @@ class VlaNode(ManagedNode):
         self._bundle = load_bundle(p.bundle)
         self._bundle.check_fits(p.joints, p.cameras)
         self._backend = OnnxBackend(self._bundle, p.providers, p.threads)
+        self._phase_head = load_phase_head(self._bundle)
         self._backend.set_instruction(p.instruction or self._bundle.instruction(p.task))
         if p.task and not p.instruction and p.task not in self._bundle.tasks:
             self.get_logger().warning(
@@ -140,6 +142,7 @@ class VlaNode(ManagedNode):
         message.period = self._bundle.period
         message.position = floats(position)
         message.inference_time = result.seconds
+        message.critical = self._phase_head(result.token) if self._phase_head is not None else -1.0
         self._publisher.publish(message)
         self._sequence += 1
         self._passes += 1

@@ -75,12 +75,9 @@ class Joystick:
 
     def poll(self) -> Iterator[JoyState]:
         """States since the last call, oldest first: one for each press or release, one for any motion of axes."""
-        event = sdl2.SDL_Event()
         sdl2.SDL_JoystickUpdate()
         moved = False
-        while sdl2.SDL_PollEvent(ctypes.byref(event)):
-            if self._stick is None:
-                continue
+        for event in self._events():
             if event.type in (sdl2.SDL_JOYBUTTONDOWN, sdl2.SDL_JOYBUTTONUP) and event.jbutton.which == self._instance:
                 if self.layout == "raw":
                     self._buttons[event.jbutton.button] = int(event.jbutton.state)
@@ -91,12 +88,26 @@ class Joystick:
                     yield self.state()
             elif event.type in (sdl2.SDL_JOYAXISMOTION, sdl2.SDL_JOYHATMOTION):
                 moved |= event.jaxis.which == self._instance
-            elif event.type == sdl2.SDL_JOYDEVICEREMOVED and event.jdevice.which == self._instance:
-                self.close()
         if self._stick is None:
             self._open()
         elif moved:
             yield self.state()
+
+    def _events(self) -> list[sdl2.SDL_Event]:
+        """What happened to the open device; nothing if it went away.
+
+        SDL lets go of every button of a device that was pulled out: nobody released the dead-man's switch.
+        """
+        out, event = [], sdl2.SDL_Event()
+        while sdl2.SDL_PollEvent(ctypes.byref(event)):
+            if event.type == sdl2.SDL_JOYDEVICEREMOVED and self._stick is not None:
+                if event.jdevice.which == self._instance:
+                    self.close()
+                    out = []
+            elif self._stick is not None:
+                out.append(event)
+                event = sdl2.SDL_Event()
+        return out
 
     def state(self) -> JoyState:
         """What is held now.

@@ -101,7 +101,7 @@ class Teleop:
         self._held: set[Function] = set()
         self._motion = np.zeros((2, 7))
         self._joy_time = -np.inf
-        self._by_service = False
+        self._by_service = self._released_by_service = False
         self._command: Array | None = None
         self._command_time = -np.inf
         self._leader: Array | None = None
@@ -164,7 +164,7 @@ class Teleop:
             return "" if self._by_service else "no command of executor_node has come: is it running?"
         self._by_service = False
         if self.grip is not Grip.OFF:
-            self._release(now)
+            self._release(now, by_service=True)
         return ""
 
     # -- one tick ------------------------------------------------------------------------------------------
@@ -175,8 +175,8 @@ class Teleop:
         self._ticked = now
         if self.grip is Grip.LOST:
             return None
+        silent = now - self._joy_time > self.config.max_joy_age
         if self.grip is Grip.ON:
-            silent = now - self._joy_time > self.config.max_joy_age
             if silent and not self._by_service:
                 self.grip = Grip.LOST
                 return None
@@ -184,6 +184,10 @@ class Teleop:
                 self._motion = np.zeros((2, 7))
             return Wish(True, self._moved(now, elapsed))
         if now - self._released_at < self.config.release_time:
+            if silent and not self._released_by_service:
+                # A device that is pulled out may say that its buttons were released: that is no wish to hand back.
+                self.grip = Grip.LOST
+                return None
             return Wish(True)
         self.grip = Grip.OFF
         return Wish(False) if now - self._released_at < self.config.release_time + _INACTIVE_FOR else None
@@ -196,8 +200,9 @@ class Teleop:
             self._target, self._poses = self._command.copy(), None
         return True
 
-    def _release(self, now: float) -> None:
+    def _release(self, now: float, *, by_service: bool = False) -> None:
         self.grip, self._released_at, self._by_service = Grip.RELEASED, now, False
+        self._released_by_service = by_service
 
     def _moved(self, now: float, elapsed: float) -> Array:
         """The next joint targets; they start from the last command and never run far from it."""

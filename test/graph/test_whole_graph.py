@@ -43,6 +43,8 @@ KEYS = [
     "updates_per_s",
     "policy_version",
     "weight_age_s_p50",
+    "interventions",
+    "intervention_share",
     "loop_p99_ms",
     "loop_max_ms",
     "missed_ticks",
@@ -75,11 +77,11 @@ def graph(domain: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterat
         "learner_node.burn_in_updates": 20,
         "executor_node.priority": 0,
         "sim_node.priority": 0,
-        "sim_node.human_patience": 0.0,
+        "sim_node.human_patience": 0.5,
         "sim_node.demonstrations": 0,
-        **getattr(request, "param", {}),
     }
     arguments = [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--json", "--runs", str(tmp_path)]
+    arguments += ["--human", getattr(request, "param", "none")]
     for key, value in settings.items():
         arguments += ["--set", f"{key}={value}"]
     with listener() as ros, (tmp_path / "errors").open("w") as errors:
@@ -169,7 +171,7 @@ def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph
     assert session[-1].epoch > 0
 
 
-@pytest.mark.parametrize("graph", [{"sim_node.human_patience": 0.5}], indirect=True, ids=["helped"])
+@pytest.mark.parametrize("graph", ["simulated"], indirect=True)
 def test_a_scripted_human_takes_over_finishes_and_is_learnt_from_then_the_vla_dies(graph: Graph) -> None:
     ros = graph.ros
     steps = ros.listen(ControlStep, "step", RECORD_QOS)
@@ -195,6 +197,10 @@ def test_a_scripted_human_takes_over_finishes_and_is_learnt_from_then_the_vla_di
 
     ros.wait(lambda: bool(helped()), 90, "a success with a human's help")
     ended, states = helped()[0]
+    event = next(e for e in events if (e.episode, e.kind) == (ended, EpisodeEvent.KIND_END))
+    assert event.interventions == 1
+    assert event.human_ticks == pytest.approx(states.count(ControlStep.STATE_HUMAN), abs=3)
+    assert event.ticks == pytest.approx(len(states), abs=3)
     taken = states.index(ControlStep.STATE_HUMAN)
     assert states[taken - 1] in flew
     assert set(states[taken:]) == {ControlStep.STATE_HUMAN}, "the human flies to the end"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import sdl2
-from virtual import VirtualPad
+from virtual_pad import VirtualPad
 
 from rlt_ros.teleop.device import Joystick, devices
 
@@ -67,8 +67,10 @@ def test_two_buttons_keep_their_order(pad: VirtualPad) -> None:
 
 def test_an_unplugged_device_is_lost_and_found_again(pad: VirtualPad) -> None:
     joystick = opened()
-    pad.unplug()
+    pad.press(10)
     list(joystick.poll())
+    pad.unplug()
+    assert list(joystick.poll()) == [], "nobody has let go of the button"
     assert joystick.name == ""
     with pytest.raises(RuntimeError, match="no joystick"):
         joystick.state()

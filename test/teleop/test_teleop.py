@@ -190,6 +190,17 @@ def test_a_silent_joystick_ends_in_silence_until_a_new_press() -> None:
     assert rig.tick(TAKEOVER).active
 
 
+def test_a_pad_that_releases_its_buttons_because_it_was_pulled_out_hands_nothing_back() -> None:
+    """So says joy's node when its device goes."""
+    rig = Rig()
+    rig.takes_over()
+    rig.tick(released=(TAKEOVER,))
+    rig.pad_lives = False
+    wishes = [rig.tick() for _ in range(40)]
+    assert rig.teleop.grip is Grip.LOST
+    assert not any(w and not w.active for w in wishes)
+
+
 def test_an_operator_ends_a_lost_intervention_by_service() -> None:
     rig = Rig(release_time=0.0)
     rig.takes_over()
