@@ -1,7 +1,8 @@
-"""`rlt bench takeover`: from a human's message to the first human command on the wire, and the largest step on the way.
+"""`rlt bench takeover`: from a joystick's message to the first human command on the wire, and the largest step.
 
-The actor flies; again and again a human takes over at a random moment with a target far away, and lets go. `ratio` is
-what a stack needs that hands over at chunk boundaries only (half a chunk on average), through the median here.
+The actor flies; again and again a human presses the dead-man's switch at a random moment with the stick at its end, and
+lets go: joystick message -> teleop_node -> executor_node -> wire. `ratio` is what a stack needs that hands over at chunk
+boundaries only (half a chunk on average), through the median here.
 """
 
 from __future__ import annotations
@@ -19,15 +20,40 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 from graph import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor
-from rlt_ros.msg import ControlStep, Intervention
+from rlt_ros.msg import ControlStep
+from sensor_msgs.msg import Joy
 from std_msgs.msg import Float64MultiArray
 
 from rlt_ros.bringup import Bringup
-from rlt_ros.nodes.base import COMMAND_QOS, RECORD_QOS, from_stamp
+from rlt_ros.nodes.base import COMMAND_QOS, EVENT_QOS, RECORD_QOS, from_stamp
 from rlt_ros.nodes.parameters import ExecutorParameters
 from rlt_ros.vla.bundle import load_bundle
 
 CHUNK = 10
+TAKEOVER = 10
+"""Button of `config/joystick/gamepad.yaml`."""
+
+
+class Pad:
+    """A game pad's messages: 50 a second, and one at every press."""
+
+    def __init__(self, robot: RestOfTheRobot) -> None:
+        """Speak beside the rest of the robot."""
+        self.publisher = robot.node.create_publisher(Joy, "/rlt/joy", EVENT_QOS)
+        self._held = False
+        robot.on_tick = self.speak
+
+    def speak(self) -> None:
+        """What is held now."""
+        message = Joy(axes=[0.0] * 6, buttons=[0] * 21)
+        if self._held:
+            message.axes[1], message.buttons[TAKEOVER] = 1.0, 1
+        self.publisher.publish(message)
+
+    def hold(self, held: bool) -> None:
+        """Press or release."""
+        self._held = held
+        self.speak()
 
 
 def main() -> None:
@@ -54,11 +80,14 @@ def main() -> None:
             lambda message: wire.append((time.time(), list(message.data))),
             COMMAND_QOS,
         )
-        human = robot.node.create_publisher(Intervention, "/rlt/intervention", 10)
-        active = Intervention(active=True, joint_names=list(bundle.joints), target=[0.5] * len(bundle.joints))
+        pad = Pad(robot)
         robot.start()
         parameters = {"bundle": bundle.directory, "actor": logs / "actor.safetensors"}
         stack.enter_context(node("executor_node", "/rlt", parameters, logs / "executor"))
+        teleop = {"bundle": bundle.directory, "mapping": "gamepad", "release_time": 0.1, "linear_speed": 0.5}
+        stack.enter_context(node("teleop_node", "/rlt", teleop, logs / "teleop"))
+        robot.wait(lambda: pad.publisher.get_subscription_count() > 0, 30, "teleop_node")
+        time.sleep(1.0)
         delays: list[float] = []
         flown: list[float] = []
         for _ in range(arguments.takeovers):
@@ -66,15 +95,13 @@ def main() -> None:
             time.sleep(random.uniform(0.0, CHUNK * PERIOD))
             steps.clear()
             pressed = time.time()
-            human.publish(active)
+            pad.hold(True)
             robot.wait(lambda: any(s.state == ControlStep.STATE_HUMAN for s in steps), 5, "the human's command")
             flown.append(from_stamp(next(s for s in steps if s.state == ControlStep.STATE_HUMAN).header.stamp))
             robot.wait(lambda: wire[-1][0] > flown[-1], 5, "a command on the wire")
             delays.append(next(when for when, _ in wire if when > flown[-1]) - pressed)
-            robot.on_tick = lambda: human.publish(active)
             time.sleep(0.3)
-            robot.on_tick = lambda: None
-            human.publish(Intervention(active=False))
+            pad.hold(False)
         moved = np.abs(np.diff([command for _, command in wire], axis=0)).max()
         median, p99, worst = np.percentile(delays, [50, 99, 100]) * 1e3
     print(

@@ -56,7 +56,9 @@ def checks(bundle: Path | None = None) -> Iterator[Check]:
     yield _guarded("cpu", False, _cpu, "two cores are the least for the simulated cell with its learner")
     yield _guarded("disk", False, _disk, "free at least 1 GB for logs and checkpoints")
     yield _guarded("realsense", False, _realsense, "pip install 'rlt_ros[realsense]' and connect a camera")
-    yield _guarded("joystick", False, _joystick, "connect a game pad; needed for teleoperation only")
+    yield _guarded(
+        "joystick", False, _joystick, "connect one, pip install 'rlt_ros[teleop]'; needed for teleoperation only"
+    )
     yield _guarded("display", False, _display, "set DISPLAY for the cell's 3D window; not needed with --headless")
 
 
@@ -154,10 +156,12 @@ def _realsense() -> str:
 
 
 def _joystick() -> str:
-    found = sorted(path.name for path in Path("/dev/input").glob("js*")) if Path("/dev/input").is_dir() else []
+    from rlt_ros.teleop.device import devices
+
+    found = devices()
     if not found:
-        raise RuntimeError("no /dev/input/js*")
-    return ", ".join(found)
+        raise RuntimeError("none is connected")
+    return f"{', '.join(found)}; 'rlt doctor joystick' shows what its buttons do"
 
 
 def _display() -> str:

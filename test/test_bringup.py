@@ -24,8 +24,27 @@ def test_the_session_stops_before_the_executor_and_the_executor_before_the_robot
     assert names.index("session_node") < names.index("executor_node") < names.index("sim_node")
 
 
-def test_only_the_learner_may_die() -> None:
-    assert [spec.name for spec in Bringup().nodes() if not spec.required] == ["learner_node"]
+def test_only_learner_and_joystick_may_die() -> None:
+    optional = [spec.name for spec in Bringup().nodes() if not spec.required]
+    assert optional == ["teleop_node", "learner_node", "joystick_node"]
+
+
+def test_a_simulated_human_takes_the_joysticks_place() -> None:
+    specs = {spec.name: spec for spec in Bringup(human="simulated").nodes()}
+    assert "joystick_node" not in specs
+    assert specs["sim_node"].parameters["human"] is True
+    assert specs["teleop_node"].parameters["mapping"] == "simulated"
+    alone = {spec.name: spec for spec in Bringup().nodes()}
+    assert alone["sim_node"].parameters["human"] is False
+    with pytest.raises(ConfigError, match="lives in the simulated cell only"):
+        Bringup(target="robot", human="simulated").nodes()
+    with pytest.raises(ConfigError, match="choose none or simulated"):
+        Bringup(human="robot").nodes()
+
+
+def test_a_choice_that_does_not_exist_is_refused_before_anything_starts() -> None:
+    with pytest.raises(ConfigError, match="handover 'later' is unknown"):
+        Bringup(settings={"session_node.handover": "later"}).nodes()
 
 
 def test_settings_beat_the_file_and_land_at_their_node() -> None:
@@ -42,7 +61,7 @@ def test_a_trained_actor_flies_in_turn_with_the_base_and_without_a_learner(tmp_p
     assert "learner_node" not in specs
     assert specs["executor_node"].parameters["actor"] == str(file)
     assert specs["session_node"].parameters["base_every"] == 2
-    assert specs["sim_node"].parameters["human_patience"] == 0, "what is compared flies alone"
+    assert specs["sim_node"].parameters["human"] is False, "what is compared flies alone"
     with pytest.raises(ConfigError, match="no trained actor for 'charger'; it has ethernet"):
         Bringup(bundle=tmp_path, task="charger", trained=True).nodes()
 

@@ -16,16 +16,26 @@ from rlt_ros.config import ConfigError
 
 
 def doctor(
-    what: Annotated[str, typer.Argument(help="'all', or 'bundle' for the probe of a bundle.")] = "all",
+    what: Annotated[
+        str,
+        typer.Argument(help="'all'; 'bundle': the probe of a bundle; 'joystick': what is held and what it does, live."),
+    ] = "all",
     bundle: BundlePath = None,
+    device: Annotated[str, typer.Option(help="Part of the joystick's name; default: the first one.")] = "",
+    mapping: Annotated[Path | None, typer.Option(help="Mapping file; default: the one for the device.")] = None,
+    seconds: Annotated[float, typer.Option(min=0, help="How long to watch the joystick; 0: until Ctrl-C.")] = 0.0,
     as_json: Json = False,
 ) -> None:
     """Say what works on this machine, and what to do about the rest."""
     if what == "bundle":
         _doctor_bundle(bundle, as_json)
         return
+    if what == "joystick":
+        from rlt_ros.cli.joystick import doctor_joystick
+
+        raise typer.Exit(doctor_joystick(device, mapping, seconds, as_json))
     if what != "all":
-        raise ConfigError(f"doctor looks at 'all' or 'bundle', not '{what}'")
+        raise ConfigError(f"doctor looks at 'all', 'bundle' or 'joystick', not '{what}'")
     from rlt_ros.doctor import checks
 
     console = Console(highlight=False)

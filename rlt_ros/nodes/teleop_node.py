@@ -95,6 +95,8 @@ class TeleopNode(Node):
                 throttle_duration_sec=5.0,
             )
             return
+        if Function.TAKEOVER in pressed and self._teleop.grip is Grip.OFF:
+            self.get_logger().error("no takeover: no command of executor_node has come, is it running?")
         if self._teleop.grip is not self._grip:
             self._speak()  # not a tick later
         for function in pressed:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rlt_ros.config import ConfigError
 from rlt_ros.session.episodes import EventKind, Session, SessionConfig, SessionError
 from rlt_ros.session.statistics import EpisodeRecord, Throughput, summarise
 from rlt_ros.types import Outcome, Phase
@@ -159,6 +160,85 @@ def test_the_session_ends_after_the_wanted_number_of_episodes() -> None:
         clock.episode(Outcome.FAILURE)
         clock.run(0.2)
     assert clock.session.phase is Phase.IDLE
+
+
+def begun(**config: object) -> Clock:
+    clock = Clock(**config)
+    clock.session.start(clock.now)
+    clock.session.reset_done(clock.now)
+    clock.run(0.2)
+    return clock
+
+
+def fly(clock: Clock, seconds: float, human: bool) -> None:
+    for _ in range(round(seconds / 0.02)):
+        clock.run(0.02)
+        clock.session.flown(clock.now, human)
+
+
+def test_takeovers_and_their_share_are_counted_in_episodes_and_overall() -> None:
+    clock = begun()
+    for seconds, human in ((0.2, False), (0.4, True), (0.2, False), (0.2, True)):
+        fly(clock, seconds, human)
+    event = clock.session.label(clock.now, Outcome.SUCCESS)[-1]
+    assert (event.ticks, event.human_ticks, event.interventions) == (50, 30, 2)
+    statistics = clock.session.statistics
+    assert (statistics.interventions, statistics.intervention_share) == (2, pytest.approx(0.6))
+    event = clock.session.undo(clock.now)[0]
+    assert (event.interventions, statistics.interventions) == (2, 2), "a label changes no counts"
+    clock.session.flown(clock.now, True)
+    assert clock.session.label(clock.now, Outcome.FAILURE)[0].human_ticks == 30, "the episode is over"
+    clock.run(0.3)
+    clock.session.reset_done(clock.now)
+    clock.run(0.3)
+    fly(clock, 0.1, False)
+    assert clock.session.label(clock.now, Outcome.FAILURE)[0].interventions == 0
+
+
+@pytest.mark.parametrize(("policy", "left"), [("runs", 4.0), ("pauses", 6.0), ("restarts", 9.0)])
+def test_what_the_time_limit_does_while_a_human_flies(policy: str, left: float) -> None:
+    clock = begun(clock_with_human=policy, time_limit=10.0)
+    gone = 10.0 - clock.session.time_left(clock.now)
+    fly(clock, 3.0 - gone, False)
+    fly(clock, 2.0, True)
+    fly(clock, 1.0, False)
+    assert clock.session.time_left(clock.now) == pytest.approx(left, abs=0.05)
+    clock.run(left - 0.1)
+    assert clock.session.phase is Phase.CRITICAL
+    clock.run(0.3)
+    assert clock.events[-1].outcome is Outcome.TIMEOUT
+    assert clock.events[-1].duration == pytest.approx(6.0 + left, abs=0.1), "throughput counts all of it"
+
+
+def test_the_phase_head_performs_the_switch_after_some_passes_in_a_row() -> None:
+    clock = begun(controlled=False, handover="perform", handover_passes=3, handover_probability=0.8)
+    for probability in (0.9, 0.9, 0.7, 0.9, 0.9):
+        assert clock.session.phase_head(clock.now, probability) == []
+    events = clock.session.phase_head(clock.now, 0.9)
+    assert [event.kind for event in events] == [EventKind.BEGIN_CRITICAL]
+    assert clock.session.phase is Phase.CRITICAL
+    assert clock.session.phase_head(clock.now, 0.9) == []
+
+
+def test_a_proposal_switches_nothing_and_may_be_withdrawn() -> None:
+    clock = begun(controlled=False, handover="propose", handover_passes=2)
+    for probability, proposed in ((0.9, False), (0.9, True), (0.9, True), (0.1, False)):
+        assert clock.session.phase_head(clock.now, probability) == []
+        assert clock.session.critical_proposed is proposed
+    assert clock.session.phase is Phase.BASE
+
+
+def test_by_default_the_operator_alone_switches() -> None:
+    clock = begun(controlled=False)
+    for _ in range(10):
+        clock.session.phase_head(clock.now, 1.0)
+    assert (clock.session.phase, clock.session.critical_proposed) == (Phase.BASE, False)
+
+
+@pytest.mark.parametrize("change", [{"handover": "guess"}, {"clock_with_human": "flies"}])
+def test_unknown_choices_are_refused(change: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="is unknown: choose"):
+        SessionConfig(**change).check()
 
 
 OUTCOMES = st.sampled_from([Outcome.SUCCESS, Outcome.FAILURE, Outcome.TIMEOUT, Outcome.ABORT])
