@@ -1,8 +1,8 @@
 """`rlt bench takeover`: from a joystick's message to the first human command on the wire, and the largest step.
 
 The actor flies; again and again a human presses the dead-man's switch at a random moment with the stick at its end, and
-lets go: joystick message -> teleop_node -> executor_node -> wire. `ratio` is what a stack needs that hands over at chunk
-boundaries only (half a chunk on average), through the median here.
+lets go: joystick message -> teleop_node -> executor_node -> wire. `ratio` is what a stack needs that hands over at
+chunk boundaries only (half a chunk on average), through the median here.
 """
 
 from __future__ import annotations
