@@ -110,19 +110,19 @@ class Expert:
     """Gives one command a control period until the plug is in."""
 
     def __init__(self, cell: Cell, rng: np.random.Generator, config: ExpertConfig | None = None) -> None:
-        """Start an episode on a cell that was just reset."""
+        """Begin where the cell is: with the parts in both grippers insert, else fetch them first."""
         self._cell = cell
         self._rng = rng
         self._config = config or ExpertConfig()
-        self.critical = cell.task.setting != "full"
+        self.critical = cell.held("plug") and cell.held("socket")
         """Whether the critical phase has begun: parts before each other, only the insertion is left."""
         self._grippers: list[GripperPose] | None = None
         self._fingers = 0.0
-        if cell.task.setting == "full":
-            self._plan = self._fetch()
-        else:
+        if self.critical:
             self._hold_parts()
             self._plan = self._insert()
+        else:
+            self._plan = self._fetch()
 
     def act(self) -> Array:
         """The next joint targets, shape (14,)."""

@@ -50,7 +50,7 @@ class SimulatedHuman:
     def __call__(self, cell: Cell, phase: Phase) -> tuple[Array, list[int]]:
         """Axes (12: x, y, z, roll, pitch, yaw of the left and the right gripper) and buttons."""
         place = cell.insertion()
-        wanted = phase is Phase.CRITICAL and not (place.success or place.stopped)
+        wanted = phase is Phase.CRITICAL and place.held and not (place.success or place.stopped)
         if wanted and not self._ticks:
             self._phases += 1
             self._operator.patience = 0.0 if self._phases <= self._demonstrations else self._patience

@@ -77,7 +77,8 @@ def train_phase_head(marks: list[Marks], *, held_out: float = 0.25, seed: int = 
     """Fit on some episodes, report on the others.
 
     Args:
-        marks: of whole episodes: the approach and the hard part.
+        marks: of whole episodes: the approach and the hard part. One that never came so far is all approach; one that
+            began with the hard part says nothing and is left out.
         held_out: share of the episodes that are kept for the report.
         seed: which ones.
 
@@ -85,14 +86,19 @@ def train_phase_head(marks: list[Marks], *, held_out: float = 0.25, seed: int = 
         ValueError: too few episodes hold both phases.
     """
     both = [m for m in marks if m.critical.any() and not m.critical.all()]
+    unmarked = [m for m in marks if not m.critical.any()]
     if len(both) < 4:
         raise ValueError(
             f"{len(both)} of {len(marks)} episodes hold both the approach and the hard part: record at least 4 in "
             "which somebody marked where it begins (session_node.controlled: false, begin_critical)"
         )
-    order = np.random.default_rng(seed).permutation(len(both))
-    count = max(1, round(held_out * len(both)))
-    test, train = [both[i] for i in order[:count]], [both[i] for i in order[count:]]
+    rng = np.random.default_rng(seed)
+    train, test = [], []
+    for kind in (both, unmarked):
+        order = rng.permutation(len(kind))
+        count = round(held_out * len(kind)) if kind is unmarked else max(1, round(held_out * len(kind)))
+        test += [kind[i] for i in order[:count]]
+        train += [kind[i] for i in order[count:]]
     tokens = np.concatenate([m.tokens for m in train]).astype(np.float64)
     critical = np.concatenate([m.critical for m in train])
     weight, bias = _fit(tokens, critical)
@@ -162,7 +168,7 @@ def _fit(tokens: NDArray[np.float64], critical: NDArray[np.bool_]) -> tuple[NDAr
 
 
 def _report(head: PhaseHead, marks: Iterable[Marks]) -> dict[str, Any]:
-    right, counts, errors, never = np.zeros(2), np.zeros(2), [], 0
+    right, counts, errors, never, unmarked = np.zeros(2), np.zeros(2), [], 0, []
     for m in marks:
         says = _sigmoid(m.tokens @ head.weight + head.bias) >= 0.5
         for phase in (0, 1):
@@ -170,7 +176,9 @@ def _report(head: PhaseHead, marks: Iterable[Marks]) -> dict[str, Any]:
             right[phase] += (says[of_phase] == phase).sum()
             counts[phase] += of_phase.sum()
         runs = np.convolve(says, np.ones(PASSES), "valid") == PASSES
-        if runs.any():
+        if not m.critical.any():
+            unmarked.append(bool(runs.any()))
+        elif runs.any():
             errors.append((int(np.argmax(runs)) + PASSES - 1 - int(np.argmax(m.critical))) * m.interval)
         else:
             never += 1
@@ -180,6 +188,8 @@ def _report(head: PhaseHead, marks: Iterable[Marks]) -> dict[str, Any]:
         "accuracy_critical": round(float(right[1] / counts[1]), 4),
         "never_switched": never,
     }
+    if unmarked:
+        report["switched_without_mark"] = f"{sum(unmarked)} of {len(unmarked)}"
     if errors:
         report["switch_error_s_median"] = round(float(np.median(errors)), 3)
         report["switch_error_s_p90"] = round(float(np.percentile(np.abs(errors), 90)), 3)

@@ -60,6 +60,20 @@ def test_episodes_without_a_mark_are_no_basis() -> None:
         train_phase_head(bare + marks(3))
 
 
+def test_episodes_that_never_came_so_far_teach_where_not_to_switch() -> None:
+    """The third number says that a part is missing; without such episodes it looks like the hard part."""
+
+    def missing(count: int) -> list[Marks]:
+        return [
+            Marks(np.where(np.arange(16) == 2, 3.0, m.tokens).astype(np.float32), np.zeros(60, bool), 0.04)
+            for m in marks(count)
+        ]
+
+    assert train_phase_head(marks(12) + missing(12)).report["switched_without_mark"] == "0 of 3"
+    report = train_phase_head(marks(12) + missing(1), held_out=0.25).report
+    assert "switched_without_mark" not in report
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(SHIPPED, tmp_path / "bundle"))
