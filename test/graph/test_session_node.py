@@ -1,0 +1,104 @@
+"""session_node as a process: automatic hand-over, success from a sensor, labels that come late."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from rlt_ros.msg import EpisodeEvent, PolicyInput, SessionState
+from rlt_ros.srv import Label
+from ros_support import Listener, listener, node_process
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS
+
+pytestmark = pytest.mark.graph
+PARAMETERS = {
+    "controlled": "false",
+    "settle_time": "0.0",
+    "pause_time": "0.2",
+    "time_limit": "60.0",
+    "success_topic": "done",
+    "success_type": "bool",
+}
+
+
+class Rig:
+    """Somebody who calls services, and what the session says."""
+
+    def __init__(self, ros: Listener) -> None:
+        self.ros = ros
+        self.session = ros.listen(SessionState, "session", LATCHED_QOS)
+        self.events = ros.listen(EpisodeEvent, "episode", RECORD_QOS)
+        self.inputs = ros.node.create_publisher(PolicyInput, "policy_input", RECORD_QOS)
+        self.done = ros.node.create_publisher(Bool, "done", 10)
+
+    def call(self, name: str) -> None:
+        answer = self.ros.call(Trigger, f"session_node/{name}", Trigger.Request())
+        assert answer.success, answer.message
+
+    def phase_is(self, phase: int) -> None:
+        self.ros.wait(lambda: bool(self.session) and self.session[-1].phase == phase, 10, f"phase {phase}")
+
+    def see(self, critical: float, until) -> None:
+        """Policy inputs, 20 a second."""
+
+        def seen() -> bool:
+            self.inputs.publish(PolicyInput(critical=critical))
+            self.ros.spin(0.05)
+            return until()
+
+        self.ros.wait(seen, 10, f"an effect of {critical}")
+
+    def label(self, outcome: int) -> Label.Response:
+        return self.ros.call(Label, "session_node/label", Label.Request(outcome=outcome))
+
+
+@pytest.fixture
+def rig(domain: int, tmp_path: Path, request: pytest.FixtureRequest):
+    parameters = {**PARAMETERS, "handover": request.param}
+    with listener() as ros, node_process("session_node", parameters, tmp_path / "log") as process:
+        made = Rig(ros)
+        made.call("start")
+        made.phase_is(SessionState.PHASE_RESET)
+        made.call("reset_done")
+        made.phase_is(SessionState.PHASE_BASE)
+        yield made
+        assert process.poll() is None, (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("rig", ["perform"], indirect=True)
+def test_the_phase_head_hands_over_and_a_sensor_ends_the_episode(rig: Rig) -> None:
+    rig.see(0.2, lambda: rig.session[-1].phase_time > 0.5)
+    assert rig.session[-1].phase == SessionState.PHASE_BASE
+    rig.see(0.9, lambda: rig.session[-1].phase == SessionState.PHASE_CRITICAL)
+    rig.done.publish(Bool(data=False))
+    rig.ros.spin(0.2)
+    assert rig.session[-1].phase == SessionState.PHASE_CRITICAL
+    rig.done.publish(Bool(data=True))
+    rig.ros.wait(lambda: rig.session[-1].successes == 1, 5, "the success")
+    rig.phase_is(SessionState.PHASE_RESET)
+    # As long as the next episode has not begun, and without an effect on it.
+    assert rig.label(Label.Request.OUTCOME_FAILURE).success
+    rig.ros.wait(lambda: rig.session[-1].successes == 0, 5, "the new label")
+    kinds = [event.kind for event in rig.events]
+    assert kinds == [
+        EpisodeEvent.KIND_START,
+        EpisodeEvent.KIND_BEGIN_CRITICAL,
+        EpisodeEvent.KIND_END,
+        EpisodeEvent.KIND_LABEL,
+    ]
+    rig.call("reset_done")
+    rig.phase_is(SessionState.PHASE_BASE)
+    answer = rig.label(Label.Request.OUTCOME_UNDO)
+    assert (answer.success, "no ended episode" in answer.message) == (False, True)
+
+
+@pytest.mark.parametrize("rig", ["propose"], indirect=True)
+def test_a_proposal_waits_for_the_operator(rig: Rig) -> None:
+    rig.see(0.9, lambda: rig.session[-1].critical_proposed)
+    assert rig.session[-1].phase == SessionState.PHASE_BASE
+    rig.see(0.1, lambda: not rig.session[-1].critical_proposed)
+    rig.call("begin_critical")
+    rig.phase_is(SessionState.PHASE_CRITICAL)
