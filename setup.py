@@ -48,6 +48,8 @@ EXTRAS = {
     "sim": ["mujoco>=3.8,<4", "gym-aloha>=0.1.4,<0.2", "mink>=1.1,<1.4"],
     # Joysticks by SDL 2, and Cartesian motion of the arms that they move.
     "teleop": ["pysdl2>=0.9.16,<0.10", "pysdl2-dll>=2.28,<3", "mujoco>=3.8,<4", "mink>=1.1,<1.4"],
+    # Cameras, and recordings of them.
+    "cameras": ["opencv-python-headless>=4.10,<5", "mcap>=1.2,<2"],
     # Stage 1: datasets of demonstrations, export of a bundle.
     "adapt": ["onnx>=1.17,<2", "onnxscript>=0.5,<1", "pyarrow>=17,<26", "pillow>=10,<14"],
     "dev": [

@@ -133,6 +133,8 @@ class Bringup:
         if self.target == "sim":
             view = {"viewer": not self.headless}
             specs.append(NodeSpec("sim_node", {**task, **seed, **view, "human": simulated}))
+        if self.target == "robot" and "camera_node" in self._from_file():
+            specs.append(NodeSpec("camera_node", bundle, robot))
         if not simulated:
             specs.append(NodeSpec("joystick_node", {}, robot, required=False))
         specs = [
@@ -155,7 +157,7 @@ class Bringup:
             "joy",
             leader,
             *topics,
-            *(f"{name}/color/image_raw" for name in cameras),
+            *(f"{name}/color/{topic}" for name in cameras for topic in ("image_raw", "camera_info")),
         ]
         return {name: f"/{name}" for name in ours if not name.startswith("/")}
 

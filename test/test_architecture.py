@@ -17,6 +17,7 @@ FORBIDDEN = {
     "offline": ("rclpy",),
     "session": ("rclpy", "torch"),
     "teleop": ("rclpy", "torch"),
+    "cameras": ("rclpy", "torch", "mujoco"),
     "sim": ("rclpy", "torch"),
 }
 

@@ -15,14 +15,16 @@ import time
 from array import array
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, Image, JointState, Joy
+from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Float64MultiArray
 
+from rlt_ros.cameras.camera import Frame, Intrinsics
+from rlt_ros.cameras.sets import SetBuilder
 from rlt_ros.control.realtime import PeriodicThread
 from rlt_ros.msg import GroundTruth, SessionState
 from rlt_ros.nodes.base import COMMAND_QOS, EVENT_QOS, LATCHED_QOS, read_parameters, run, to_stamp
+from rlt_ros.nodes.image_output import ImageOutput
 from rlt_ros.nodes.parameters import SimParameters, TeleopParameters
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.human import SimulatedHuman
@@ -53,8 +55,9 @@ class SimNode(Node):
         self._viewer = None
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
         self._ground_truth = self.create_publisher(GroundTruth, "ground_truth", 10)
-        self._images = {name: self.create_publisher(Image, f"{name}/color/image_raw", 2) for name in CAMERA_NAMES}
-        self._infos = {name: self.create_publisher(CameraInfo, f"{name}/color/camera_info", 2) for name in CAMERA_NAMES}
+        self._sets = SetBuilder(CAMERA_NAMES, 0.0)
+        self._output = ImageOutput(self, CAMERA_NAMES)
+        self._lenses = {name: self._lens(name) for name in CAMERA_NAMES}
         self.create_subscription(Float64MultiArray, p.command_topic, self._on_command, COMMAND_QOS)
         self.create_service(ResetCell, "~/reset", self._on_reset)
         self._human: SimulatedHuman | None = None
@@ -71,6 +74,11 @@ class SimNode(Node):
             self.create_subscription(SessionState, "session", self._on_session, LATCHED_QOS)
         self._loop = PeriodicThread(CONTROL_PERIOD, self._tick, self._failed)
         self._loop.start(p.priority)
+
+    def _lens(self, camera: str) -> Intrinsics:
+        size = self._config.image_size
+        focal = size / 2 / math.tan(math.radians(float(self._cell.model.camera(camera).fovy[0])) / 2)
+        return Intrinsics(focal, focal, size / 2, size / 2)
 
     def close(self) -> None:
         """Stop the physics."""
@@ -108,7 +116,8 @@ class SimNode(Node):
             self._reset_done.set()
         self._deaf = max(0, self._deaf - 1)
         self._cell.step(self._command)
-        stamp = to_stamp(time.time())
+        captured = time.time()
+        stamp = to_stamp(captured)
         state = JointState(name=list(JOINT_NAMES))
         state.header.stamp = stamp
         state.position = array("d", self._cell.position)
@@ -131,26 +140,18 @@ class SimNode(Node):
             joy.header.stamp, joy.header.frame_id = stamp, "simulated human"
             self._joy.publish(joy)
         if self._ticks % self._config.image_every == 0:
-            self._publish_images(stamp)
+            self._publish_images(captured)
         self._ticks += 1
         if self._config.viewer:
             self._show()
 
-    def _publish_images(self, stamp: Time) -> None:
-        size = self._config.image_size
+    def _publish_images(self, captured: float) -> None:
+        """Pictures go out as a camera's do: through the set builder, as one set."""
         for name, pixels in self._cell.render().items():
-            image = Image(height=size, width=size, encoding="rgb8", step=3 * size)
-            image.header.stamp = stamp
-            image.header.frame_id = f"{name}_color_optical_frame"
-            image.data = array("B", pixels.tobytes())
-            self._images[name].publish(image)
-            focal = size / 2 / math.tan(math.radians(float(self._cell.model.camera(name).fovy[0])) / 2)
-            info = CameraInfo(header=image.header, height=size, width=size, distortion_model="plumb_bob")
-            info.k = [focal, 0.0, size / 2, 0.0, focal, size / 2, 0.0, 0.0, 1.0]
-            info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-            info.p = [focal, 0.0, size / 2, 0.0, 0.0, focal, size / 2, 0.0, 0.0, 0.0, 1.0, 0.0]
-            info.d = [0.0] * 5
-            self._infos[name].publish(info)
+            made = self._sets.add(name, Frame(pixels, captured, captured, self._ticks))
+            if made is not None:
+                pictures = {camera: frame.image for camera, frame in made.frames.items()}
+                self._output.publish(made.captured, pictures, self._lenses)
 
     def _show(self) -> None:
         """MuJoCo's own window, opened once, at half the control rate."""

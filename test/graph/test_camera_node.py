@@ -1,0 +1,155 @@
+"""camera_node as a process: test pictures, a recording of the cell, and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from mcap.writer import Writer
+from rclpy.serialization import serialize_message
+from rlt_ros.msg import PolicyInput
+from ros_support import Listener, listener, node_process
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
+
+from rlt_ros.bringup import Bringup
+from rlt_ros.nodes.base import RECORD_QOS, from_stamp, octets, to_stamp
+from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
+from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
+from rlt_ros.sim.tasks import get_task
+from rlt_ros.vla.backend import OnnxBackend
+from rlt_ros.vla.bundle import load_bundle
+
+pytestmark = pytest.mark.graph
+BUNDLE = load_bundle(Bringup().bundle_path)
+SETS = 30
+
+
+def listen(ros: Listener) -> dict[str, list[Image]]:
+    return {name: ros.listen(Image, f"{name}/color/image_raw", RECORD_QOS) for name in CAMERA_NAMES}
+
+
+def pixels(message: Image) -> np.ndarray:
+    return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+
+
+def test_sets_have_one_stamp_the_models_size_and_a_lens_to_match(domain: int, tmp_path: Path) -> None:
+    parameters = {"backend": "pattern", "image_size": "120", "fps": "20", "jpeg_rate": "5.0"}
+    with listener() as ros, node_process("camera_node", parameters, tmp_path / "log") as process:
+        images = listen(ros)
+        infos = ros.listen(CameraInfo, "base/color/camera_info", RECORD_QOS)
+        full = ros.listen(CompressedImage, "base/color/image_raw/compressed", 10)
+        health = ros.listen(DiagnosticArray, "/diagnostics")
+        ros.wait(lambda: all(len(seen) >= SETS for seen in images.values()), 20, "sets")
+        ros.wait(lambda: bool(full) and len(health) > 2, 10, "a JPEG and diagnostics")
+        assert process.poll() is None
+    stamps = [{from_stamp(message.header.stamp) for message in seen} for seen in images.values()]
+    assert len(set.intersection(*stamps)) >= SETS - 3
+    base = images["base"][-1]
+    assert (base.height, base.width, base.encoding, base.header.frame_id) == (
+        120,
+        120,
+        "rgb8",
+        "base_color_optical_frame",
+    )
+    assert pixels(base).std() > 10
+    assert not np.array_equal(pixels(images["base"][-2]), pixels(base))
+    # Pictures of 640 x 480 with a focal length of 640, the middle 480 of them at a quarter of their size.
+    assert infos[-1].k[0] == pytest.approx(160.0)
+    assert infos[-1].k[2] == pytest.approx((319.5 - 80 + 0.5) / 4 - 0.5)
+    assert bytes(full[-1].data[:2]) == b"\xff\xd8"
+    status = {entry.name.split(": ")[1]: entry for entry in health[-1].status}
+    assert set(status) == {*CAMERA_NAMES, "sets"}
+    values = {entry.key: entry.value for entry in status["base"].values}
+    assert 15 <= float(values["rate"]) <= 25
+    assert values["reconnects"] == "0"
+    assert float({entry.key: entry.value for entry in status["sets"].values}["age_ms"]) < 200
+
+
+def test_a_recording_of_the_cell_plays_bit_by_bit_into_the_vla(domain: int, tmp_path: Path) -> None:
+    """Record the cell's cameras, play them by camera_node, and have the same tokens come out of vla_node."""
+    cell = Cell(get_task("ethernet"), image_size=BUNDLE.image_size)
+    taken, positions = [], []
+    path = tmp_path / "run.mcap"
+    with path.open("wb") as file:
+        writer = Writer(file)
+        writer.start(profile="ros2", library="test")
+        schema = writer.register_schema("sensor_msgs/msg/Image", "ros2msg", b"uint32 height")
+        channels = {n: writer.register_channel(f"/rlt/{n}/color/image_raw", "cdr", schema) for n in CAMERA_NAMES}
+        for number in range(SETS):
+            seen = cell.render()
+            taken.append(seen)
+            positions.append(cell.position)
+            size = BUNDLE.image_size
+            stamp = 100.0 + number * 2 * CONTROL_PERIOD
+            for name, picture in seen.items():
+                message = Image(height=size, width=size, encoding="rgb8", step=3 * size)
+                message.header.stamp = to_stamp(stamp)
+                message.data = octets(picture.tobytes())
+                writer.add_message(channels[name], round(stamp * 1e9), serialize_message(message), round(stamp * 1e9))
+            command = cell.command
+            command[JOINT_NAMES.index("left_waist")] += 0.004
+            for _ in range(2):
+                cell.step(command)
+        writer.finish()
+    cell.close()
+
+    with listener() as ros:
+        images = listen(ros)
+        inputs = ros.listen(PolicyInput, "policy_input", RECORD_QOS)
+        joints = ros.node.create_publisher(JointState, "joint_states", 10)
+        # Where the arms are goes into the VLA too; for the comparison they stand still.
+        position = positions[0]
+
+        def speak() -> None:
+            message = JointState(name=list(JOINT_NAMES), position=list(position), velocity=[0.0] * len(JOINT_NAMES))
+            message.header.stamp = ros.node.get_clock().now().to_msg()
+            joints.publish(message)
+
+        ros.node.create_timer(0.01, speak)
+        cameras = {"backend": "recorded", "devices": f"[{path}, {path}, {path}]", "bundle": str(BUNDLE.directory)}
+        with (
+            node_process("vla_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "vla"),
+            node_process("camera_node", {**cameras, "fps": "25"}, tmp_path / "cameras"),
+        ):
+            ros.wait(lambda: len(images["base"]) >= SETS - 2 and len(inputs) > SETS // 2, 30, "the recording")
+            ros.spin(0.5)
+    for name, seen in images.items():
+        played = [pixels(message) for message in seen]
+        at = next(i for i, sets in enumerate(taken) if np.array_equal(sets[name], played[0]))
+        assert all(np.array_equal(picture, sets[name]) for picture, sets in zip(played, taken[at:], strict=False))
+        assert len(played) >= SETS - 3
+    backend = OnnxBackend(BUNDLE)
+    order = [JOINT_NAMES.index(joint) for joint in BUNDLE.joints]
+    tokens = [backend.infer(np.stack([sets[name] for name in BUNDLE.cameras]), position[order]).token for sets in taken]
+    for message in inputs:
+        token = np.array(message.token, np.float32)
+        assert any(np.array_equal(token, known) for known in tokens), "the same pictures give the same token"
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"backend": "polaroid"}, "backend 'polaroid' is unknown: choose realsense"),
+        ({"backend": "realsense"}, "devices says nothing for left_wrist"),
+        ({"backend": "realsense", "devices": "['1', '1', '2']"}, "devices names one camera twice"),
+        ({"backend": "realsense", "devices": "['1', '2', '3']"}, "no camera with serial number '1'"),
+        ({"backend": "v4l2", "devices": "[/dev/v4l/by-path/a, b, c]"}, "no camera at /dev/v4l/by-path/a"),
+        ({"backend": "recorded", "devices": "[a.mcap, a.mcap, a.mcap]"}, "there is no recording a.mcap"),
+        ({"backend": "pattern", "crops": "[0, 0, 0, 0]"}, "crops has 4 entries, 3 cameras need 12"),
+        (
+            {"backend": "pattern", "crops": f"{[600, 0, 100, 100] * 3}"},
+            "left_wrist: crop 600, 0, 100 x 100 does not lie",
+        ),
+        ({"backend": "pattern", "image_size": "0"}, "image_size is 0 and no bundle says"),
+    ],
+)
+def test_a_wrong_start_ends_with_one_clear_error(
+    domain: int, tmp_path: Path, parameters: dict[str, str], message: str
+) -> None:
+    log = tmp_path / "log"
+    with node_process("camera_node", {"image_size": "96", **parameters}, log) as process:
+        assert process.wait(30) == 2, log.read_text()
+    assert message in log.read_text()
+    assert "Traceback" not in log.read_text()
