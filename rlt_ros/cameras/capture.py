@@ -9,8 +9,6 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from rlt_ros.cameras.camera import Camera, CameraError, Frame
 
 _READ_TIMEOUT = 0.1
@@ -131,7 +129,7 @@ class Capture:
     def _take(self, frame: Frame) -> None:
         if self._newest is not None and frame.number > self._newest.number + 1:
             self._drops += frame.number - self._newest.number - 1
-        digest = zlib.crc32(np.ascontiguousarray(frame.image[::_SAMPLE, ::_SAMPLE]))
+        digest = zlib.crc32(frame.image[::_SAMPLE, ::_SAMPLE].tobytes())
         self._frozen = self._frozen + 1 if digest == self._digest else 0
         self._digest = digest
         self._frames += 1

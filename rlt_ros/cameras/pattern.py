@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 import numpy as np
@@ -31,8 +32,8 @@ class PatternCamera:
         return (np.stack(waves, axis=-1) * 60 + 128).astype(np.uint8)
 
     def open(self) -> None:
-        """Begin now."""
-        self._started = time.time()
+        """Begin with the next period of the clock: all such cameras take their pictures at the same time."""
+        self._started = math.ceil(time.time() * self._config.fps) / self._config.fps
         self._number = 0
 
     def next_frame(self, timeout: float) -> Frame | None:
@@ -40,7 +41,7 @@ class PatternCamera:
         if self._started is None:
             return None
         # After a pause the newest one counts; those between were dropped.
-        due_number = max(self._number, int((time.time() - self._started) * self._config.fps))
+        due_number = max(self._number, math.floor((time.time() - self._started) * self._config.fps))
         due = self._started + due_number / self._config.fps
         wait = due - time.time()
         if wait > timeout:

@@ -131,7 +131,7 @@ class RecordedCamera:
                 done, image = video.read()
                 if not done:
                     return
-                yield _Recorded(number * period, cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+                yield _Recorded(number * period, np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8))
                 number += 1
         finally:
             video.release()

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import cv2
+import numpy as np
 
 from rlt_ros.cameras.camera import CameraConfig, CameraError, Frame, Intrinsics
 
@@ -76,7 +77,9 @@ class V4l2Camera:
         arrived = time.time()
         captured = stamp + arrived - time.monotonic() if stamp > 0 else arrived
         self._number += 1
-        return Frame(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), min(captured, arrived), arrived, self._number)
+        return Frame(
+            np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), np.uint8), min(captured, arrived), arrived, self._number
+        )
 
     def intrinsics(self) -> Intrinsics | None:
         """None: such cameras do not know."""

@@ -18,12 +18,22 @@ from rlt_ros.config import ConfigError
 def doctor(
     what: Annotated[
         str,
-        typer.Argument(help="'all'; 'bundle': the probe of a bundle; 'joystick': what is held and what it does, live."),
+        typer.Argument(
+            help="'all'; 'bundle': the probe of a bundle; 'joystick': what is held and what it does, live; 'cameras': "
+            "what is connected, and whether the configured ones keep up."
+        ),
     ] = "all",
     bundle: BundlePath = None,
     device: Annotated[str, typer.Option(help="Part of the joystick's name; default: the first one.")] = "",
     mapping: Annotated[Path | None, typer.Option(help="Mapping file; default: the one for the device.")] = None,
-    seconds: Annotated[float, typer.Option(min=0, help="How long to watch the joystick; 0: until Ctrl-C.")] = 0.0,
+    seconds: Annotated[
+        float, typer.Option(min=0, help="How long to watch; 0: the joystick until Ctrl-C, the cameras for 5 s.")
+    ] = 0.0,
+    config: Annotated[Path | None, typer.Option(help="Parameter file whose camera_node is tried (cameras).")] = None,
+    pick: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=X,Y,W,H", help="Crop to draw into the still (cameras).")
+    ] = None,
+    stills: Annotated[Path, typer.Option(help="Where a still of each camera goes (cameras).")] = Path("runs/stills"),
     as_json: Json = False,
 ) -> None:
     """Say what works on this machine, and what to do about the rest."""
@@ -34,8 +44,12 @@ def doctor(
         from rlt_ros.cli.joystick import doctor_joystick
 
         raise typer.Exit(doctor_joystick(device, mapping, seconds, as_json))
+    if what == "cameras":
+        from rlt_ros.cli.cameras import doctor_cameras
+
+        raise typer.Exit(doctor_cameras(config, pick or [], stills, seconds or 5.0, as_json))
     if what != "all":
-        raise ConfigError(f"doctor looks at 'all', 'bundle' or 'joystick', not '{what}'")
+        raise ConfigError(f"doctor looks at 'all', 'bundle', 'joystick' or 'cameras', not '{what}'")
     from rlt_ros.doctor import checks
 
     console = Console(highlight=False)

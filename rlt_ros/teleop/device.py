@@ -98,7 +98,8 @@ class Joystick:
 
         SDL lets go of every button of a device that was pulled out: nobody released the dead-man's switch.
         """
-        out, event = [], sdl2.SDL_Event()
+        out: list[sdl2.SDL_Event] = []
+        event = sdl2.SDL_Event()
         while sdl2.SDL_PollEvent(ctypes.byref(event)):
             if event.type == sdl2.SDL_JOYDEVICEREMOVED and self._stick is not None:
                 if event.jdevice.which == self._instance:

@@ -14,6 +14,8 @@ from rlt_ros.teleop.mapping import Function, Mapping
 from rlt_ros.types import Array
 
 if TYPE_CHECKING:
+    from mink import SE3
+
     from rlt_ros.teleop.kinematics import Arms
 
 SOURCES = ("sticks", "leader")
@@ -107,7 +109,7 @@ class Teleop:
         self._leader: Array | None = None
         self._leader_time = -np.inf
         self._target: Array | None = None
-        self._poses: list[object] | None = None
+        self._poses: list[SE3] | None = None
         self._released_at = -np.inf
         self._ticked = -np.inf
 
