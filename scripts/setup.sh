@@ -7,7 +7,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 VENV=.venv
 TORCH_VERSION=2.13.0
 UV_VERSION=0.13.9
-APT_PACKAGES=(cmake g++ make libegl1 libgl1 libgl1-mesa-dri libusb-1.0-0)
+APT_PACKAGES=(cmake g++ make libegl1 libgl1 libgl1-mesa-dri)
 STATE=$VENV/.rlt
 export UV_LINK_MODE=copy  # a later repair of a file must not reach into uv's shared cache
 LOG=build/setup.log

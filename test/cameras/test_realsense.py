@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-rs = pytest.importorskip("pyrealsense2", reason="pip install 'rlt_ros[realsense]' and libusb")
+rs = pytest.importorskip("pyrealsense2", reason="needs libusb-1.0-0", exc_type=ImportError)
 
 from rlt_ros.cameras.camera import CameraConfig, CameraError, Frame  # noqa: E402
 from rlt_ros.cameras.capture import Capture  # noqa: E402
