@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -9,6 +10,9 @@ import cv2
 import numpy as np
 
 from rlt_ros.cameras.camera import CameraConfig, CameraError, Frame, Intrinsics
+
+# OpenCV waits 10 s for a camera that fell silent, and reads this when it first waits.
+os.environ.setdefault("OPENCV_VIDEOIO_V4L_SELECT_TIMEOUT", "1")
 
 PATHS = Path("/dev/v4l/by-path")
 

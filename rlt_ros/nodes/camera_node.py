@@ -38,6 +38,8 @@ class CameraNode(ManagedNode):
         """Read the parameters."""
         super().__init__("camera_node")
         self._config = read_parameters(self, CameraParameters)
+        self._cameras: dict[str, Camera] = {}
+        self._open = False
         self._captures: list[Capture] = []
         self._sets_ready = threading.Condition()
         self._newest_set: FrameSet | None = None
@@ -54,7 +56,7 @@ class CameraNode(ManagedNode):
         if not self._size:
             raise ConfigError("image_size is 0 and no bundle says which size its model takes")
         self._crops = p.crop_boxes
-        self._cameras: dict[str, Camera] = {}
+        self._cameras = {}
         try:
             for config in cameras:
                 camera = make_camera(p.backend, config)
@@ -64,6 +66,7 @@ class CameraNode(ManagedNode):
         except (CameraError, ValueError) as error:
             self._close_all()
             raise ConfigError(str(error)) from error
+        self._open = True
         self._builder = SetBuilder(list(self._cameras), p.set_tolerance)
         self._published = self._replaced = 0
         self._last_age, self._last_spread, self._counted = 0.0, 0.0, 0
@@ -101,9 +104,12 @@ class CameraNode(ManagedNode):
             Capture(name, camera, self._on_frame, stall_time=self._config.stall_time, reopened=self._on_reopened)
             for name, camera in self._cameras.items()
         ]
-        if self._config.backend == "recorded":
-            for camera in self._cameras.values():
-                camera.open()  # from the first picture on
+        if not self._open or self._config.backend == "recorded":  # which plays from its first picture on
+            try:
+                for camera in self._cameras.values():
+                    camera.open()
+            except CameraError as error:
+                raise ConfigError(str(error)) from error
         self._publishing = True
         self._thread = threading.Thread(target=self._publish_sets, name="sets", daemon=True)
         self._thread.start()
@@ -115,7 +121,7 @@ class CameraNode(ManagedNode):
         """Stop threads and cameras."""
         for capture in self._captures:
             capture.stop()
-        self._captures = []
+        self._captures, self._open = [], False
         with self._sets_ready:
             self._publishing = False
             self._sets_ready.notify()

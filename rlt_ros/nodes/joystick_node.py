@@ -8,15 +8,18 @@ Parameters: `rlt_ros.nodes.parameters.JoystickParameters`.
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rclpy.node import Node
 from rclpy.publisher import Publisher
 from sensor_msgs.msg import Joy
 
+from rlt_ros.config import ConfigError
 from rlt_ros.nodes.base import EVENT_QOS, read_parameters, run, to_stamp
 from rlt_ros.nodes.parameters import JoystickParameters
-from rlt_ros.teleop.device import JoyState, Joystick
+
+if TYPE_CHECKING:
+    from rlt_ros.teleop.device import JoyState
 
 _POLL = 0.005
 _LOOK_AROUND = 1.0
@@ -30,6 +33,10 @@ class JoystickNode(Node):
         """Read the parameters; the device may come later. `options` are rclpy's, for example a context."""
         super().__init__("joystick_node", **options)
         p = self._config = read_parameters(self, JoystickParameters)
+        try:
+            from rlt_ros.teleop.device import Joystick  # its library is not everywhere installed
+        except ImportError as error:
+            raise ConfigError(f"{error}: pip install 'rlt_ros[teleop]', or use the joy package") from error
         self._joystick = Joystick(p.device, layout=p.layout, deadzone=p.deadzone)
         self._publisher: Publisher | None = None
         self._name = ""

@@ -55,8 +55,10 @@ class TeleopNode(Node):
         self._mapping = None if p.mapping == "auto" else load_mapping(_mapping_path(p.mapping))
         arms = None
         if p.source == "sticks" and p.model:
-            from rlt_ros.teleop.kinematics import Arms  # MuJoCo is not needed with a leader arm
-
+            try:
+                from rlt_ros.teleop.kinematics import Arms  # MuJoCo is not needed with a leader arm
+            except ImportError as error:
+                raise ConfigError(f"{error}: pip install 'rlt_ros[teleop]', or empty teleop_node.model") from error
             arms = Arms(_model(p.model), p.frames, names)
         self._make = lambda mapping: Teleop(p, mapping, arms, grippers)
         self._teleop: Teleop = self._make(self._mapping)

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from mcap.writer import Writer
 from rclpy.serialization import serialize_message
 from rlt_ros.msg import PolicyInput
@@ -153,3 +155,23 @@ def test_a_wrong_start_ends_with_one_clear_error(
         assert process.wait(30) == 2, log.read_text()
     assert message in log.read_text()
     assert "Traceback" not in log.read_text()
+
+
+def test_deactivated_and_activated_again_it_goes_on(domain: int, tmp_path: Path) -> None:
+    parameters = {"backend": "pattern", "image_size": "96", "fps": "20"}
+    with listener() as ros, node_process("camera_node", parameters, tmp_path / "log"):
+        images = listen(ros)
+
+        def change(transition: int) -> None:
+            request = ChangeState.Request()
+            request.transition.id = transition
+            assert ros.call(ChangeState, "camera_node/change_state", request).success
+
+        ros.wait(lambda: len(images["base"]) > 5, 20, "pictures")
+        change(Transition.TRANSITION_DEACTIVATE)
+        ros.spin(0.3)
+        count = len(images["base"])
+        ros.spin(0.5)
+        assert len(images["base"]) == count
+        change(Transition.TRANSITION_ACTIVATE)
+        ros.wait(lambda: len(images["base"]) > count + 5, 5, "pictures again")

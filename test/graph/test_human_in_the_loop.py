@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from std_srvs.srv import Trigger
 from virtual_pad import VirtualPad
 
 from rlt_ros.bringup import Bringup
+from rlt_ros.config import ConfigError
 from rlt_ros.nodes.base import EVENT_QOS, LATCHED_QOS, RECORD_QOS, from_stamp
 from rlt_ros.nodes.convert import policy_input_from_msg, step_from_msg
 from rlt_ros.nodes.joystick_node import JoystickNode
@@ -281,6 +283,15 @@ def check_samples(rig: Rig, end: EpisodeEvent) -> None:
     assert replay.samples_by_source[State.HUMAN] == human.sum()
     assert float(batch.rewards[-1]) > 0
     assert (batch.rewards[: -config.chunk] == 0).all()
+
+
+def test_without_its_library_the_joystick_node_says_what_to_install(
+    domain: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sdl2", None)
+    monkeypatch.delitem(sys.modules, "rlt_ros.teleop.device", raising=False)
+    with listener() as ros, pytest.raises(ConfigError, match="pip install 'rlt_ros"):
+        JoystickNode(context=ros.node.context, namespace=NAMESPACE)
 
 
 def test_two_sources_of_joy_do_not_fight(domain: int) -> None:
