@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+import rclpy  # noqa: F401  (loaded after the SDK, ROS lets the process end with a segmentation fault)
 
 rs = pytest.importorskip("pyrealsense2", reason="needs libusb-1.0-0", exc_type=ImportError)
 
