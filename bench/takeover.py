@@ -84,7 +84,7 @@ def main() -> None:
         robot.start()
         parameters = {"bundle": bundle.directory, "actor": logs / "actor.safetensors"}
         stack.enter_context(node("executor_node", "/rlt", parameters, logs / "executor"))
-        teleop = {"bundle": bundle.directory, "mapping": "gamepad", "release_time": 0.1, "linear_speed": 0.5}
+        teleop = {"bundle": bundle.directory, "mapping": "gamepad", "release_time": 0.21, "linear_speed": 0.5}
         stack.enter_context(node("teleop_node", "/rlt", teleop, logs / "teleop"))
         robot.wait(lambda: pad.publisher.get_subscription_count() > 0, 30, "teleop_node")
         time.sleep(1.0)

@@ -55,7 +55,9 @@ def checks(bundle: Path | None = None) -> Iterator[Check]:
     )
     yield _guarded("cpu", False, _cpu, "two cores are the least for the simulated cell with its learner")
     yield _guarded("disk", False, _disk, "free at least 1 GB for logs and checkpoints")
-    yield _guarded("realsense", False, _realsense, "pip install 'rlt_ros[realsense]' and connect a camera")
+    yield _guarded(
+        "realsense", False, _realsense, "pip install 'rlt_ros[realsense]', install libusb-1.0-0, connect a camera"
+    )
     yield _guarded(
         "joystick", False, _joystick, "connect one, pip install 'rlt_ros[teleop]'; needed for teleoperation only"
     )

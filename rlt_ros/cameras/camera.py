@@ -87,8 +87,8 @@ class Frame:
 class Camera(Protocol):
     """A source of frames; used by one thread."""
 
-    ended: bool
-    """A recording that was played to its end: silence is no fault. False for devices."""
+    live: bool
+    """A device: silence is a fault. False for recordings."""
 
     def open(self) -> None:
         """Start the stream.

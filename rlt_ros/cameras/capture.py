@@ -98,7 +98,7 @@ class Capture:
         recent = sum(arrived > now - 1.0 for arrived in list(self._arrivals))
         return Health(
             name=self.name,
-            streaming=not self._fault and (recent > 0 or self._camera.ended),
+            streaming=not self._fault and (recent > 0 or not self._camera.live),
             rate=float(recent),
             age=now - newest.captured if newest is not None else float("inf"),
             frames=self._frames,
@@ -114,12 +114,11 @@ class Capture:
         while not self._stop.is_set():
             try:
                 frame = self._camera.next_frame(_READ_TIMEOUT)
-                if self._camera.ended:
-                    continue
-                if frame is None and time.monotonic() - silent_since > self._stall_time:
+                silent = frame is None and self._camera.live
+                if silent and time.monotonic() - silent_since > self._stall_time:
                     raise CameraError(f"no frame for {self._stall_time:.1f} s")
-            except CameraError as error:
-                self._reopen(str(error))
+            except Exception as error:  # whatever a driver raises: the others must go on, and it is tried again
+                self._reopen(str(error) or repr(error))
                 silent_since = time.monotonic()
                 continue
             if frame is not None:
@@ -143,11 +142,11 @@ class Capture:
         self._tell(self.name, f"lost ({why}); opening it again")
         pause = _SHORTEST_PAUSE
         while not self._stop.is_set():
-            self._camera.close()
             try:
+                self._camera.close()
                 self._camera.open()
-            except CameraError as error:
-                self._fault = str(error)
+            except Exception as error:
+                self._fault = str(error) or repr(error)
                 self._stop.wait(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
                 continue

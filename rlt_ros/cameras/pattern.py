@@ -15,7 +15,7 @@ _PICTURES = 16
 class PatternCamera:
     """As many pictures a second as asked for, each another one than before."""
 
-    ended = False
+    live = True
 
     def __init__(self, config: CameraConfig) -> None:
         """Draw the pictures."""

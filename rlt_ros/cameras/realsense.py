@@ -34,7 +34,7 @@ def info(device: Any, name: str) -> str:
 class RealsenseCamera:
     """The colour stream of one device."""
 
-    ended = False
+    live = True
 
     def __init__(self, config: CameraConfig, devices: Callable[[], Iterable[Any]] = connected) -> None:
         """Use a device once it is opened.
@@ -74,6 +74,8 @@ class RealsenseCamera:
             sensor.open(profile)
             sensor.start(queue)
         except RuntimeError as error:
+            self._sensor = sensor
+            self.close()
             raise CameraError(f"{config.name}: camera {config.device} does not start: {error}") from error
         self._sensor, self._profile, self._queue, self._clock = sensor, profile, queue, ClockMap()
 

@@ -52,6 +52,8 @@ class _Recorded(NamedTuple):
 class RecordedCamera:
     """Plays one camera of a recording, with the times between pictures as they were, and stamps of today."""
 
+    live = False
+
     def __init__(self, config: CameraConfig) -> None:
         """Play `config.device`: an MCAP file (topic `<name>/color/image_raw`, in any namespace), or a video."""
         self._config = config

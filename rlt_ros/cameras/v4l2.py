@@ -25,7 +25,7 @@ def connected() -> list[str]:
 class V4l2Camera:
     """One device."""
 
-    ended = False
+    live = True
 
     def __init__(self, config: CameraConfig) -> None:
         """Use a device once it is opened; `config.device` is its path below /dev/v4l/by-path, or by-id."""

@@ -91,6 +91,7 @@ class Executor:
         self._tick_time = -np.inf
         self.limited = np.zeros((len(Limit), self._joints), dtype=np.int64)
         self._state = State.HOLD
+        self._was_sent = False
         self._sequence = 0
         self._hold_reason = ""
 
@@ -137,11 +138,13 @@ class Executor:
     def _input_fault(self, now: float, message: PolicyInput) -> str:
         if message.bundle_id != self.bundle_id:
             return "wrong_bundle"
-        if message.reference.ndim != 2 or message.reference.shape[1] != self._joints or message.period <= 0:
+        if message.reference.ndim != 2 or message.reference.shape[1] != self._joints:
             return "shape"
+        if not (np.isfinite(message.period) and message.period > 0 and np.isfinite(message.captured)):
+            return "not_finite"
         if message.position.shape != (self._joints,) or message.token.ndim != 1:
             return "shape"
-        if not (np.isfinite(message.reference).all() and np.isfinite(message.token).all()):
+        if not all(np.isfinite(values).all() for values in (message.reference, message.token, message.position)):
             return "not_finite"
         if not message.token.any():
             return "token_zero"
@@ -194,7 +197,8 @@ class Executor:
         if target is not None and (target.shape != (self._joints,) or not np.isfinite(target).all()):
             self.counters["intervention_malformed"] += 1
             return
-        self._human_target, self._human_time = target, time
+        # Before the robot was found there was nothing that a target could have started from.
+        self._human_target, self._human_time = None if self._last is None else target, time
         self._human_lost = False
 
     def estop(self, reason: str, *, held: bool = False) -> None:
@@ -206,6 +210,7 @@ class Executor:
         """
         self.estop_reason = reason or "emergency stop"
         self._estop_held |= held
+        self.lent = False
 
     def estop_released(self) -> None:
         """The button is no longer pressed; the stop stays latched."""
@@ -294,7 +299,7 @@ class Executor:
         self._state = state
         if self._last is not None:
             self._before, self._last = self._last, command
-        self._tick_time = now
+        self._tick_time, self._was_sent = now, sent
         self._sequence += 1
         usable = self._usable_input(now)
         return ControlStep(
@@ -329,7 +334,8 @@ class Executor:
     def _find_robot(self, now: float) -> None:
         """Where commands start from: the robot itself at first and while others move it, if that is known now."""
         known = self._position is not None and now - self._joint_time <= self.config.max_joint_age
-        if self.lent or (self._session.phase is Phase.RESET and self._human_time == -np.inf):
+        untouched = self._human_time == -np.inf or not self._was_sent
+        if self.lent or (self._session.phase is Phase.RESET and untouched):
             self._last, self._before = self._position if known else None, None
         elif self._last is None and known:
             self._last, self._before = self._position, None

@@ -132,6 +132,8 @@ class ExecutorNode(ManagedNode):
         """Stop the control thread; the last command on the wire repeats the one before, and has arrived."""
         if self._loop is not None:
             self._loop.stop()
+            self._homing.halt()
+            self._executor.lent = False
             self._loop = None
             self._drain()
             if not self.failure:

@@ -106,9 +106,13 @@ class Homing:
             client.send_goal_async(self._goal(arm, self._seconds)).add_done_callback(self._answered)
         self._node.get_logger().info(f"homing, {self._seconds:.1f} s")
 
+    def halt(self) -> None:
+        """Call the controllers off: the executor stops."""
+        self._stop("the executor stops")
+
     def destroy(self) -> None:
         """Disconnect."""
-        self._stop("the node stops")
+        self.halt()
         for client in self._clients:
             client.destroy()
         self._clients = []

@@ -1,9 +1,10 @@
 """A human takes over, corrects, hands back, marks the hard part and says how it ended.
 
-Publishes: `intervention` (Intervention) at 50 Hz while a human flies, `estop` (Bool).
+Publishes: `intervention` (Intervention) at 50 Hz while a human flies.
 Subscribes: `joy` (Joy), `step` (ControlStep), `session` (SessionState), the leader arms' joint states (JointState).
 Services: `~/set_intervention` (SetIntervention).
-Services called: `session_node/start`, `reset_done`, `begin_critical` (Trigger), `session_node/label` (Label).
+Services called: `session_node/start`, `reset_done`, `begin_critical` (Trigger), `session_node/label` (Label),
+`executor_node/estop` (Trigger).
 Parameters: `rlt_ros.nodes.parameters.TeleopParameters`.
 """
 
@@ -17,7 +18,6 @@ from typing import Any
 import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import JointState, Joy
-from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from rlt_ros.bringup import share_directory
@@ -60,15 +60,12 @@ class TeleopNode(Node):
             except ImportError as error:
                 raise ConfigError(f"{error}: pip install 'rlt_ros[teleop]', or empty teleop_node.model") from error
             arms = Arms(_model(p.model), p.frames, names)
-        self._make = lambda mapping: Teleop(p, mapping, arms, grippers)
-        self._teleop: Teleop = self._make(self._mapping)
+        self._teleop = Teleop(p, self._mapping, arms, grippers)
         self._order = JointOrder(bundle.joints)
         self._phase = Phase.IDLE
         self._grip = Grip.OFF
-        self._estop_pressed = False
         self._unknown_device = ""
         self._interventions = self.create_publisher(Intervention, "intervention", SENSOR_QOS)
-        self._estop = self.create_publisher(Bool, "estop", 10)
         self.create_subscription(Joy, "joy", self._on_joy, EVENT_QOS)
         self.create_subscription(ControlStep, "step", self._on_step, SENSOR_QOS)
         self.create_subscription(SessionState, "session", self._on_session, LATCHED_QOS)
@@ -79,6 +76,7 @@ class TeleopNode(Node):
             name: self.create_client(Trigger, f"session_node/{name}")
             for name in ("start", "reset_done", "begin_critical")
         }
+        self._triggers["estop"] = self.create_client(Trigger, "executor_node/estop")
         self._label = self.create_client(Label, "session_node/label")
         self.create_timer(_PERIOD, self._speak)
 
@@ -97,15 +95,12 @@ class TeleopNode(Node):
                 throttle_duration_sec=5.0,
             )
             return
+        for function in sorted(pressed, key=lambda function: function is not Function.ESTOP):
+            self._act(function)
         if Function.TAKEOVER in pressed and self._teleop.grip is Grip.OFF:
             self.get_logger().error("no takeover: no command of executor_node has come, is it running?")
         if self._teleop.grip is not self._grip:
             self._speak()  # not a tick later
-        for function in pressed:
-            self._act(function)
-        if self._estop_pressed and not self._teleop.holds(Function.ESTOP):
-            self._estop_pressed = False
-            self._estop.publish(Bool(data=False))
 
     def _choose_mapping(self, message: Joy) -> bool:
         device = message.header.frame_id
@@ -125,14 +120,18 @@ class TeleopNode(Node):
     def _use(self, mapping: Mapping) -> None:
         self.get_logger().info(f"joystick mapping '{mapping.name}'")
         self._mapping = mapping
-        self._teleop = self._make(mapping)
+        self._teleop.use(mapping)
 
     def _on_step(self, message: ControlStep) -> None:
-        if len(message.command) == len(self._joints):
+        known = message.reason not in ("no_joint_states", "joint_states_stale")
+        if known and len(message.command) == len(self._joints):
             self._teleop.command(time.monotonic(), np.array(message.command, dtype=np.float64))
 
     def _on_session(self, message: SessionState) -> None:
-        self._phase = Phase(message.phase)
+        try:
+            self._phase = Phase(message.phase)
+        except ValueError:
+            self.get_logger().error(f"session is in unknown phase {message.phase}", throttle_duration_sec=5.0)
 
     def _on_leader(self, message: JointState) -> None:
         try:
@@ -174,8 +173,7 @@ class TeleopNode(Node):
 
     def _act(self, function: Function) -> None:
         if function is Function.ESTOP:
-            self._estop_pressed = True
-            self._estop.publish(Bool(data=True))
+            self._call(self._triggers["estop"], Trigger.Request(), function.value)
         elif function in _LABELS:
             self._call(self._label, Label.Request(outcome=_LABELS[function]), function.value)
         elif function is Function.BEGIN_CRITICAL:
@@ -187,7 +185,7 @@ class TeleopNode(Node):
     def _call(self, client: Any, request: Any, name: str) -> None:
         """Nothing waits for the answer; a refusal is told."""
         if not client.service_is_ready():
-            self.get_logger().error(f"{name}: session_node does not answer")
+            self.get_logger().error(f"{name}: {client.srv_name} does not answer")
             return
         client.call_async(request).add_done_callback(self._told(name))
 

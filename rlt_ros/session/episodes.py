@@ -162,7 +162,7 @@ class Session:
         return [self._relabel(now, Outcome.FAILURE, EventKind.UNDO)]
 
     def _relabel(self, now: float, outcome: Outcome, kind: EventKind) -> Event:
-        if self.phase not in (Phase.ENDED, Phase.RESET) or self._last_record is None:
+        if self.running or self._last_record is None:
             raise SessionError(f"there is no ended episode to label (phase {self.phase.name})")
         corrected = dataclasses.replace(self._last_record, outcome=outcome)
         self.statistics.relabel(self._last_record, corrected)

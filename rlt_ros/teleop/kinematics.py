@@ -47,7 +47,8 @@ class Arms:
         for index in np.flatnonzero(model.jnt_limited):
             self._low[model.jnt_qposadr[index]], self._high[model.jnt_qposadr[index]] = model.jnt_range[index]
         self._rest = self._configuration.q.copy()
-        self._frozen = mink.DofFreezingTask(model, [dof for dof in range(model.nv) if dof not in dofs])
+        others = [dof for dof in range(model.nv) if dof not in dofs]
+        self._frozen = [mink.DofFreezingTask(model, others)] if others else []
         self._limits = [mink.ConfigurationLimit(model)]
         self._tasks = [
             mink.FrameTask(
@@ -68,18 +69,21 @@ class Arms:
         self._set(position)
         for task, target in zip(self._tasks, targets, strict=True):
             task.set_target(target)
-        velocity = mink.solve_ik(
-            self._configuration,
-            self._tasks,
-            dt=1.0,
-            solver="daqp",
-            damping=1e-6,
-            limits=self._limits,
-            constraints=[self._frozen],
-        )
+        out, before = np.array(position, dtype=np.float64), self._configuration.q[self._qpos].copy()
+        try:
+            velocity = mink.solve_ik(
+                self._configuration,
+                self._tasks,
+                dt=1.0,
+                solver="daqp",
+                damping=1e-6,
+                limits=self._limits,
+                constraints=self._frozen,
+            )
+        except mink.MinkError:
+            return out  # no way to move from here
         self._configuration.integrate_inplace(velocity, 1.0)
-        out = np.array(position, dtype=np.float64)
-        out[self.arm_slots] = self._configuration.q[self._qpos]
+        out[self.arm_slots] += self._configuration.q[self._qpos] - before
         return out
 
     def _set(self, position: Array) -> None:

@@ -62,6 +62,11 @@ class TeleopConfig:
         """
         if self.source not in SOURCES:
             raise ConfigError(f"source '{self.source}' is unknown: choose {' or '.join(SOURCES)}")
+        if self.release_time <= self.max_joy_age:
+            raise ConfigError(
+                f"release_time {self.release_time} s must be longer than max_joy_age {self.max_joy_age} s: a device "
+                "that is pulled out may say that its buttons were released, and its silence must be noticed in time"
+            )
         low, high = self.workspace_low, self.workspace_high
         if len(low) != 3 or len(high) != 3 or not np.less(low, high).all():
             raise ConfigError("workspace_low and workspace_high must be two corners, each x, y, z, low below high")
@@ -141,11 +146,15 @@ class Teleop:
         if Function.TAKEOVER in pressed:
             if self.config.toggle and self.grip is Grip.ON:
                 self._release(now)
-            else:
-                self._take(now)
+            elif self._take(now):
+                self._by_service = False
         elif lost_grip and not self.config.toggle and self.grip is Grip.ON and not self._by_service:
             self._release(now)
         return pressed
+
+    def use(self, mapping: Mapping) -> None:
+        """The joystick's mapping, once it is known."""
+        self._mapping = mapping
 
     def holds(self, function: Function) -> bool:
         """Whether the button is held, as far as is known."""
@@ -160,12 +169,14 @@ class Teleop:
         self._leader, self._leader_time = position, now
 
     def intervene(self, now: float, active: bool) -> str:
-        """Take over or give back without a joystick; returns why that is impossible, or ""."""
+        """Take over, holding still, or give back, without a joystick; returns why that is impossible, or ""."""
         if active:
             self._by_service = self._take(now)
             return "" if self._by_service else "no command of executor_node has come: is it running?"
         self._by_service = False
-        if self.grip is not Grip.OFF:
+        if self.grip is Grip.OFF:
+            self._released_at = now - self.config.release_time  # an executor may still wait for somebody's end
+        else:
             self._release(now, by_service=True)
         return ""
 
@@ -182,8 +193,8 @@ class Teleop:
             if silent and not self._by_service:
                 self.grip = Grip.LOST
                 return None
-            if silent:
-                self._motion = np.zeros((2, 7))
+            if self._by_service:
+                return Wish(True)  # until somebody holds the button
             return Wish(True, self._moved(now, elapsed))
         if now - self._released_at < self.config.release_time:
             if silent and not self._released_by_service:

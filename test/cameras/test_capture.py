@@ -20,7 +20,7 @@ class Scripted(PatternCamera):
     def __init__(self) -> None:
         super().__init__(CameraConfig("scripted", width=64, height=48, fps=100))
         self.skip = 0
-        self.frozen = self.silent = self.gone = self.unplugged = False
+        self.frozen = self.silent = self.gone = self.unplugged = self.broken = False
         self.opened = 0
 
     def open(self) -> None:
@@ -41,6 +41,9 @@ class Scripted(PatternCamera):
             return None
         self._number += self.skip
         self.skip = 0
+        if self.broken:
+            self.broken = False
+            raise OSError("a driver's own error")
         return (
             Frame(np.zeros((48, 64, 3), np.uint8), frame.captured, frame.arrived, frame.number)
             if self.frozen
@@ -94,7 +97,7 @@ def test_a_frozen_picture_is_noticed(rig) -> None:
     wait(lambda: capture.health().frozen == 0, "the moving picture")
 
 
-@pytest.mark.parametrize("fault", ["silent", "gone"])
+@pytest.mark.parametrize("fault", ["silent", "gone", "broken"])
 def test_a_camera_that_stops_is_opened_anew(rig, fault: str) -> None:
     camera, capture, got, said = rig
     setattr(camera, fault, True)

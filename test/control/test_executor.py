@@ -516,6 +516,42 @@ def test_what_ends_a_loan(end: str) -> None:
         assert np.array_equal(step.command, np.full(JOINTS, 0.4))
 
 
+def test_a_human_who_fell_silent_in_a_reset_leaves_no_old_command_behind() -> None:
+    """While the executor sends nothing others move the robot; the next episode begins where it is then."""
+    rig = flying()
+    rig.view = session(Phase.RESET)
+    rig.executor.intervention(rig.now, True, np.full(JOINTS, 0.1))
+    for _ in range(5):
+        rig.executor.intervention(rig.now, True, np.full(JOINTS, 0.1))
+        assert rig.tick().state is State.HUMAN
+    for _ in range(30):
+        step = rig.tick()
+    assert (step.reason, step.sent) == ("intervention_lost", False)
+    rig.robot = np.full(JOINTS, -0.5)
+    rig.tick()
+    rig.view = session(episode=2)
+    step = rig.tick()
+    assert (step.reason, step.sent) == ("intervention_lost", True)
+    assert np.array_equal(step.command, np.full(JOINTS, -0.5))
+
+
+def test_a_target_from_before_the_robot_was_found_is_not_flown() -> None:
+    rig = Rig()
+    rig.robot = np.full(JOINTS, 0.5)
+    rig.executor.intervention(rig.now, True, np.zeros(JOINTS))
+    rig.tick()
+    assert np.array_equal(rig.tick().command, np.full(JOINTS, 0.5))
+
+
+@pytest.mark.parametrize("change", [{"period": np.nan}, {"period": np.inf}, {"position": np.full(JOINTS, np.nan)}])
+def test_a_policy_input_that_is_not_finite_is_refused(change: dict[str, object]) -> None:
+    rig = flying()
+    rig.now += PERIOD
+    rig.see(**change)
+    assert rig.executor.counters["input_not_finite"] == 1
+    assert rig.tick().state is State.REFERENCE
+
+
 def test_nobody_gets_the_robot_in_the_middle_of_an_episode() -> None:
     rig = flying()
     rig.tick()

@@ -211,7 +211,7 @@ def test_an_episode_by_buttons_alone_and_what_is_stored_of_it(domain: int, tmp_p
 
         # The stop needs nothing but itself.
         rig.click(ESTOP)
-        rig.state_is(ControlStep.STATE_ESTOP, "emergency stop by topic")
+        rig.state_is(ControlStep.STATE_ESTOP, "emergency stop by service")
         pad.press(TAKEOVER)
         ros.spin(0.3)
         assert rig.steps[-1].state == ControlStep.STATE_ESTOP, "nobody flies against a stop"

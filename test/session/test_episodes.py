@@ -160,6 +160,8 @@ def test_the_session_ends_after_the_wanted_number_of_episodes() -> None:
         clock.episode(Outcome.FAILURE)
         clock.run(0.2)
     assert clock.session.phase is Phase.IDLE
+    assert clock.session.label(clock.now, Outcome.SUCCESS)[0].kind is EventKind.LABEL, "the last one too"
+    assert clock.session.statistics.successes == 1
 
 
 def begun(**config: object) -> Clock:

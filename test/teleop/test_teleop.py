@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -14,7 +15,7 @@ from rlt_ros.sim.cell import home_position
 from rlt_ros.sim.model import build_spec
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import TASKS
-from rlt_ros.teleop.kinematics import Arms, ModelError
+from rlt_ros.teleop.kinematics import Arms, ModelError, moved
 from rlt_ros.teleop.mapping import Function, load_mapping
 from rlt_ros.teleop.teleop import Grip, Teleop, TeleopConfig, Wish
 
@@ -217,8 +218,50 @@ def test_by_service_the_robot_holds_still_without_any_joystick() -> None:
     rig.tick()
     assert rig.teleop.intervene(rig.now, True) == ""
     wishes = [rig.tick() for _ in range(60)]
-    assert all(w.active for w in wishes)
-    assert np.array_equal(wishes[-1].target, home_position())
+    assert all(w == Wish(True) for w in wishes)
+
+
+def test_the_button_makes_a_service_intervention_the_humans() -> None:
+    """By service nothing moves, whatever is pushed; with the button held it does, and letting go ends it."""
+    rig = Rig()
+    rig.tick()
+    rig.teleop.intervene(rig.now, True)
+    rig.axes[1] = 1.0
+    assert rig.tick() == Wish(True)
+    assert rig.tick(TAKEOVER).target is not None
+    assert rig.tick(released=(TAKEOVER,)) == Wish(True)
+    assert [rig.tick() for _ in range(20)][-1] == Wish(False)
+
+
+def test_the_end_of_an_intervention_is_said_on_request_even_after_a_restart() -> None:
+    rig = Rig()
+    rig.tick()
+    assert rig.teleop.intervene(rig.now, False) == ""
+    assert rig.tick() == Wish(False)
+
+
+def test_joints_outside_the_models_limits_stay_where_they_are() -> None:
+    position = home_position()
+    position[8] = 1.4  # beyond the right shoulder's limit
+    before = ARMS.poses(position)
+    out = ARMS.towards(position, [moved(before[0], np.array([1e-3, 0, 0]), np.zeros(3)), before[1]])
+    assert abs(out[8] - 1.4) < 2e-3
+    assert np.abs(out - position).max() < 0.02
+
+
+def test_a_model_without_other_joints_is_fine() -> None:
+    model = mujoco.MjModel.from_xml_string(
+        "<mujoco><worldbody>"
+        + "".join(
+            f"<body name='{n}'><joint name='{n}' axis='0 0 1'/><geom size='.1'/>"
+            f"<body pos='.3 0 0'><joint name='{n}2' axis='0 1 0'/><geom size='.1'/>"
+            f"<site name='{n}s' pos='.3 0 0'/></body></body>"
+            for n in "ab"
+        )
+        + "</worldbody></mujoco>"
+    )
+    arms = Arms(model, ("as", "bs"), ("a", "a2", "", "b", "b2", ""))
+    assert np.isfinite(arms.towards(np.zeros(6), arms.poses(np.zeros(6)))).all()
 
 
 def test_a_toggle_stays_on_without_being_held() -> None:
@@ -298,6 +341,7 @@ def test_whatever_is_pushed_the_target_stays_on_its_leash(pushes: list[tuple[flo
         ({"source": "mind"}, "sticks or leader"),
         ({"workspace_low": (1.0, 0.0, 0.0), "workspace_high": (0.0, 1.0, 1.0)}, "two corners"),
         ({"workspace_low": (1.0, 0.0)}, "two corners"),
+        ({"release_time": 0.1}, "must be longer than max_joy_age"),
     ],
 )
 def test_wrong_parameters_are_refused(config: dict[str, object], message: str) -> None:
