@@ -10,6 +10,8 @@ import pytest
 
 control_msgs = pytest.importorskip("control_msgs.action", reason="control_msgs comes with a ROS distribution")
 
+from lifecycle_msgs.msg import Transition  # noqa: E402
+from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy.action import ActionServer, CancelResponse  # noqa: E402
 from rlt_ros.msg import ControlStep, SessionState  # noqa: E402
 from ros_support import listener, node_process  # noqa: E402
@@ -92,7 +94,7 @@ def rig(domain: int, tmp_path: Path):
     }
     with listener() as ros, node_process("executor_node", parameters, tmp_path / "log") as process:
         controller = Controller(ros)
-        ros.wait(lambda: bool(controller.commands), 20, "first command")
+        ros.wait(lambda: bool(controller.commands) and bool(controller.steps), 20, "first command")
         yield ros, controller
         assert process.poll() is None, (tmp_path / "log").read_text()
         controller.server.destroy()
@@ -138,6 +140,20 @@ def test_an_interrupted_homing_is_called_off_and_the_robot_held_where_it_is(rig,
         ros.wait(lambda: controller.steps[-1].reason == "phase_idle", 5, "the robot to be taken back")
     controller.commands.clear()
     ros.wait(lambda: len(controller.commands) > 2, 5, "commands")
+    assert np.allclose(controller.commands[-1].points[0].positions, controller.position, atol=1e-6)
+
+
+def test_homing_ends_with_the_executor_whose_last_word_is_a_hold(rig) -> None:
+    ros, controller = rig
+    assert home(ros).success
+    ros.wait(lambda: controller.goal is not None, 5, "goal")
+    ros.spin(0.1)
+    controller.commands.clear()
+    request = ChangeState.Request()
+    request.transition.id = Transition.TRANSITION_DEACTIVATE
+    assert ros.call(ChangeState, "executor_node/change_state", request).success
+    ros.wait(lambda: controller.cancelled, 5, "cancellation")
+    ros.wait(lambda: bool(controller.commands), 5, "the last word")
     assert np.allclose(controller.commands[-1].points[0].positions, controller.position, atol=1e-6)
 
 
