@@ -86,6 +86,14 @@ class Rig:
         return step
 
 
+def flying(**config: Any) -> Rig:
+    """An executor that flies the reference, or an actor once it has one."""
+    rig = Rig(**config)
+    rig.tick()
+    rig.see()
+    return rig
+
+
 def control_step(sequence: int, time: float, **changes: Any) -> ControlStep:
     """A step of the actor that moved every joint by one action unit."""
     values: dict[str, Any] = {

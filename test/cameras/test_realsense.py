@@ -168,7 +168,7 @@ def test_a_minute_of_three_cameras_with_jitter_and_drops(minute) -> None:
     assert times == sorted(times)
     # Where all three took one there is a set, but for the few that a busy machine may have missed.
     possible = set.intersection(*({*source.taken} for source in sources))
-    assert len(sets) >= 0.9 * len(possible), f"{len(sets)} sets of {len(possible)}"
+    assert len(sets) >= 0.95 * len(possible), f"{len(sets)} sets of {len(possible)}"
     # Every lost frame is counted.
     for source, capture in zip(sources[:2], captures[:2], strict=True):
         received = [number for name, number, _ in frames if name == capture.name]
@@ -176,7 +176,7 @@ def test_a_minute_of_three_cameras_with_jitter_and_drops(minute) -> None:
         inner = [number for number in source.dropped if received[0] < number < received[-1]]
         health = capture.health()
         assert health.drops == missing
-        assert len(inner) <= missing <= len(inner) + 0.1 * len(received)
+        assert len(inner) <= missing <= len(inner) + 0.05 * len(received)
     # The one that fell silent was opened anew.
     assert captures[2].health().reconnects >= 1
     assert captures[2].health().fault == ""

@@ -6,19 +6,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import BUNDLE, JOINTS, PERIOD, TOKEN, Rig, actor, limits, normaliser, policy_input, session
+from support import BUNDLE, JOINTS, PERIOD, TOKEN, Rig, actor, flying, limits, normaliser, policy_input, session
 
 from rlt_ros.control.actor import WeightsError
 from rlt_ros.control.executor import Executor, ExecutorConfig
 from rlt_ros.control.limits import Limit
 from rlt_ros.types import Mode, Phase, PolicyInput, State
-
-
-def flying(**config: object) -> Rig:
-    rig = Rig(**config)
-    rig.tick()
-    rig.see()
-    return rig
 
 
 def test_without_joint_states_nothing_is_sent() -> None:
@@ -139,21 +132,6 @@ def test_a_silent_session_holds() -> None:
     assert (step.state, step.reason) == (State.HOLD, "session_silent")
 
 
-def test_during_a_reset_nothing_is_sent_and_motion_goes_on_from_where_the_robot_is_then() -> None:
-    rig = flying()
-    rig.tick()
-    rig.view = session(Phase.RESET)
-    rig.robot = np.full(JOINTS, 0.7)
-    step = rig.tick()
-    assert (step.state, step.sent) == (State.HOLD, False)
-    rig.view = session(Phase.CRITICAL, episode=2)
-    rig.tick()
-    rig.see()
-    step = rig.tick()
-    assert step.state is State.REFERENCE
-    assert np.allclose(step.command, 0.7, atol=2e-3)
-
-
 def test_inputs_seen_before_an_episode_began_are_not_flown() -> None:
     rig = Rig()
     rig.view = session(Phase.RESET)
@@ -186,40 +164,6 @@ def test_estop_latches_in_every_state_and_clearing_ends_in_hold() -> None:
         rig.executor.intervention(rig.now, False, None)
         assert rig.tick().state is State.HOLD
     assert "no emergency stop" in rig.executor.clear_estop()
-
-
-def test_a_human_takes_over_at_the_next_tick_without_a_jump() -> None:
-    rig = flying()
-    rig.executor.weights(actor(bias=2.0))
-    last = [rig.tick() for _ in range(3)][-1]
-    rig.executor.intervention(rig.now, True, np.full(JOINTS, 0.5))
-    step = rig.tick()
-    assert step.state is State.HUMAN
-    assert np.abs(step.command - last.command).max() <= 1.0 * PERIOD + 1e-9
-    for _ in range(100):
-        rig.executor.intervention(rig.now, True, np.full(JOINTS, 0.5))
-        step = rig.tick()
-    assert np.allclose(step.command, 0.5)
-    rig.executor.intervention(rig.now, False, None)
-    rig.see()
-    back = rig.tick()
-    assert back.state is State.ACTOR
-    assert np.abs(back.command - step.command).max() < 0.01
-
-
-def test_a_human_who_falls_silent_latches_hold() -> None:
-    rig = flying()
-    rig.executor.intervention(rig.now, True, np.full(JOINTS, 0.5))
-    for _ in range(15):
-        rig.see()
-        step = rig.tick()
-    assert (step.state, step.reason) == (State.HOLD, "intervention_lost")
-    for _ in range(100):
-        rig.see()
-        assert rig.tick().state is State.HOLD
-    rig.executor.intervention(rig.now, False, None)
-    rig.see()
-    assert rig.tick().state is not State.HOLD
 
 
 def test_exploration_is_seeded_constant_in_its_constant_part_and_off_unless_the_session_explores() -> None:
@@ -255,24 +199,6 @@ def test_an_exploring_episode_keeps_one_speed_and_the_next_one_has_another() -> 
     assert first == pytest.approx(first[0], rel=1e-2)
     assert second == pytest.approx(second[0], rel=1e-2)
     assert abs(first[0] - second[0]) > 0.05
-
-
-def test_after_a_human_the_policy_comes_back_from_rest_and_flies_nothing_older() -> None:
-    rig = flying(handover_ticks=5)
-    for _ in range(3):
-        rig.executor.intervention(rig.now, True, rig.robot)
-        rig.see()
-        rig.tick()
-    rig.executor.intervention(rig.now + PERIOD, False, None)
-    step = rig.tick()
-    assert (step.state, step.reason) == (State.HOLD, "policy_input_stale")
-    rig.see()
-    moves = []
-    for _ in range(8):
-        step = rig.tick()
-        assert step.state is State.REFERENCE
-        moves.append((step.command - step.previous)[0] / 1e-3)
-    assert np.allclose(moves, [0.2, 0.4, 0.6, 0.8, 1.0, 1.0, 1.0, 1.0], atol=1e-3)
 
 
 def test_a_seam_between_reference_chunks_is_blended() -> None:
@@ -423,37 +349,6 @@ def test_a_robot_outside_its_limits_rests_while_it_is_held() -> None:
             assert np.array_equal(rig.tick().command, np.full(JOINTS, 3.4))
 
 
-def test_a_pose_that_went_stale_during_a_reset_is_not_sent_after_it() -> None:
-    rig = flying()
-    rig.view = session(Phase.RESET)
-    rig.tick()
-    for _ in range(20):
-        rig.tick(joints=False)
-    rig.view = session(Phase.CRITICAL, episode=2)
-    assert not rig.tick(joints=False).sent
-    rig.robot = np.full(JOINTS, 1.0)
-    assert np.array_equal(rig.tick().command, np.full(JOINTS, 1.0))
-
-
-def test_the_operators_hold_beats_the_human_too() -> None:
-    rig = flying()
-    rig.tick()
-    rig.executor.mode = Mode.HOLD
-    rig.executor.intervention(rig.now, True, np.ones(JOINTS))
-    assert rig.tick().reason == "mode_hold"
-
-
-def test_after_a_pause_motion_starts_where_the_robot_is_found() -> None:
-    rig = flying()
-    rig.tick()
-    rig.executor.forget_robot()
-    rig.robot = np.full(JOINTS, 0.4)
-    rig.see()
-    step = rig.tick()
-    assert step.sent
-    assert np.allclose(step.command, 0.4, atol=2e-3)
-
-
 def test_a_trajectory_is_planned_within_the_limits_and_only_where_a_policy_flies() -> None:
     rig = flying(trajectory_rows=5)
     rig.executor.limits = limits(velocity=0.02)
@@ -476,73 +371,6 @@ def test_rows_ahead_are_what_flies_next() -> None:
     assert np.allclose(planned, flown)
 
 
-def test_a_lent_robot_is_left_alone_and_taken_back_where_it_is() -> None:
-    rig = flying()
-    rig.view = session(Phase.IDLE)
-    rig.tick()
-    rig.executor.lend()
-    step = rig.tick()
-    assert (step.state, step.reason, step.sent) == (State.HOLD, "homing", False)
-    rig.robot = np.full(JOINTS, 0.7)
-    assert not rig.tick().sent
-    rig.executor.estop("pressed")
-    step = rig.tick()
-    assert (step.state, step.sent, rig.executor.lent) == (State.ESTOP, True, False)
-    assert np.array_equal(step.command, np.full(JOINTS, 0.7))
-
-
-@pytest.mark.parametrize("end", ["session", "human", "joints", "back"])
-def test_what_ends_a_loan(end: str) -> None:
-    rig = flying()
-    rig.view = session(Phase.IDLE)
-    rig.tick()
-    rig.executor.lend()
-    rig.tick()
-    rig.robot = np.full(JOINTS, 0.4)
-    rig.tick()
-    if end == "session":
-        rig.view = session()
-    elif end == "human":
-        rig.executor.intervention(rig.now, True, None)
-    elif end == "joints":
-        rig.now += 1.0
-    else:
-        rig.executor.lent = False
-    step = rig.tick(joints=end != "joints")
-    assert step.reason != "homing"
-    assert not rig.executor.lent
-    assert step.sent is (end != "joints"), "where the robot is unknown there is nothing to repeat"
-    if step.sent:
-        assert np.array_equal(step.command, np.full(JOINTS, 0.4))
-
-
-def test_a_human_who_fell_silent_in_a_reset_leaves_no_old_command_behind() -> None:
-    """While the executor sends nothing others move the robot; the next episode begins where it is then."""
-    rig = flying()
-    rig.view = session(Phase.RESET)
-    rig.executor.intervention(rig.now, True, np.full(JOINTS, 0.1))
-    for _ in range(5):
-        rig.executor.intervention(rig.now, True, np.full(JOINTS, 0.1))
-        assert rig.tick().state is State.HUMAN
-    for _ in range(30):
-        step = rig.tick()
-    assert (step.reason, step.sent) == ("intervention_lost", False)
-    rig.robot = np.full(JOINTS, -0.5)
-    rig.tick()
-    rig.view = session(episode=2)
-    step = rig.tick()
-    assert (step.reason, step.sent) == ("intervention_lost", True)
-    assert np.array_equal(step.command, np.full(JOINTS, -0.5))
-
-
-def test_a_target_from_before_the_robot_was_found_is_not_flown() -> None:
-    rig = Rig()
-    rig.robot = np.full(JOINTS, 0.5)
-    rig.executor.intervention(rig.now, True, np.zeros(JOINTS))
-    rig.tick()
-    assert np.array_equal(rig.tick().command, np.full(JOINTS, 0.5))
-
-
 @pytest.mark.parametrize("change", [{"period": np.nan}, {"period": np.inf}, {"position": np.full(JOINTS, np.nan)}])
 def test_a_policy_input_that_is_not_finite_is_refused(change: dict[str, object]) -> None:
     rig = flying()
@@ -550,14 +378,3 @@ def test_a_policy_input_that_is_not_finite_is_refused(change: dict[str, object])
     rig.see(**change)
     assert rig.executor.counters["input_not_finite"] == 1
     assert rig.tick().state is State.REFERENCE
-
-
-def test_nobody_gets_the_robot_in_the_middle_of_an_episode() -> None:
-    rig = flying()
-    rig.tick()
-    assert "an episode runs" in rig.executor.lend_fault
-    rig.executor.lend()
-    assert rig.tick().state is State.REFERENCE
-    rig.executor.mode = Mode.HOLD
-    rig.executor.lend()
-    assert rig.tick().reason == "homing"
