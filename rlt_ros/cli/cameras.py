@@ -19,7 +19,7 @@ from rlt_ros.cameras.capture import Capture, Health
 from rlt_ros.cameras.picture import Crop, crop_box
 from rlt_ros.cameras.sets import SetBuilder
 from rlt_ros.config import ConfigError, from_mapping
-from rlt_ros.nodes.parameters import CameraParameters
+from rlt_ros.nodes.camera_parameters import CameraParameters
 
 
 @dataclass(frozen=True)

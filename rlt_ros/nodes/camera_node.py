@@ -2,7 +2,7 @@
 
 Publishes: `<camera>/color/image_raw` (Image), `<camera>/color/camera_info` (CameraInfo),
 `<camera>/color/image_raw/compressed` (CompressedImage, full size, at a low rate), `/diagnostics` (DiagnosticArray).
-Parameters: `rlt_ros.nodes.parameters.CameraParameters`.
+Parameters: `rlt_ros.nodes.camera_parameters.CameraParameters`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from rlt_ros.cameras.picture import crop_box, fitted, fitted_intrinsics, jpeg
 from rlt_ros.cameras.sets import FrameSet, SetBuilder
 from rlt_ros.config import ConfigError
 from rlt_ros.nodes.base import ManagedNode, read_parameters, run, to_stamp
+from rlt_ros.nodes.camera_parameters import CameraParameters
 from rlt_ros.nodes.image_output import ImageOutput
-from rlt_ros.nodes.parameters import CameraParameters
 from rlt_ros.vla.bundle import load_bundle
 
 _OPENING_TIME = 5.0
@@ -149,6 +149,13 @@ class CameraNode(ManagedNode):
                 self._sets_ready.notify()
 
     def _publish_sets(self) -> None:
+        try:
+            self._publish_until_halted()
+        except Exception as error:
+            self.failure = f"publishing stopped: {error!r}"
+            self.get_logger().fatal(self.failure)
+
+    def _publish_until_halted(self) -> None:
         while True:
             with self._sets_ready:
                 while self._newest_set is None and self._publishing:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from action_msgs.msg import GoalStatus
 from rclpy.action import ActionClient
 from rclpy.node import Node
 from rclpy.task import Future
@@ -143,8 +144,8 @@ class Homing:
         if not self._running:
             return
         result = answer.result()
-        if result is None or result.result.error_code:
-            self._stop(f"a controller gave up: {result.result.error_string if result else 'no answer'}")
+        if result is None or result.status != GoalStatus.STATUS_SUCCEEDED or result.result.error_code:
+            self._stop(f"a controller gave up: {(result and result.result.error_string) or 'it does not say why'}")
             return
         self._running -= 1
         if not self._running:

@@ -156,10 +156,6 @@ class Teleop:
         """The joystick's mapping, once it is known."""
         self._mapping = mapping
 
-    def holds(self, function: Function) -> bool:
-        """Whether the button is held, as far as is known."""
-        return function in self._held
-
     def command(self, now: float, command: Array) -> None:
         """The executor's last command, shape (J,)."""
         self._command, self._command_time = command, now

@@ -38,7 +38,7 @@ class Controller:
         self.position = np.zeros(JOINTS)
         self.phase = SessionState.PHASE_IDLE
         self.goal = self.ended = None
-        self.cancelled = False
+        self.cancelled = self.gives_up = False
         self.joints = node.create_publisher(JointState, "joint_states", 10)
         self.session = node.create_publisher(SessionState, "session", LATCHED_QOS)
         self.steps = ros.listen(ControlStep, "step")
@@ -71,7 +71,7 @@ class Controller:
         if self.cancelled:
             goal.canceled()
             return Follow.Result()
-        goal.succeed() if not self.ended else goal.abort()
+        goal.succeed() if not (self.ended or self.gives_up) else goal.abort()
         return Follow.Result(error_code=self.ended)
 
     async def pause(self) -> None:
@@ -125,7 +125,7 @@ def test_the_controller_brings_the_robot_home_while_the_executor_is_silent(rig) 
     assert np.allclose(controller.commands[-1].points[0].positions, HOME)
 
 
-@pytest.mark.parametrize("reason", ["stop", "abort"])
+@pytest.mark.parametrize("reason", ["stop", "abort", "abort without a reason"])
 def test_an_interrupted_homing_is_called_off_and_the_robot_held_where_it_is(rig, reason: str) -> None:
     ros, controller = rig
     assert home(ros).success
@@ -136,7 +136,8 @@ def test_an_interrupted_homing_is_called_off_and_the_robot_held_where_it_is(rig,
         ros.wait(lambda: controller.cancelled, 5, "cancellation")
         ros.wait(lambda: controller.steps[-1].state == ControlStep.STATE_ESTOP, 5, "ESTOP")
     else:
-        controller.ended = Follow.Result.GOAL_TOLERANCE_VIOLATED
+        controller.gives_up = True
+        controller.ended = Follow.Result.GOAL_TOLERANCE_VIOLATED if reason == "abort" else 0
         ros.wait(lambda: controller.steps[-1].reason == "phase_idle", 5, "the robot to be taken back")
     controller.commands.clear()
     ros.wait(lambda: len(controller.commands) > 2, 5, "commands")

@@ -34,7 +34,7 @@ def test_a_pad_has_the_layout_of_game_controllers(pad: VirtualPad) -> None:
     pad.push(1, 0.5)
     pad.press(10)
     states = list(joystick.poll())
-    assert len(states[-1].axes), len(states[-1].buttons) == (6, 21)
+    assert (len(states[-1].axes), len(states[-1].buttons)) == (6, 21)
     assert states[-1].axes[0] == pytest.approx(1.0), "left is positive"
     assert states[-1].axes[1] == pytest.approx(-(0.5 - 0.05) / 0.95, abs=1e-3), "up is positive, without the dead zone"
     assert states[-1].buttons[10] == 1
