@@ -7,8 +7,8 @@ without its learner, and must stop the session before the executor and the execu
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -17,8 +17,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-_PR_SET_PDEATHSIG = 1
-_LIBC = ctypes.CDLL(None)
+_SETPRIV = shutil.which("setpriv")
+_DIE_WITH_PARENT = (_SETPRIV, "--pdeathsig", "TERM", "--") if _SETPRIV else ()
+"""By util-linux, not by code between fork and exec: there a thread of ours or of DDS may hold a lock, or worse."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Runner:
             OSError: the program cannot be started.
         """
         process = subprocess.Popen(
-            command.arguments,
+            (*_DIE_WITH_PARENT, *command.arguments),
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -70,7 +71,6 @@ class Runner:
             text=True,
             errors="replace",
             start_new_session=True,
-            preexec_fn=_die_with_parent,
         )
         reader = threading.Thread(target=self._read, args=(command.name, process), daemon=True)
         reader.start()
@@ -111,10 +111,6 @@ class Runner:
             reader.join(1.0)
         self._running.clear()
         return killed
-
-
-def _die_with_parent() -> None:
-    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.05) -> bool:
