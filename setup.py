@@ -16,6 +16,7 @@ REQUIRES = [
     "PyYAML>=6,<7",
     "rich>=13.7,<16",
     "typer>=0.12,<1",
+    "mcap>=1.2,<2",
 ]
 
 EXTRAS = {
@@ -48,10 +49,10 @@ EXTRAS = {
     "sim": ["mujoco>=3.8,<4", "gym-aloha>=0.1.4,<0.2", "mink>=1.1,<1.4"],
     # Joysticks by SDL 2, and Cartesian motion of the arms that they move.
     "teleop": ["pysdl2>=0.9.16,<0.10", "pysdl2-dll>=2.28,<3", "mujoco>=3.8,<4", "mink>=1.1,<1.4"],
-    # Cameras, and recordings of them.
-    "cameras": ["opencv-python-headless>=4.10,<5", "mcap>=1.2,<2"],
+    # Cameras, recordings of them, and their pictures in the journal.
+    "cameras": ["opencv-python-headless>=4.10,<5"],
     # Stage 1: datasets of demonstrations, export of a bundle.
-    "adapt": ["onnx>=1.17,<2", "onnxscript>=0.5,<1", "pyarrow>=17,<26", "pillow>=10,<14"],
+    "adapt": ["onnx>=1.17,<2", "onnxscript>=0.5,<1", "pyarrow>=17,<26", "pillow>=10,<14", "av>=12,<19"],
     "dev": [
         "pytest>=8,<10",
         "hypothesis>=6.100,<7",
@@ -59,6 +60,7 @@ EXTRAS = {
         "mypy>=1.13,<3",
         "types-PyYAML>=6,<7",
         "psutil>=5.9,<8",
+        "rosbags>=0.10,<0.12",
     ],
     # Plots of docs/results.md.
     "docs": ["matplotlib>=3.9,<4"],

@@ -14,7 +14,14 @@ from typing import Any
 import yaml
 
 from rlt_ros.config import ConfigError, from_mapping
-from rlt_ros.nodes.parameters import PARAMETERS, ExecutorParameters, SessionParameters, TeleopParameters, VlaParameters
+from rlt_ros.nodes.parameters import (
+    PARAMETERS,
+    ExecutorParameters,
+    SessionParameters,
+    SimParameters,
+    TeleopParameters,
+    VlaParameters,
+)
 from rlt_ros.sim.tasks import get_task
 
 PACKAGE = "rlt_ros"
@@ -31,7 +38,8 @@ class NodeSpec:
         name: of node and executable.
         parameters: values that are not in the parameter file, or override it.
         remappings: topic names of ours -> topic names of the robot.
-        required: the graph stops when this node dies.
+        required: the graph is nothing without this node.
+        restart: it is started again when it dies; a required node that is not ends the graph.
         stop_seconds: how long it may take to stop before it is killed.
     """
 
@@ -39,6 +47,7 @@ class NodeSpec:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     remappings: Mapping[str, str] = field(default_factory=dict)
     required: bool = True
+    restart: bool = False
     stop_seconds: float = 3.0
 
 
@@ -56,7 +65,8 @@ class Bringup:
         seed: of start positions, exploration and learning; None for the file's.
         human: `none`: whoever holds the joystick; `simulated`: the cell's scripted human does (sim only).
         trained: no learner; the actor that ships with the bundle flies every other episode, the base the others.
-        run_dir: where logs and checkpoints go; None: no checkpoints.
+        run_dir: where logs, journal and checkpoints go; None: neither journal nor checkpoints.
+        episodes_before: of this run, when it is gone on with.
         settings: `node.parameter` -> value, beats everything else.
     """
 
@@ -70,6 +80,7 @@ class Bringup:
     human: str = "none"
     trained: bool = False
     run_dir: Path | None = None
+    episodes_before: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -113,30 +124,42 @@ class Bringup:
         elif simulated:
             raise ConfigError("a simulated human lives in the simulated cell only: 'rlt up sim --human simulated'")
         bundle = {"bundle": str(self.bundle_path)}
-        checkpoints = {"checkpoint_dir": str(self.run_dir / "checkpoints")} if self.run_dir else {}
+        kept: dict[str, str] = {}
+        if self.run_dir:
+            kept = {"checkpoint_dir": str(self.run_dir / "checkpoints"), "journal_dir": str(self.run_dir / "journal")}
         robot = self.remappings()
         seed = {} if self.seed is None else {"seed": self.seed}
         task = {"task": self.task_name}
         actor = {"actor": str(shipped_actor(self.bundle_path, self.task_name))} if self.trained else {}
         compared = {"warmup_episodes": 0, "base_every": 2, "explore_share": 0.0, "learner_wait": 0.0}
+        before = {"episodes_before": self.episodes_before} if self.episodes_before else {}
         specs = [
-            NodeSpec("session_node", {**task, **seed, **(compared if self.trained else {})}),
+            NodeSpec("session_node", {**task, **seed, **before, **(compared if self.trained else {})}),
             NodeSpec("executor_node", {**bundle, **seed, **actor}, robot),
             NodeSpec(
-                "teleop_node", {**bundle, **({"mapping": "simulated"} if simulated else {})}, robot, required=False
+                "teleop_node",
+                {**bundle, **({"mapping": "simulated"} if simulated else {})},
+                robot,
+                required=False,
+                restart=True,
             ),
-            NodeSpec("vla_node", {**bundle, **task}, robot),
-            NodeSpec("learner_node", {**bundle, **seed, **checkpoints}, required=False, stop_seconds=15.0),
+            NodeSpec("vla_node", {**bundle, **task}, robot, restart=True),
+            NodeSpec("learner_node", {**bundle, **seed, **kept}, required=False, restart=True, stop_seconds=15.0),
         ]
+        if self.run_dir:
+            # Started before and stopped after all that it records.
+            journal = {"directory": kept["journal_dir"]}
+            specs.append(NodeSpec("recorder_node", journal, robot, required=False, restart=True, stop_seconds=10.0))
         if self.trained:
             specs = [spec for spec in specs if spec.name != "learner_node"]
         if self.target == "sim":
-            view = {"viewer": not self.headless}
+            shown = self.parameters("sim_node").get("demonstrations", SimParameters.demonstrations)
+            view = {"viewer": not self.headless, "demonstrations": max(0, int(shown) - self.episodes_before)}
             specs.append(NodeSpec("sim_node", {**task, **seed, **view, "human": simulated}))
         if self.target == "robot" and "camera_node" in self._from_file():
-            specs.append(NodeSpec("camera_node", bundle, robot))
+            specs.append(NodeSpec("camera_node", bundle, robot, restart=True))
         if not simulated:
-            specs.append(NodeSpec("joystick_node", {}, robot, required=False))
+            specs.append(NodeSpec("joystick_node", {}, robot, required=False, restart=True))
         specs = [
             dataclasses.replace(spec, parameters={**spec.parameters, **self._settings(spec.name)}) for spec in specs
         ]
@@ -169,7 +192,7 @@ class Bringup:
         """Everything that can be wrong in file and settings is found before any process starts."""
         names = [spec.name for spec in specs]
         # The file may speak of what does not run this time.
-        names += [name for name in ("learner_node", "joystick_node") if name not in names]
+        names += [name for name in ("learner_node", "joystick_node", "recorder_node") if name not in names]
         for key in self.settings:
             if key.split(".")[0] not in names or "." not in key:
                 raise ConfigError(f"--set {key}: write node.parameter=value with one of {', '.join(names)}")

@@ -13,6 +13,7 @@ from launch_ros.actions import Node
 from launch import LaunchContext, LaunchDescription
 from rlt_ros.bringup import PACKAGE, Bringup, NodeSpec
 
+_RESPAWN_DELAY = 1.0
 _ARGUMENTS = {
     "namespace": ("/rlt", "namespace of all nodes"),
     "config": ("", "ROS parameter file; empty: the target's default"),
@@ -22,7 +23,7 @@ _ARGUMENTS = {
     "headless": ("true", "do not open the cell's window"),
     "human": ("none", "who holds the joystick: none (you) or simulated (sim only)"),
     "seed": ("", "seed of start positions, exploration and learning; empty: the file's"),
-    "run_dir": ("", "where checkpoints go; empty: none are written"),
+    "run_dir": ("", "where journal and checkpoints go, and are gone on from; empty: neither is written"),
 }
 
 
@@ -59,7 +60,11 @@ def _nodes(context: LaunchContext, target: str, only: Sequence[str]) -> list[Nod
 
 def node_action(spec: NodeSpec, bringup: Bringup) -> Node:
     """The launch action of one process."""
-    arguments: dict[str, Any] = {"on_exit": Shutdown(reason=f"{spec.name} ended")} if spec.required else {}
+    arguments: dict[str, Any] = {}
+    if spec.restart:
+        arguments = {"respawn": True, "respawn_delay": _RESPAWN_DELAY}
+    elif spec.required:
+        arguments = {"on_exit": Shutdown(reason=f"{spec.name} ended")}
     return Node(
         package=PACKAGE,
         executable=spec.name,

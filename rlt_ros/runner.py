@@ -22,6 +22,10 @@ _DIE_WITH_PARENT = (_SETPRIV, "--pdeathsig", "TERM", "--") if _SETPRIV else ()
 """By util-linux, not by code between fork and exec: there a thread of ours or of DDS may hold a lock, or worse."""
 
 
+MISCONFIGURED = 2
+"""Exit code of a node that would fail again: something is wrong with its configuration."""
+
+
 @dataclass(frozen=True)
 class Command:
     """A process to run.
@@ -29,14 +33,48 @@ class Command:
     Attributes:
         name: prefix of its output and name of its log file.
         arguments: program and arguments.
-        required: everything stops when it ends.
+        required: everything is in vain without it.
         stop_seconds: between SIGTERM and SIGKILL.
+        restart: it is started again when it ends; a required one that is not stops everything.
     """
 
     name: str
     arguments: tuple[str, ...]
     required: bool
     stop_seconds: float
+    restart: bool = False
+
+
+class Restarts:
+    """When what has died is started again: soon at first, later and later while it goes on dying."""
+
+    first, longest, calm = 0.5, 30.0, 60.0
+
+    def __init__(self) -> None:
+        """Nothing has died."""
+        self._waits: dict[str, float] = {}
+        self._started: dict[str, float] = {}
+        self._due: dict[str, tuple[float, Command]] = {}
+
+    def started(self, name: str, now: float) -> None:
+        """A process begins to run."""
+        self._started[name] = now
+
+    def died(self, command: Command, now: float) -> float:
+        """Seconds until it is to be started again."""
+        lived = now - self._started.get(command.name, now)
+        wait = self._waits.get(command.name, 0.0)
+        wait = self.first if lived >= self.calm or not wait else min(2 * wait, self.longest)
+        self._waits[command.name] = wait
+        self._due[command.name] = (now + wait, command)
+        return wait
+
+    def due(self, now: float) -> list[Command]:
+        """What is to be started now; each is named once."""
+        out = [command for at, command in self._due.values() if now >= at]
+        for command in out:
+            del self._due[command.name]
+        return out
 
 
 class Runner:

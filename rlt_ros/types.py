@@ -182,6 +182,7 @@ class Episode:
         command: the joint targets of each tick, shape (T, J).
         critical: whether the tick belongs to the critical phase, shape (T,).
         grounding: where the plug was, shape (T, GROUNDING); NaN where that is not known or has no sense.
+        human: whether a human flew the tick, shape (T,); None: not known.
     """
 
     task: str
@@ -196,3 +197,4 @@ class Episode:
     command: NDArray[np.float64]
     critical: NDArray[np.bool_]
     grounding: NDArray[np.float32]
+    human: NDArray[np.bool_] | None = None

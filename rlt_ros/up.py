@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import signal
 import sys
 import threading
 import time
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +15,17 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
-from rlt_ros import __version__
 from rlt_ros.bringup import PACKAGE, Bringup, NodeSpec, check_domain
 from rlt_ros.config import ConfigError
 from rlt_ros.doctor import check_rendering
-from rlt_ros.runner import Command, Runner, node_environment, wait_until
+from rlt_ros.runner import MISCONFIGURED, Command, Restarts, Runner, node_environment, wait_until
+from rlt_ros.runs import write_record, write_summary
 from rlt_ros.vla.bundle import load_bundle
 
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
 _STATUS_EVERY = 10.0
 _FIRST_EPISODE_WITHIN = 120.0
+_WITHOUT = {True: "holds", False: "goes on without it"}
 
 
 class Output:
@@ -75,8 +74,7 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str]) -> tuple[di
     check_domain(os.environ)
     if bringup.target == "sim":
         _require_rendering()
-    run_dir.mkdir(parents=True, exist_ok=True)
-    _write_record(bringup, specs, argv)
+    write_record(bringup, specs, argv)
     import rclpy  # slow, and only needed once everything else is in order
     from rclpy.signals import SignalHandlerOptions
 
@@ -89,13 +87,17 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str]) -> tuple[di
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     monitor = Monitor(bringup.namespace)
     runner = Runner(node_environment(run_dir), run_dir / "log", output.line)
+    restarts = Restarts()
     code = 0
     try:
         _refuse_busy_domain(monitor, bringup, specs)
         output.say(f"run {run_dir}")
         for spec in reversed(specs):
             runner.start(_command(spec, bringup))
-        code = _watch(runner, monitor, output, duration, stopping)
+            restarts.started(spec.name, time.monotonic())
+        code = _watch(runner, restarts, monitor, output, duration, stopping)
+        if code:
+            output.say(f"go on with: rlt up {bringup.target} --resume {run_dir}")
     finally:
         summary = monitor.summary()
         for name in runner.stop():
@@ -103,7 +105,7 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str]) -> tuple[di
         monitor.close()
         rclpy.try_shutdown()
     summary["run_dir"] = str(run_dir)
-    (run_dir / "summary.json").write_text(json.dumps(summary, indent=2) + "\n")
+    write_summary(run_dir, summary)
     return summary, code
 
 
@@ -114,7 +116,9 @@ def _require_rendering() -> None:
         raise ConfigError(f"the cell cannot render its cameras ({check.detail}): {check.remedy}")
 
 
-def _watch(runner: Runner, monitor: Any, output: Output, duration: float, stopping: threading.Event) -> int:
+def _watch(
+    runner: Runner, restarts: Restarts, monitor: Any, output: Output, duration: float, stopping: threading.Event
+) -> int:
     """Until the end; the exit code."""
     deadline: float | None = None
     next_status = time.monotonic() + _STATUS_EVERY
@@ -123,10 +127,19 @@ def _watch(runner: Runner, monitor: Any, output: Output, duration: float, stoppi
         monitor.spin(0.2)
         now = time.monotonic()
         for command, code in runner.ended():
-            if command.required:
-                output.say(f"ERROR {command.name} ended with code {code}: stopping")
+            again = command.restart and code != MISCONFIGURED
+            told = f"ERROR {command.name} ended with code {code}"
+            if again:
+                wait = restarts.died(command, now)
+                output.say(f"{told}; the robot {_WITHOUT[command.required]}, it starts again in {wait:.1f} s")
+            elif command.required:
+                output.say(f"{told}: stopping")
                 return 1
-            output.say(f"ERROR {command.name} ended with code {code}; the robot goes on without it")
+            else:
+                output.say(f"{told}; the robot goes on without it")
+        for command in restarts.due(now):
+            runner.start(command)
+            restarts.started(command.name, now)
         if deadline is None and monitor.session is not None and monitor.session.episode > 0:
             output.say(f"first episode after {now - started:.1f} s")
             deadline = now + duration if duration > 0 else float("inf")
@@ -178,42 +191,12 @@ def _command(spec: NodeSpec, bringup: Bringup) -> Command:
         arguments += ["-p", f"{name}:={_ros_value(value)}"]
     for ours, theirs in spec.remappings.items():
         arguments += ["-r", f"{ours}:={theirs}"]
-    return Command(spec.name, tuple(arguments), spec.required, spec.stop_seconds)
+    return Command(spec.name, tuple(arguments), spec.required, spec.stop_seconds, spec.restart)
 
 
 def _ros_value(value: Any) -> str:
     """A value for `-p name:=value`, which ROS parses as YAML."""
     return yaml.safe_dump(value, default_flow_style=True, width=10_000).splitlines()[0]
-
-
-def _write_record(bringup: Bringup, specs: list[NodeSpec], argv: list[str]) -> None:
-    """What was run, for whoever looks at the results later."""
-    assert bringup.run_dir is not None
-    record = {
-        "command": ["rlt", *argv],
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "version": __version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "target": bringup.target,
-        "task": bringup.task_name,
-        "bundle": str(bringup.bundle_path),
-        "clearance": bringup.parameters("sim_node").get("clearance") or None,
-        "config": str(bringup.config_path),
-        "nodes": {spec.name: dict(spec.parameters) for spec in specs},
-    }
-    (bringup.run_dir / "run.json").write_text(json.dumps(record, indent=2) + "\n")
-    (bringup.run_dir / "parameters.yaml").write_bytes(bringup.config_path.read_bytes())
-
-
-def new_run_dir(root: Path, name: str) -> Path:
-    """A directory that does not exist yet, named by time."""
-    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path, number = root / f"{stamp}-{name}", 1
-    while path.exists():
-        number += 1
-        path = root / f"{stamp}-{name}-{number}"
-    return path.absolute()
 
 
 def print_summary(summary: dict[str, Any], as_json: bool) -> None:

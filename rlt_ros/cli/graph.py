@@ -13,6 +13,7 @@ import typer
 from rlt_ros.bringup import TARGETS, Bringup
 from rlt_ros.cli.options import BundlePath, Json, OptionalSeed, OptionalTask, Seed, Task, Trained, parse_settings
 from rlt_ros.config import ConfigError
+from rlt_ros.runs import new_run_dir, resumed
 
 
 def up(
@@ -32,6 +33,9 @@ def up(
         str, typer.Option(help="Who holds the joystick: none (you, if one is connected) or simulated (sim only).")
     ] = "none",
     trained: Trained = False,
+    resume: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Go on with this run: its settings, journal and checkpoints.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run the graph as separate processes, and print a summary at the end."""
@@ -47,6 +51,8 @@ def up(
         trained=trained,
         settings=parse_settings(settings or [], "node.parameter=value"),
     )
+    if resume is not None:
+        bringup = resumed(bringup, resume)
     _run_graph(bringup, duration, runs, as_json)
 
 
@@ -76,7 +82,7 @@ def demo(
 
 def _run_graph(bringup: Bringup, duration: float, runs: Path, as_json: bool) -> None:
     from rlt_ros.doctor import display_works
-    from rlt_ros.up import new_run_dir, print_summary, run_graph
+    from rlt_ros.up import print_summary, run_graph
 
     if bringup.target == "sim" and not bringup.headless and not display_works():
         bringup = dataclasses.replace(bringup, headless=True)
@@ -84,7 +90,8 @@ def _run_graph(bringup: Bringup, duration: float, runs: Path, as_json: bool) -> 
     if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", bringup.namespace):
         raise ConfigError(f"namespace '{bringup.namespace}' must begin with '/' and hold letters, digits and '_' only")
     bringup.nodes()  # finds what is wrong before a directory is made
-    bringup = dataclasses.replace(bringup, run_dir=new_run_dir(runs, f"{bringup.target}-{bringup.task_name}"))
+    if bringup.run_dir is None:
+        bringup = dataclasses.replace(bringup, run_dir=new_run_dir(runs, f"{bringup.target}-{bringup.task_name}"))
     summary, code = run_graph(bringup, duration=duration, argv=sys.argv[1:])
     print_summary(summary, as_json)
     raise typer.Exit(code)

@@ -38,7 +38,7 @@ def train(
 ) -> None:
     """Learn in the simulated cell as the live graph does, and evaluate on the way and at the end."""
     from rlt_ros.offline.train import ABLATIONS, TrainConfig, read_settings
-    from rlt_ros.up import new_run_dir
+    from rlt_ros.runs import new_run_dir
 
     if resume is not None:
         if without or settings or bundle is not None:

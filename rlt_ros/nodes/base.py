@@ -35,6 +35,10 @@ EVENT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 """Joysticks: every press and release counts."""
 RECORD_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
 """Steps and events: 20 s of history, so that a busy reader loses nothing."""
+HISTORY_QOS = QoSProfile(
+    depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
+)
+"""The same, given to late joiners too: a recorder or learner that starts again asks for what it missed."""
 
 
 def read_parameters(node: Node, cls: type[T]) -> T:
@@ -54,6 +58,12 @@ def read_parameters(node: Node, cls: type[T]) -> T:
     given = {name for name in node._parameter_overrides if not name.startswith(("qos_overrides.", "use_sim_time"))}
     unknown = dict.fromkeys(given - set(values))
     return from_mapping(cls, {**values, **unknown}, node.get_name())
+
+
+def robots_of(node: Node, robots: tuple[str, ...]) -> list[str]:
+    """Namespaces of the robots that a node listens to, without a slash at the end; by default its own."""
+    own = node.get_namespace().rstrip("/")
+    return [f"/{robot.strip('/')}" if robot.strip("/") else own for robot in robots]
 
 
 def floats(values: NDArray[Any]) -> array[float]:

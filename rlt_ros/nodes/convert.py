@@ -93,9 +93,10 @@ def session_from_msg(message: SessionState) -> SessionView:
     return SessionView(message.epoch, message.episode, Phase(message.phase), message.actor_enabled, message.explore)
 
 
-def step_to_msg(step: Step, clock_offset: float) -> ControlStep:
-    """Message of a step; `clock_offset` is added to its time."""
+def step_to_msg(step: Step, clock_offset: float, robot: str) -> ControlStep:
+    """Message of a step of `robot`; `clock_offset` is added to its time."""
     message = ControlStep()
+    message.robot = robot
     message.header.stamp = to_stamp(step.time + clock_offset)
     message.sequence = step.sequence
     message.epoch = step.session.epoch

@@ -38,6 +38,8 @@ class ExecutorInputs:
         self._node, self._executor, self._bundle = node, executor, bundle
         self._put, self._settle = put, settle
         self._order = JointOrder(bundle.joints)
+        self._epoch = 0
+        self._weights_made = (0, 0.0)
         subscribe = node.create_subscription
         self.subscriptions = [
             subscribe(PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS),
@@ -100,15 +102,22 @@ class ExecutorInputs:
         except ValueError:
             self._executor.counters["session_malformed"] += 1
             return
+        self._epoch = view.epoch
         self._put(partial(self._executor.session, time.monotonic(), view))
 
     def _on_policy(self, message: PolicyWeights) -> None:
+        made = from_stamp(message.header.stamp)
+        if message.epoch < self._epoch or (message.epoch, made) <= self._weights_made:
+            # A learner that has not heard of this session yet sends them again as soon as it has.
+            kind = "other_session" if message.epoch < self._epoch else "old"
+            self._executor.counters[f"weights_{kind}"] += 1
+            return
         try:
-            made = from_stamp(message.header.stamp)
             actor = receive_actor(bytes(message.data), message.sha256, message.version, self._bundle.id, made)
             self._executor.check_actor(actor)
         except WeightsError as error:
             self._executor.counters[f"weights_{error.kind}"] += 1
             self._node.get_logger().error(f"weights {message.version} refused: {error}", throttle_duration_sec=5.0)
             return
+        self._weights_made = (message.epoch, made)
         self._put(partial(self._executor.weights, actor))

@@ -28,6 +28,7 @@ from rlt_ros.control.executor import Executor
 from rlt_ros.control.realtime import PeriodicThread, raise_priority
 from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus
 from rlt_ros.nodes.base import (
+    HISTORY_QOS,
     RECORD_QOS,
     ManagedNode,
     read_parameters,
@@ -84,12 +85,13 @@ class ExecutorNode(ManagedNode):
         self._last_step: Step | None = None
         self._chunks = 0
         self._last_ticks = 0
+        self._robot_id = self.get_namespace()
         self._connect()
 
     def _connect(self) -> None:
         p = self._config
         self._robot = RobotOutput(self, p, self._bundle.joints)
-        self._steps = self.create_publisher(ControlStep, "step", RECORD_QOS)
+        self._steps = self.create_publisher(ControlStep, "step", HISTORY_QOS)
         self._chunk_publisher = self.create_publisher(ActionChunk, "action_chunk", RECORD_QOS)
         self._status = self.create_publisher(ExecutorStatus, "executor_status", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -150,7 +152,7 @@ class ExecutorNode(ManagedNode):
         if step.sent:
             self._robot.send(step.command, step.ahead)
         offset = time.time() - now
-        self._steps.publish(step_to_msg(step, offset))
+        self._steps.publish(step_to_msg(step, offset, self._robot_id))
         if step.chunk is not None:
             self._chunk_publisher.publish(
                 chunk_to_msg(

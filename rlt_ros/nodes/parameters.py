@@ -14,7 +14,7 @@ from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.session.episodes import SessionConfig
 from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.teleop.teleop import TeleopConfig
-from rlt_ros.types import Array
+from rlt_ros.types import Array, Phase
 
 COMMAND_TOPICS = {
     "forward_position": "forward_position_controller/commands",
@@ -138,9 +138,46 @@ class LearnerParameters(LearnerConfig):
     chunk: int = param(10, "rows of an action chunk (C); the executor's", low=1, high=100)
     stride: int = param(2, "ticks between the starts of two samples; divides the chunk", low=1, high=100)
     publish_period: float = param(0.5, "time between two publications of weights", unit="s", low=0.1, high=60.0)
-    checkpoint_dir: str = param("", "where checkpoints are written; empty: none")
+    checkpoint_dir: str = param("", "where checkpoints are, and are gone on from; empty: none are written")
+    checkpoint_period: float = param(60.0, "time between two checkpoints", unit="s", low=1.0)
+    keep_checkpoints: int = param(3, "newest checkpoints kept, besides the best one", low=1)
+    journal_dir: str = param("", "journal that the replay is rebuilt from at start; empty: none")
+    robots: tuple[str, ...] = param(("",), "namespaces of the robots it learns from; empty: the node's own")
     threads: int = param(1, "threads of torch", low=1, high=64)
     nice: int = param(5, "how far the learner steps back for the other processes", low=0, high=19)
+
+
+@dataclass(frozen=True)
+class RecorderParameters:
+    """Of `recorder_node`."""
+
+    directory: str = param("", "of the journal")
+    robots: tuple[str, ...] = param(("",), "namespaces of the robots; empty: the node's own")
+    phases: tuple[str, ...] = param(
+        ("critical",), "phases whose steps are recorded: base, critical, reset, ended, idle"
+    )
+    images: bool = param(False, "record the cameras too, as JPEG")
+    cameras: tuple[str, ...] = param(CAMERA_NAMES, "cameras to record with `images`")
+    jpeg_quality: int = param(95, "quality of these images", unit="%", low=1, high=100)
+    segment_size: float = param(64.0, "size from which on the next episode begins a new file", unit="MB", low=0.01)
+    sync_period: float = param(0.5, "time between two flushes to the disk itself", unit="s", low=0.05, high=1.0)
+    reserve: float = param(
+        2.0, "free space on the disk below which nothing is recorded; below twice as much no images", unit="GB", low=0.0
+    )
+    budget: float = param(0.0, "size of the journal from which on nothing is recorded; 0: any", unit="GB", low=0.0)
+
+    def check(self) -> None:
+        """Look at what ranges cannot tell.
+
+        Raises:
+            ConfigError: there is no directory, or a phase is unknown.
+        """
+        if not self.directory:
+            raise ConfigError("recorder_node: set directory, where the journal goes")
+        known = [phase.name.lower() for phase in Phase]
+        for name in self.phases:
+            if name not in known:
+                raise ConfigError(f"recorder_node: phase '{name}' is unknown: choose from {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -153,6 +190,9 @@ class SessionParameters(SessionConfig):
     reset_service: str = param("", "service that puts the scene back (ResetCell); empty: wait for ~/reset_done")
     success_topic: str = param("", "topic that tells how an episode ends; empty: wait for ~/label")
     success_type: str = param("ground_truth", "of its messages: ground_truth (GroundTruth), or bool (true: success)")
+    episodes_before: int = param(
+        0, "episodes that this run had before: they are counted on, and are part of the warm-up", low=0
+    )
     reset_seed: int = param(-1, "seed of the first reset, counted up; -1: the cell's own random starts", low=-1)
 
     def check(self) -> None:
@@ -237,6 +277,7 @@ PARAMETERS: dict[str, type] = {
     "executor_node": ExecutorParameters,
     "vla_node": VlaParameters,
     "learner_node": LearnerParameters,
+    "recorder_node": RecorderParameters,
     "session_node": SessionParameters,
     "teleop_node": TeleopParameters,
     "joystick_node": JoystickParameters,

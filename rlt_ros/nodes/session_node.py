@@ -18,7 +18,16 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from rlt_ros.msg import ControlStep, EpisodeEvent, GroundTruth, PolicyInput, SessionState
-from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, SENSOR_QOS, from_stamp, read_parameters, run, to_stamp
+from rlt_ros.nodes.base import (
+    HISTORY_QOS,
+    LATCHED_QOS,
+    RECORD_QOS,
+    SENSOR_QOS,
+    from_stamp,
+    read_parameters,
+    run,
+    to_stamp,
+)
 from rlt_ros.nodes.parameters import SessionParameters
 from rlt_ros.session.episodes import Event, EventKind, Session, SessionError
 from rlt_ros.srv import Label, ResetCell
@@ -37,7 +46,7 @@ class SessionNode(Node):
         super().__init__("session_node")
         p = self._config = read_parameters(self, SessionParameters)
         p.check()
-        self._session = Session(p)
+        self._session = Session(p, p.episodes_before)
         self._epoch = time.time_ns() // 1_000_000
         self._next_heartbeat = 0.0
         self._steps_seen = False
@@ -47,7 +56,7 @@ class SessionNode(Node):
         self._reset: Future | None = None
         self._reset_since = 0.0
         self._states = self.create_publisher(SessionState, "session", LATCHED_QOS)
-        self._events = self.create_publisher(EpisodeEvent, "episode", RECORD_QOS)
+        self._events = self.create_publisher(EpisodeEvent, "episode", HISTORY_QOS)
         self.create_subscription(ControlStep, "step", self._on_step, RECORD_QOS)
         if p.success_topic and p.success_type == "bool":
             self.create_subscription(Bool, p.success_topic, self._on_success, 10)
@@ -200,6 +209,7 @@ class SessionNode(Node):
     def _event_msg(self, event: Event) -> EpisodeEvent:
         message = EpisodeEvent()
         message.header.stamp = to_stamp(event.time)
+        message.robot = self.get_namespace()
         message.epoch = self._epoch
         message.episode = event.episode
         message.kind = int(event.kind)

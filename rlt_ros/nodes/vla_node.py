@@ -8,6 +8,7 @@ Parameters: `rlt_ros.nodes.parameters.VlaParameters`.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from functools import partial
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
 
 from rlt_ros.msg import PolicyInput
-from rlt_ros.nodes.base import RECORD_QOS, SENSOR_QOS, ManagedNode, floats, from_stamp, read_parameters, run
+from rlt_ros.nodes.base import HISTORY_QOS, SENSOR_QOS, ManagedNode, floats, from_stamp, read_parameters, run
 from rlt_ros.nodes.convert import JointOrder
 from rlt_ros.nodes.parameters import VlaParameters
 from rlt_ros.srv import SetInstruction
@@ -56,14 +57,14 @@ class VlaNode(ManagedNode):
         self._order = JointOrder(self._bundle.joints)
         self._joint_states: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=50)
         self._images: dict[str, Image] = {}
-        self._sequence = 0
+        self._sequence = time.time_ns() // 1_000_000
         self._done = 0.0
         self._same_token = 0
         self._last: tuple[NDArray[np.float32], NDArray[np.uint8]] | None = None
         self._passes = 0
         self._seconds: deque[float] = deque(maxlen=200)
         self._dropped = 0
-        self._publisher = self.create_publisher(PolicyInput, "policy_input", RECORD_QOS)
+        self._publisher = self.create_publisher(PolicyInput, "policy_input", HISTORY_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.handles = [
             self._publisher,
@@ -134,6 +135,7 @@ class VlaNode(ManagedNode):
             return
         message = PolicyInput()
         message.header.stamp = messages[0].header.stamp
+        message.robot = self.get_namespace()
         message.bundle_id = self._bundle.id
         message.sequence = self._sequence
         message.token = floats(result.token)

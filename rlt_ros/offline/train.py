@@ -18,7 +18,7 @@ from rlt_ros.config import ConfigError, from_mapping, param
 from rlt_ros.control.actor import receive_actor
 from rlt_ros.offline.evaluate import Policy, evaluate, make_backend, summarise
 from rlt_ros.offline.rollout import Rollout, Trial, make_executor, outcome
-from rlt_ros.rl.checkpoint import REPLAY_FILE, CheckpointError, load_checkpoint, save_checkpoint
+from rlt_ros.rl.checkpoint import REPLAY_FILE, CheckpointError, Layout, load_checkpoint, save_checkpoint
 from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.rl.ingest import Ingest
 from rlt_ros.rl.learner import Learner
@@ -96,6 +96,7 @@ class Trainer:
         self._episodes_file = run_dir / "episodes.csv"
         self._bundle_path = bundle
         self._bundle = loaded = load_bundle(bundle)
+        self._layout = Layout(loaded.id, loaded.joints, loaded.normaliser)
         spec = ReplaySpec(
             learner.capacity, loaded.token_dim, len(loaded.joints), chunk, samples.stride, learner.discount
         )
@@ -194,7 +195,7 @@ class Trainer:
             self.learner,
             directory,
             version=self._version,
-            bundle_id=self._bundle.id,
+            layout=self._layout,
             with_replay=True,
             extra={
                 "episode": self.episode,
@@ -220,7 +221,7 @@ class Trainer:
         found = sorted(self.run_dir.glob(f"checkpoints/step-*/{REPLAY_FILE}"))
         if not found:
             raise CheckpointError(f"{self.run_dir} holds no checkpoint to go on from")
-        described = load_checkpoint(self.learner, found[-1].parent, bundle_id=self._bundle.id)
+        described = load_checkpoint(self.learner, found[-1].parent, layout=self._layout)
         extra = described["extra"]
         self.episode, self.robot_ticks, self._ticks = extra["episode"], extra["robot_ticks"], extra["ticks"]
         self._coin.bit_generator.state = extra["coin"]

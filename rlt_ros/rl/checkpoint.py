@@ -1,14 +1,17 @@
 """Checkpoints: safetensors and JSON, written new and renamed, so that a crash never costs the old one.
 
-A checkpoint that holds the replay too can be gone on with (`load_checkpoint`), update by update the same.
+A training goes on from a checkpoint with the replay it had: stored beside it, or rebuilt from the robot's journal. With
+the same replay it goes on update by update the same.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +19,50 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from rlt_ros.normaliser import Normaliser
+from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.rl.learner import Learner
 
-FORMAT = 6
+FORMAT = 7
 REPLAY_FILE = "replay.safetensors"
+_DESCRIPTION = "checkpoint.json"
+_FREE_TO_CHANGE = ("device", "capacity")
+_BLOCK = 1000
 
 
 class CheckpointError(ValueError):
     """A checkpoint is damaged or belongs to another training; the message says what differs."""
+
+
+class DamagedError(CheckpointError):
+    """A checkpoint cannot be read; an older one may."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What the numbers of states and actions mean; a checkpoint is of use where they mean the same.
+
+    Attributes:
+        bundle_id: of the VLA whose tokens and references are seen.
+        joints: in the order of states and actions.
+        normaliser: their scales.
+    """
+
+    bundle_id: str
+    joints: tuple[str, ...]
+    normaliser: Normaliser
+
+    def described(self, learner: Learner) -> dict[str, Any]:
+        """As JSON, with the sizes of what the learner stores."""
+        spec = learner.replay.spec
+        return {
+            "bundle": self.bundle_id,
+            "joints": list(self.joints),
+            "normaliser": self.normaliser.to_dict(),
+            "token_dim": spec.token_dim,
+            "chunk": spec.chunk,
+            "stride": spec.stride,
+        }
 
 
 def save_checkpoint(
@@ -31,94 +70,207 @@ def save_checkpoint(
     directory: Path,
     *,
     version: int,
-    bundle_id: str,
+    layout: Layout,
     with_replay: bool = False,
+    score: float | None = None,
     extra: dict[str, Any] | None = None,
 ) -> Path:
-    """Write networks, targets, optimisers and counters.
+    """Write networks, targets, optimisers, counters, random state, and where in the replay it stands.
 
     Args:
         learner: what to save.
         directory: parent of all checkpoints; created if absent.
         version: of the last published weights.
-        bundle_id: the bundle it was trained with.
-        with_replay: also what was experienced, so that the training can go on.
+        layout: of states and actions.
+        with_replay: also what was experienced; for a robot its journal has it.
+        score: how well it flew, see `prune_checkpoints`; None: not known.
         extra: further things to remember, as JSON.
 
     Returns:
-        The checkpoint's directory, `step-<updates>`.
+        The checkpoint's directory, `step-<updates>`; with a number behind if that is there already, which then goes.
 
     Raises:
         OSError: the disk is full or not writable; nothing that was there is changed.
     """
-    final = directory / f"step-{learner.updates:09d}"
-    fresh = directory / f".{final.name}.new"
+    name = f"step-{learner.updates:09d}"
+    fresh = directory / f".{name}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
         (fresh / "learner.safetensors").write_bytes(save(_tensors(learner)))
         description: dict[str, Any] = {
             "format": FORMAT,
-            "bundle_id": bundle_id,
+            "layout": layout.described(learner),
             "version": version,
             "updates": learner.updates,
             "samples": learner.replay.samples,
-            "config": asdict(learner.config),
+            "replay": {"written": learner.replay.written, "digest": learner.replay.digest.hex()},
+            "config": _settings(learner.config),
             "generator": learner.generator_state,
+            "score": score,
             "extra": extra or {},
         }
         if with_replay:
             (fresh / REPLAY_FILE).write_bytes(save({k: v.contiguous() for k, v in learner.replay.stored().items()}))
-        (fresh / "checkpoint.json").write_text(json.dumps(description, indent=2))
+        (fresh / _DESCRIPTION).write_text(json.dumps(description, indent=2))
         (fresh / "actor.safetensors").write_bytes(learner.export(version))
-        for path in fresh.iterdir():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-        shutil.rmtree(final, ignore_errors=True)
+        for path in (*fresh.iterdir(), fresh):
+            _sync(path)
+        older = sorted(directory.glob(f"{name}*"))
+        number = int(older[-1].suffix[1:] or 0) + 1 if older else 0
+        final = directory / (f"{name}.{number:03d}" if number else name)
         fresh.rename(final)
+        _sync(directory)
     except OSError:
         shutil.rmtree(fresh, ignore_errors=True)
         raise
+    for path in older:
+        shutil.rmtree(path, ignore_errors=True)
     return final
 
 
-def load_checkpoint(learner: Learner, path: Path, *, bundle_id: str) -> dict[str, Any]:
-    """Go on where a checkpoint was written.
+def load_checkpoint(learner: Learner, path: Path, *, layout: Layout) -> dict[str, Any]:
+    """Go on where a checkpoint was written; the replay comes from it if it holds one, else the caller fills it.
 
     Args:
         learner: fresh, with the same configuration.
         path: the checkpoint's directory.
-        bundle_id: the bundle in use.
+        layout: of states and actions now.
 
     Returns:
-        The checkpoint's description: `version`, `extra` and the rest of its checkpoint.json.
+        The checkpoint's description: `version`, `replay`, `extra` and the rest of its checkpoint.json.
 
     Raises:
-        CheckpointError: it is damaged, holds no replay, or another bundle or configuration made it.
+        DamagedError: a part of it is missing or unreadable; the learner must not be used.
+        CheckpointError: another bundle, layout, configuration or version of rlt_ros made it.
     """
     try:
-        description: dict[str, Any] = json.loads((path / "checkpoint.json").read_text())
+        description: dict[str, Any] = json.loads((path / _DESCRIPTION).read_text())
         if description["format"] != FORMAT:
             raise CheckpointError(f"{path} has format {description['format']}, this version reads {FORMAT}")
-        if description["bundle_id"] != bundle_id:
-            raise CheckpointError(f"{path} was made with bundle {description['bundle_id']}, in use is {bundle_id}")
-        theirs, mine = description["config"], json.loads(json.dumps(asdict(learner.config)))
-        changed = [
-            f"{k} {theirs.get(k)!r} -> {mine.get(k)!r}"
-            for k in sorted({*theirs, *mine})
-            if theirs.get(k) != mine.get(k)
+        differences = [
+            *_differences(description["layout"], layout.described(learner)),
+            *_differences(description["config"], _settings(learner.config)),
         ]
-        if changed:
-            raise CheckpointError(f"{path} was trained with other settings: {', '.join(changed)}")
-        if not (path / REPLAY_FILE).is_file():
-            raise CheckpointError(f"{path} holds no replay: it can be flown, but not gone on with")
-        learner.replay.restore(load((path / REPLAY_FILE).read_bytes()))
-        learner.restore(
-            load((path / "learner.safetensors").read_bytes()), description["updates"], description["generator"]
-        )
-    except (OSError, KeyError, json.JSONDecodeError, SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged: {error!r}") from error
+        if differences:
+            raise CheckpointError(
+                f"{path} was trained with other settings (its -> now): {'; '.join(differences)}. "
+                "Set them back, or begin a new run"
+            )
+        stored = load((path / "learner.safetensors").read_bytes())
+        if (path / REPLAY_FILE).is_file():
+            learner.replay.restore(load((path / REPLAY_FILE).read_bytes()))
+        learner.restore(stored, description["updates"], description["generator"])
+    except (OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError, SafetensorError) as error:
+        raise DamagedError(f"{path} is damaged: {error!r}") from error
     return description
+
+
+def resume(
+    learner: Callable[[], Learner], directory: Path, *, layout: Layout, tell: Callable[[str], None] = lambda _: None
+) -> tuple[Learner, dict[str, Any] | None]:
+    """A learner that goes on from the newest checkpoint that can be read.
+
+    Args:
+        learner: makes a fresh one.
+        directory: parent of the checkpoints; it may be empty or missing.
+        layout: of states and actions.
+        tell: called with a line about every checkpoint that had to be left aside.
+
+    Returns:
+        The learner, and the checkpoint's description; None: there is no checkpoint, the learner starts anew.
+
+    Raises:
+        CheckpointError: checkpoints are there, but another training's, or none can be read.
+    """
+    found = sorted(path for path in directory.glob("step-*") if path.is_dir())
+    for path in reversed(found):
+        made = learner()
+        try:
+            return made, load_checkpoint(made, path, layout=layout)
+        except DamagedError as error:
+            tell(f"{error}; an older checkpoint is tried")
+    if found:
+        raise CheckpointError(f"none of the {len(found)} checkpoints in {directory} can be read: move them away")
+    return learner(), None
+
+
+def prune_checkpoints(directory: Path, keep: int) -> None:
+    """Remove all checkpoints but the newest ones and the one with the highest score."""
+    found = sorted(path for path in directory.glob("step-*") if path.is_dir())
+    scores: dict[Path, float] = {}
+    for path in found:
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            score = json.loads((path / _DESCRIPTION).read_text())["score"]
+            if score is not None:
+                scores[path] = score
+    best = max(scores, key=lambda path: scores[path], default=None)
+    for path in found[:-keep]:
+        if path != best:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+class Versions:
+    """Numbers of published weights; they rise over crashes, because blocks of them are set aside on disk first."""
+
+    def __init__(self, directory: Path | None, at_least: int = 0) -> None:
+        """Go on after all that were ever given from this directory; None: nothing is remembered.
+
+        Args:
+            directory: of the checkpoints.
+            at_least: the last version that is known otherwise.
+        """
+        self._path = directory / "versions.json" if directory else None
+        self.last = at_least
+        self.problem = ""
+        if self._path is not None and self._path.is_file():
+            with contextlib.suppress(OSError, ValueError, KeyError):
+                self.last = max(self.last, int(json.loads(self._path.read_text())["reserved"]))
+        self._reserved = self.last
+
+    def next(self) -> int:
+        """A new version."""
+        self.last += 1
+        if self.last > self._reserved and self._path is not None:
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                fresh = self._path.with_suffix(".new")
+                fresh.write_text(json.dumps({"reserved": self.last + _BLOCK - 1}))
+                _sync(fresh)
+                fresh.replace(self._path)
+                self._reserved, self.problem = self.last + _BLOCK - 1, ""
+            except OSError as error:
+                self.problem = f"{self._path}: {error.strerror}"
+        return self.last
+
+
+def _settings(config: LearnerConfig) -> dict[str, Any]:
+    """What decides how the learner learns, as JSON gives it back."""
+    given = asdict(config)
+    names = [field.name for field in fields(LearnerConfig) if field.name not in _FREE_TO_CHANGE]
+    settings: dict[str, Any] = json.loads(json.dumps({name: given[name] for name in names}))
+    return settings
+
+
+def _differences(theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:
+    return [
+        f"{name} {_short(theirs.get(name))} -> {_short(mine.get(name))}"
+        for name in sorted({*theirs, *mine})
+        if theirs.get(name) != mine.get(name)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _tensors(learner: Learner) -> dict[str, Tensor]:

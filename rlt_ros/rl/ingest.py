@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 from rlt_ros.rl.replay import Replay
-from rlt_ros.rl.samples import EpisodeBuilder
+from rlt_ros.rl.samples import EpisodeBuilder, Segment
 from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput
 
 TAKEOVERS = {"credit": None, "fail": Outcome.FAILURE, "censor": Outcome.ABORT}
@@ -19,12 +20,15 @@ class Ingest:
     arrives: until then all steps before it are here, and a label may still be changed.
     """
 
-    def __init__(self, builder: EpisodeBuilder, replay: Replay, *, takeover: str = "credit") -> None:
+    def __init__(
+        self, builder: EpisodeBuilder, replay: Replay, *, takeover: str = "credit", whole_episodes: bool = False
+    ) -> None:
         """Fill `replay` through `builder`.
 
         Args:
             builder: of the samples.
             replay: that they go to.
+            whole_episodes: others fill this replay too: an episode is stored when it is over, in one piece.
             takeover: what a human's takeover says of the policy before it. `credit`: nothing, what the human made of
                 the episode counts for the policy too; `fail`: it ends as a failure there (as in RLIF, Luo et al.,
                 2023); `censor`: it ends there without an outcome, so that nothing the human did counts for it.
@@ -34,7 +38,12 @@ class Ingest:
         self._replay = replay
         self.counters: Counter[str] = builder.counters
         self.gaps = 0
+        self.duplicates = 0
+        self._first = True
+        self._whole_episodes = whole_episodes
+        self._waiting: list[tuple[bool, list[Segment]]] = []
         self._next_sequence: int | None = None
+        self._newest = -float("inf")
         self._epoch = 0
         self._episode = 0
         self._finished = 0
@@ -53,10 +62,16 @@ class Ingest:
         self._builder.policy_input(message)
 
     def step(self, step: ControlStep) -> None:
-        """One tick; stored if it belongs to a critical phase of this session."""
-        if self._next_sequence is not None and step.sequence > self._next_sequence:
-            self.gaps += step.sequence - self._next_sequence
-        self._next_sequence = step.sequence + 1
+        """One tick; stored if it belongs to a critical phase of this session, and did not come before."""
+        expected = self._next_sequence
+        # The clock may be set back, and an executor that starts again counts anew: neither alone tells.
+        if expected is not None and step.sequence < expected and step.time <= self._newest:
+            self.duplicates += 1
+            return
+        self._next_sequence, self._newest = step.sequence + 1, step.time
+        missing = max(0, step.sequence - expected) if expected is not None else 0
+        self.gaps += 0 if self._first else missing
+        self._first = False
         session = step.session
         if session.epoch != self._epoch:
             # Epoch 0 is an executor that has not heard of any session yet.
@@ -70,17 +85,20 @@ class Ingest:
             if self._builder.ticks:
                 self.counters["episode_without_end"] += 1
             self._builder.begin()
-            self._replay.begin_episode()
+            self._begin(counted=True)
             self._episode = session.episode
             self._ends = {episode: end for episode, end in self._ends.items() if episode >= self._episode}
         if step.time > self._ends.get(self._episode, (float("inf"), Outcome.NONE))[0]:
             return  # flown before the executor heard of the end
+        if missing and self._builder.ticks:
+            # Rows are a period apart: nothing may reach over what is missing.
+            self.counters["episode_cut_by_gap"] += 1
+            self._add(self._builder.end(self._builder.last_time, Outcome.ABORT))
+            self._begin(counted=False)
         if self._takeover is not None and self._builder.takes_over(step):
-            for segment in self._builder.end(self._builder.last_time, self._takeover):
-                self._replay.add(segment)
-            self._replay.begin_episode(counted=False)
-        for segment in self._builder.step(step):
-            self._replay.add(segment)
+            self._add(self._builder.end(self._builder.last_time, self._takeover))
+            self._begin(counted=False)
+        self._add(self._builder.step(step))
 
     def end(self, epoch: int, episode: int, time: float, outcome: Outcome) -> None:
         """The outcome of an episode.
@@ -112,5 +130,33 @@ class Ingest:
         if self._episode in self._ends:
             time, outcome = self._ends.pop(self._episode)
             self._finished = self._episode
-            for segment in self._builder.end(time, outcome):
+            self._add(self._builder.end(time, outcome))
+            self._store()
+
+    def rebuilt(self) -> None:
+        """What came so far was read back from a journal, which leaves out steps between episodes."""
+        self.gaps = self.duplicates = 0
+        self._first = True
+
+    def _begin(self, *, counted: bool) -> None:
+        if self._whole_episodes:
+            if counted:
+                self._store()  # of an episode whose end is not known, what is there
+            self._waiting.append((counted, []))
+        else:
+            self._replay.begin_episode(counted=counted)
+
+    def _add(self, segments: Iterable[Segment]) -> None:
+        if self._whole_episodes:
+            self._waiting[-1][1].extend(segments)
+            return
+        for segment in segments:
+            self._replay.add(segment)
+
+    def _store(self) -> None:
+        """Whole episodes, one after the other: a state's successor stands next to it."""
+        for counted, segments in self._waiting:
+            self._replay.begin_episode(counted=counted)
+            for segment in segments:
                 self._replay.add(segment)
+        self._waiting.clear()

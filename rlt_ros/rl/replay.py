@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -34,6 +35,9 @@ class ReplaySpec:
     chunk: int = 10
     stride: int = 2
     discount: float = 0.99
+
+
+_DIGEST = 16
 
 
 class Batch(NamedTuple):
@@ -99,6 +103,8 @@ class Replay:
         self._human = torch.zeros(n * spec.stride, dtype=torch.bool)
         self._reward = torch.zeros(n * spec.stride)
         self._returned = torch.full((n,), torch.nan)
+        for tensor in (self._state, self._reference, self._actions):
+            tensor.fill_(0)  # have the memory now, or fail now: zeros alone are only promised by the system
         self._episode_from = 0
         self._discounts = spec.discount ** torch.arange(spec.chunk, dtype=torch.float32)
         self._tick_offsets = torch.arange(spec.chunk)
@@ -110,6 +116,14 @@ class Replay:
         self.samples = 0
         self.episodes = 0
         self.samples_by_source = np.zeros(5, dtype=np.int64)
+        self.digest = bytes(_DIGEST)
+        self._marked = -1
+        self.marked_digest = b""
+
+    def mark(self, written: int) -> None:
+        """Keep the digest as it is when `written` states are stored, in `marked_digest`."""
+        self._marked = written
+        self.marked_digest = self.digest if written == self._written else b""
 
     def __len__(self) -> int:
         """Samples that can be drawn now."""
@@ -144,6 +158,7 @@ class Replay:
         self._rows[p] = segment.rows
         self._terminal[p] = segment.terminal
         self._returned[p] = torch.nan
+        self._digest(segment, p)
         self.samples_by_source += np.bincount(segment.sources[: segment.rows], minlength=5)
         self._written += 1
         self._pending.append((serial, segment.state.valid))
@@ -154,6 +169,18 @@ class Replay:
             while self._pending:
                 self._settle(next_valid=False)
             self._look_back()
+
+    def _digest(self, segment: Segment, p: int) -> None:
+        """Chain the hash of everything that was ever stored: two replays with the same one hold the same."""
+        ticks = slice(p * self.spec.stride, (p + 1) * self.spec.stride)
+        hashed = hashlib.blake2b(self.digest, digest_size=_DIGEST)
+        for tensor in (self._state[p], self._reference[p], self._actions[ticks], self._reward[ticks]):
+            hashed.update(tensor.numpy().data)
+        hashed.update(segment.sources.astype(np.uint8).data)
+        hashed.update(bytes([segment.rows, segment.terminal, segment.state.valid]))
+        self.digest = hashed.digest()
+        if self._written + 1 == self._marked:
+            self.marked_digest = self.digest
 
     def _look_back(self) -> None:
         """The episode is over: what every state of it was worth."""
@@ -201,6 +228,7 @@ class Replay:
             "usable": torch.from_numpy(self._usable.all()),
             "samples_by_source": torch.from_numpy(self.samples_by_source),
             "counts": torch.tensor([self._written, self.samples, self.episodes]),
+            "digest": torch.tensor(list(self.digest), dtype=torch.uint8),
         }
 
     def restore(self, stored: Mapping[str, Tensor]) -> None:
@@ -220,6 +248,7 @@ class Replay:
         self._usable_human.replace(usable[[self._by_human(serial) for serial in usable.tolist()]])
         self.samples_by_source = stored["samples_by_source"].numpy().copy()
         self._written, self.samples, self.episodes = (int(count) for count in stored["counts"])
+        self.digest = bytes(stored["digest"].tolist())
         self._pending.clear()
 
     def references(self) -> Tensor:

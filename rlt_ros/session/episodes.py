@@ -103,11 +103,11 @@ class SessionConfig:
 class Session:
     """Where the session is, and what may happen next."""
 
-    def __init__(self, config: SessionConfig) -> None:
-        """Start idle."""
+    def __init__(self, config: SessionConfig, episodes_before: int = 0) -> None:
+        """Start idle, after so many earlier episodes, which are counted on and are part of the warm-up."""
         self.config = config
         self.phase = Phase.IDLE
-        self.episode = 0
+        self.episode = self._before = episodes_before
         self.outcome = Outcome.NONE
         self.actor_enabled = False
         self.explore = False
@@ -122,7 +122,7 @@ class Session:
         self._critical_passes = 0
         self._reset_done_at: float | None = None
         self._last_record: EpisodeRecord | None = None
-        self._rng = np.random.default_rng(config.seed)
+        self._rng = np.random.default_rng((config.seed, episodes_before) if episodes_before else config.seed)
 
     # -- requests ------------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ class Session:
         self.episode += 1
         self._last_record = None
         self.outcome = Outcome.NONE
-        self.actor_enabled = self._actor_is_due(self.statistics.episodes - self.config.warmup_episodes)
+        self.actor_enabled = self._actor_is_due(self._before + self.statistics.episodes - self.config.warmup_episodes)
         self.explore = bool(self._rng.random() < self.config.explore_share)
         self._episode_since = self._clock_from = self._tick_time = now
         self._ticks = self._human_ticks = self._interventions = self._critical_passes = 0

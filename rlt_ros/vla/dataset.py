@@ -1,4 +1,4 @@
-"""Demonstrations on disk as a LeRobot v3 dataset: parquet files with encoded images inside.
+"""Demonstrations on disk as a LeRobot v3 dataset: parquet files with encoded images inside, or videos beside them.
 
 Each episode is one data file, written new and renamed: an interruption costs the running episode only. Beside the
 usual features a frame holds `critical_phase` and `grounding` (see `Episode`); datasets without them can be read.
@@ -27,6 +27,9 @@ from rlt_ros.types import GROUNDING, Episode
 VERSION = "v3.0"
 _CHUNK = 1000
 _DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
+_VIDEOS = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
+_HUMAN = "complementary_info.is_intervention"
+"""As lerobot's HIL-SERL names it."""
 _EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 _JPEG = {"quality": 95, "subsampling": 0}
 _IMAGES = "observation.images."
@@ -56,8 +59,14 @@ class Recipe:
 class DatasetWriter:
     """Writes a new dataset, episode by episode; usable as a context manager."""
 
-    def __init__(self, directory: Path, recipe: Recipe) -> None:
+    def __init__(self, directory: Path, recipe: Recipe, *, video: bool = False) -> None:
         """Create the directory.
+
+        Args:
+            directory: of the dataset.
+            recipe: what all episodes share.
+            video: images become one video file an episode and camera (PyAV), a tenth of the size; stage 1 does not
+                read these.
 
         Raises:
             ConfigError: the directory is not empty, or the period is not a whole number of frames a second.
@@ -66,8 +75,8 @@ class DatasetWriter:
             raise ConfigError(f"a LeRobot dataset needs whole frames a second; a period of {recipe.period} s has none")
         if directory.exists() and any(directory.iterdir()):
             raise ConfigError(f"{directory} is not empty; choose another directory or remove it")
-        self._directory, self._recipe = directory, recipe
-        self._features = _features(recipe)
+        self._directory, self._recipe, self._video = directory, recipe, video and bool(recipe.cameras)
+        self._features = _features(recipe, video=video)
         self._episodes: list[dict[str, Any]] = []
         self._tasks: dict[str, int] = {}
         self._stats = {
@@ -110,6 +119,7 @@ class DatasetWriter:
             "observation.velocity": episode.velocity,
             "action": episode.command.astype(np.float32),
             "critical_phase": episode.critical,
+            _HUMAN: np.zeros(length, bool) if episode.human is None else episode.human,
             "grounding": episode.grounding,
             "next.reward": success.astype(np.float32),
             "next.success": success,
@@ -122,13 +132,23 @@ class DatasetWriter:
         }
         place = {"chunk_index": index // _CHUNK, "file_index": index % _CHUNK}
         for camera, name in enumerate(recipe.cameras):
-            columns[_IMAGES + name] = [_encode(image) for image in episode.images[:, camera]]
+            if self._video:
+                path = self._directory / _VIDEOS.format(video_key=_IMAGES + name, **place)
+                _write_video(episode.images[:, camera], round(1 / recipe.period), path)
+            else:
+                columns[_IMAGES + name] = [_encode(image) for image in episode.images[:, camera]]
             self._stats[_IMAGES + name].add_images(episode.images[::25, camera])
         for name, statistics in self._stats.items():
             if not name.startswith(_IMAGES):
                 statistics.add(np.asarray(columns[name], dtype=np.float64).reshape(length, -1))
-        arrays = [_array(columns[name], feature) for name, feature in self._features.items()]
-        _write_table(pa.table(arrays, names=list(self._features)), self._directory / _DATA.format(**place))
+        stored = {name: feature for name, feature in self._features.items() if feature["dtype"] != "video"}
+        arrays = [_array(columns[name], feature) for name, feature in stored.items()]
+        _write_table(pa.table(arrays, names=list(stored)), self._directory / _DATA.format(**place))
+        videos: dict[str, Any] = {}
+        for name in recipe.cameras if self._video else ():
+            key = f"videos/{_IMAGES}{name}"
+            videos |= {f"{key}/chunk_index": place["chunk_index"], f"{key}/file_index": place["file_index"]}
+            videos |= {f"{key}/from_timestamp": 0.0, f"{key}/to_timestamp": length * recipe.period}
         self._episodes.append(
             {
                 "episode_index": index,
@@ -136,6 +156,7 @@ class DatasetWriter:
                 "length": length,
                 "data/chunk_index": place["chunk_index"],
                 "data/file_index": place["file_index"],
+                **videos,
                 "dataset_from_index": self.frames,
                 "dataset_to_index": self.frames + length,
                 "meta/episodes/chunk_index": 0,
@@ -180,7 +201,7 @@ class DatasetWriter:
             "video_files_size_in_mb": 200,
             "splits": {"train": f"0:{len(self._episodes)}"},
             "data_path": _DATA,
-            "video_path": None,
+            "video_path": _VIDEOS if self._video else None,
             "features": self._features,
         }
         _write_json(info, directory / "meta/info.json")
@@ -261,7 +282,7 @@ def _episode(table: pa.Table, entry: dict[str, Any], recipe: Recipe, stride: int
     joints = len(recipe.joints)
     seen = np.arange(0, length, stride)
     pictures = [table[_IMAGES + name] for name in recipe.cameras]
-    images = np.stack([[_decode(picture[int(i)].as_py()["bytes"]) for picture in pictures] for i in seen])
+    images = np.stack([[decode_jpeg(picture[int(i)].as_py()["bytes"]) for picture in pictures] for i in seen])
     action = column("action", np.zeros((0, joints), np.float32)).astype(np.float64)
     # Who recorded no success kept good demonstrations only.
     success = np.flatnonzero(column("next.success", np.arange(length) == length - 1))
@@ -315,10 +336,15 @@ class _Statistics:
         return {**figures, "count": [self.count // self._pixels]}
 
 
-def _features(recipe: Recipe) -> dict[str, dict[str, Any]]:
+def _features(recipe: Recipe, *, video: bool) -> dict[str, dict[str, Any]]:
     joints, size = list(recipe.joints), recipe.image_size
     vector = {"dtype": "float32", "shape": [len(joints)], "names": joints}
     image = {"dtype": "image", "shape": [size, size, 3], "names": ["height", "width", "channels"]}
+    if video:
+        figures = {"height": size, "width": size, "codec": "h264", "pix_fmt": "yuv420p", "is_depth_map": False}
+        figures |= {"fps": round(1 / recipe.period), "channels": 3}
+        info = {f"video.{name}": value for name, value in figures.items()}
+        image = {**image, "dtype": "video", "info": {**info, "has_audio": False}}
     one = {"shape": [1], "names": None}
     grounding = ["tip_x", "tip_y", "tip_z", "axis_y", "axis_z"]
     return {
@@ -327,6 +353,7 @@ def _features(recipe: Recipe) -> dict[str, dict[str, Any]]:
         "action": vector,
         **{_IMAGES + name: image for name in recipe.cameras},
         "critical_phase": {"dtype": "bool", **one},
+        _HUMAN: {"dtype": "bool", **one},
         "grounding": {"dtype": "float32", "shape": [GROUNDING], "names": grounding},
         "next.reward": {"dtype": "float32", **one},
         "next.success": {"dtype": "bool", **one},
@@ -351,7 +378,30 @@ def _encode(image: NDArray[np.uint8]) -> dict[str, Any]:
     return {"bytes": buffer.getvalue(), "path": None}
 
 
-def _decode(data: bytes) -> NDArray[np.uint8]:
+def _write_video(images: NDArray[np.uint8], rate: int, path: Path) -> None:
+    """H.264, with so many key frames that single frames are found quickly."""
+    try:
+        import av
+    except ImportError as error:
+        raise ConfigError("videos are written by PyAV: install the extra 'adapt'") from error
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fresh = path.with_suffix(".new.mp4")
+    try:
+        with av.open(str(fresh), "w") as container:
+            stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "g": "2", "preset": "fast"})
+            stream.height, stream.width, stream.pix_fmt = images.shape[1], images.shape[2], "yuv420p"
+            stream.thread_count = 1
+            for image in images:
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")))
+            container.mux(stream.encode())
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def decode_jpeg(data: bytes) -> NDArray[np.uint8]:
+    """A picture, shape (H, W, 3), RGB."""
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 

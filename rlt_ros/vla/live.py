@@ -67,6 +67,8 @@ class LiveEpisodes:
         if (step.session.epoch, step.session.episode) != running.number or step.time > running.end:
             return
         captured, seen = next((pair for pair in reversed(self._sets) if pair[0] <= step.time), (-np.inf, None))
+        if not self._recipe.cameras:
+            captured, seen = step.time, np.zeros((0, self._recipe.image_size, self._recipe.image_size, 3), np.uint8)
         if seen is None or step.time - captured > MAX_IMAGE_AGE:
             if not running.broken:
                 self.counters["episode_without_images"] += 1
@@ -120,4 +122,5 @@ class LiveEpisodes:
             command=np.array([step.command for step in steps]),
             critical=np.array([step.session.phase is Phase.CRITICAL for step in steps]),
             grounding=np.full((len(steps), GROUNDING), np.nan, dtype=np.float32),
+            human=np.array([step.state is State.HUMAN for step in steps]),
         )

@@ -41,7 +41,7 @@ def test_a_step_survives_the_wire() -> None:
     step = dataclasses.replace(
         control_step(7, 1_700_000_000.02), session=session(actor_enabled=False), input_age=0.04, row=3, limited=True
     )
-    message = step_to_msg(step, clock_offset=0.0)
+    message = step_to_msg(step, 0.0, "/cell_3")
     again = step_from_msg(deserialize_message(serialize_message(message), msg.ControlStep))
     for field in dataclasses.fields(step):
         a, b = getattr(step, field.name), getattr(again, field.name)
@@ -51,7 +51,7 @@ def test_a_step_survives_the_wire() -> None:
 
 
 def test_a_step_with_uneven_or_absurd_arrays_is_refused() -> None:
-    message = step_to_msg(control_step(1, 1.0), 0.0)
+    message = step_to_msg(control_step(1, 1.0), 0.0, "/rlt")
     message.velocity = floats(np.zeros(JOINTS + 1))
     with pytest.raises(ValueError, match="different sizes"):
         step_from_msg(message)

@@ -1,0 +1,1 @@
+"""The journal: append-only MCAP files of what the robot lived through, and reading them back."""

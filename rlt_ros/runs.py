@@ -1,0 +1,243 @@
+"""Run directories: what was run, going on with it, and what came of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rlt_ros import __version__
+from rlt_ros.bringup import Bringup, NodeSpec
+from rlt_ros.config import ConfigError
+from rlt_ros.journal.journal import is_being_written, size_of
+from rlt_ros.session.statistics import EpisodeRecord, summarise
+from rlt_ros.vla.bundle import load_bundle
+
+RECORD = "run.json"
+SUMMARY = "summary.json"
+PARAMETERS = "parameters.yaml"
+JOURNAL = "journal"
+CHECKPOINTS = "checkpoints"
+
+
+def new_run_dir(root: Path, name: str) -> Path:
+    """A directory that does not exist yet, named by time."""
+    stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+    path, number = root / f"{stamp}-{name}", 1
+    while path.exists():
+        number += 1
+        path = root / f"{stamp}-{name}-{number}"
+    return path.absolute()
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """What was run.
+
+    Raises:
+        ConfigError: there is no run, or none of `rlt up`.
+    """
+    try:
+        record: dict[str, Any] = json.loads((run / RECORD).read_text())
+    except OSError as error:
+        raise ConfigError(f"{run} is no run: {RECORD} cannot be read ({error.strerror})") from error
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{run / RECORD} is damaged: {error}") from error
+    if not isinstance(record, dict):
+        raise ConfigError(f"{run / RECORD} must hold one object")
+    return record
+
+
+def write_record(bringup: Bringup, specs: list[NodeSpec], argv: list[str]) -> None:
+    """What is run, for whoever looks at the results later, and for going on with it; earlier files are kept."""
+    run = bringup.run_dir
+    assert run is not None
+    run.mkdir(parents=True, exist_ok=True)
+    now = {
+        "command": ["rlt", *argv],
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "version": __version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "episodes_before": bringup.episodes_before,
+    }
+    record = {
+        **now,
+        "target": bringup.target,
+        "task": bringup.task_name,
+        "bundle": str(bringup.bundle_path),
+        "bundle_id": load_bundle(bringup.bundle_path).id,
+        "clearance": bringup.parameters("sim_node").get("clearance") or None,
+        "config": str(bringup.config_path),
+        "namespace": bringup.namespace,
+        "seed": bringup.seed,
+        "human": bringup.human,
+        "trained": bringup.trained,
+        "settings": dict(bringup.settings),
+        "nodes": {spec.name: dict(spec.parameters) for spec in specs},
+    }
+    parameters = bringup.config_path.read_bytes()
+    if (run / RECORD).is_file():
+        earlier = read_record(run)
+        lives = 1 + len(earlier.get("resumed", []))
+        _keep(run / SUMMARY, lives)
+        if (run / PARAMETERS).is_file() and (run / PARAMETERS).read_bytes() != parameters:
+            _keep(run / PARAMETERS, lives)
+        record = {**earlier, "resumed": [*earlier.get("resumed", []), now], "settings": dict(bringup.settings)}
+    _write(run / RECORD, json.dumps(record, indent=2) + "\n")
+    if not (run / PARAMETERS).is_file():
+        (run / PARAMETERS).write_bytes(parameters)
+
+
+def write_summary(run: Path, summary: dict[str, Any]) -> None:
+    """The figures at the end of a run."""
+    _write(run / SUMMARY, json.dumps(summary, indent=2) + "\n")
+
+
+def resumed(given: Bringup, run: Path) -> Bringup:
+    """The bring-up that goes on with a run: as it was, but for what is given anew.
+
+    Args:
+        given: from the command line.
+        run: its directory.
+
+    Raises:
+        ConfigError: it is no run, it still runs, or it was another robot's, task's or bundle's.
+    """
+    record = read_record(run)
+    for key in ("target", "bundle_id", "settings"):
+        if key not in record:
+            raise ConfigError(
+                f"{run} cannot be gone on with: it was made by 'rlt train' or an older version of rlt_ros"
+            )
+    if record["target"] != given.target:
+        raise ConfigError(f"{run} is a run of '{record['target']}', not of '{given.target}'")
+    if given.task and given.task != record["task"]:
+        raise ConfigError(f"{run} learnt task '{record['task']}', not '{given.task}'; begin a new run")
+    if given.human not in ("none", record["human"]):
+        raise ConfigError(f"{run} was begun with --human {record['human']}")
+    bundle = given.bundle or Path(record["bundle"])
+    found = load_bundle(bundle).id
+    if found != record["bundle_id"]:
+        raise ConfigError(f"{run} was flown with bundle {record['bundle_id']}, {bundle} is {found}: tokens differ")
+    if is_being_written(run / JOURNAL):
+        raise ConfigError(f"{run} is still running: stop it first")
+    return dataclasses.replace(
+        given,
+        task=record["task"],
+        bundle=bundle,
+        config=given.config or run / PARAMETERS,
+        namespace=record["namespace"],
+        seed=record["seed"] if given.seed is None else given.seed,
+        human=record["human"],
+        trained=record["trained"],
+        settings={**record["settings"], **given.settings},
+        run_dir=run.absolute(),
+        episodes_before=max((episode.episode for episode in episodes(run)), default=0),
+    )
+
+
+def episodes(run: Path) -> list[EpisodeRecord]:
+    """The ended episodes of a run as its journal has them, with their last label, in order."""
+    from rlt_ros.journal.journal import read_journal
+    from rlt_ros.msg import EpisodeEvent  # only where ROS 2 is installed
+    from rlt_ros.nodes.journal_records import message_of
+    from rlt_ros.types import Outcome
+
+    found: dict[tuple[str, int, int], EpisodeRecord] = {}
+    for record in read_journal(run / JOURNAL, ("episode",)):
+        try:
+            message: EpisodeEvent = message_of(record)
+            outcome = Outcome(message.outcome)
+        except ValueError:
+            continue
+        if message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
+            found[message.robot, message.epoch, message.episode] = EpisodeRecord(
+                message.episode,
+                outcome,
+                message.duration,
+                message.actor_enabled,
+                message.ticks,
+                message.human_ticks,
+                message.interventions,
+            )
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Run:
+    """A line of `rlt runs`.
+
+    Attributes:
+        path: of its directory.
+        started: when, ISO 8601.
+        what: target or `train`, and task.
+        lives: times it was started.
+        running: it is recorded to at this moment.
+        episodes: ended; None where there is no journal.
+        successes: of these.
+        per_10min: successes in 10 minutes of episode time.
+        updates: of the newest checkpoint; None without one.
+        size: bytes of everything.
+    """
+
+    path: Path
+    started: str
+    what: str
+    lives: int
+    running: bool
+    episodes: int | None
+    successes: int | None
+    per_10min: float | None
+    updates: int | None
+    size: int
+
+
+def list_runs(root: Path) -> list[Run]:
+    """The runs in a directory, oldest first."""
+    out = []
+    for path in sorted(root.iterdir()) if root.is_dir() else []:
+        if not (path / RECORD).is_file():
+            continue
+        try:
+            record = read_record(path)
+        except ConfigError:
+            record = {}
+        figures = summarise(episodes(path)) if (path / JOURNAL).is_dir() else {}
+        checkpoints = sorted((path / CHECKPOINTS).glob("step-*/checkpoint.json"))
+        out.append(
+            Run(
+                path=path,
+                started=record.get("started", "?"),
+                what=f"{record.get('target', '?')} {record.get('task', '?')}",
+                lives=1 + len(record.get("resumed", [])),
+                running=is_being_written(path / JOURNAL),
+                episodes=figures.get("episodes"),
+                successes=figures.get("successes"),
+                per_10min=figures.get("throughput_per_10min"),
+                updates=int(checkpoints[-1].parent.name.split("-")[1].split(".")[0]) if checkpoints else None,
+                size=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+            )
+        )
+    return out
+
+
+def journal_size(run: Path) -> int:
+    """Bytes of a run's journal."""
+    return size_of(run / JOURNAL)
+
+
+def _keep(path: Path, number: int) -> None:
+    """Make room for a newer file of the same name."""
+    if path.is_file():
+        path.rename(path.with_name(f"{path.stem}-{number}{path.suffix}"))
+
+
+def _write(path: Path, text: str) -> None:
+    fresh = path.with_suffix(f"{path.suffix}.new")
+    fresh.write_text(text)
+    fresh.replace(path)
