@@ -21,7 +21,7 @@ class Selection:
     def __init__(self) -> None:
         """Nothing runs."""
         self._recent: deque[Record] = deque()
-        self._until = 0
+        self._until = -1
 
     def step(self, record: Record, wanted: bool) -> Iterator[Record]:
         """A tick, and whether its phase is recorded; yields what is to be written."""

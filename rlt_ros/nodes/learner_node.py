@@ -47,7 +47,7 @@ _WORK_SLICE = 0.015
 _IDLE_WAIT = 0.01
 _SCORED, _SCORED_AT_LEAST = 20, 10
 """Episodes of the actor that a checkpoint's score looks back on."""
-_READ_BACK = ("step", "policy_input", "episode", "session")
+_READ_BACK = ("step", "policy_input", "episode", "session", "learner_status")
 
 
 class LearnerNode(Node):
@@ -88,7 +88,8 @@ class LearnerNode(Node):
         }
         self._records: dict[tuple[str, int, int], EpisodeRecord] = {}
         self._events: set[tuple[str, int, int, int, int]] = set()
-        self._epoch = 0
+        self._epoch = self._last_epoch = 0
+        self._had_updates = 0
         self._paused = False
         self._published, self._published_updates = 0.0, 0
         self._busy_seconds, self._busy_updates = 0.0, 0
@@ -147,12 +148,15 @@ class LearnerNode(Node):
                 self._on_policy_input(message)
             elif kind == "episode":
                 self._on_event(message)
+            elif kind == "learner_status":
+                self._had_updates = max(self._had_updates, message.updates)
             else:
                 self._on_session(record.topic.rpartition("/")[0] or "/", message)
             if time.monotonic() - said > 2.0:
                 said = time.monotonic()
                 share = min(1.0, read / total)
                 self.get_logger().info(f"rebuilding the replay: {share:.0%}, {self._learner.replay.samples} samples")
+        self._last_epoch = self._epoch
         for ingest in self._ingests.values():
             ingest.rebuilt()
         self.get_logger().info(
@@ -249,7 +253,8 @@ class LearnerNode(Node):
             self._busy_seconds += time.monotonic() - began
             self._busy_updates += learner.updates - before
         now = time.monotonic()
-        if now >= self._next_publication and learner.updates > max(0, self._published_updates):
+        news = learner.updates > max(0, self._published_updates) and not self._catching_up
+        if now >= self._next_publication and news:
             self._publish_weights()
             self._next_publication = now + self._config.publish_period
         if now >= self._next_status:
@@ -257,6 +262,12 @@ class LearnerNode(Node):
         if now >= self._next_checkpoint and learner.updates > self._saved_updates:
             self._next_checkpoint = now + self._config.checkpoint_period
             self._try_to_save()
+
+    @property
+    def _catching_up(self) -> bool:
+        """Started again in the middle of a session: what flies there was better trained than what was saved."""
+        learner = self._learner
+        return self._epoch == self._last_epoch and learner.updates < self._had_updates and learner.budget > 0
 
     def _publish_weights(self) -> None:
         learner, version = self._learner, self._versions.next()

@@ -32,6 +32,13 @@ def listen(ros: Listener) -> dict[str, list[Image]]:
     return {name: ros.listen(Image, f"{name}/color/image_raw", RECORD_QOS) for name in CAMERA_NAMES}
 
 
+def change(ros: Listener, transition: int) -> None:
+    answer = ros.call(
+        ChangeState, "camera_node/change_state", ChangeState.Request(transition=Transition(id=transition)), 30.0
+    )
+    assert answer.success
+
+
 def pixels(message: Image) -> np.ndarray:
     return np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
 
@@ -113,8 +120,15 @@ def test_a_recording_of_the_cell_plays_bit_by_bit_into_the_vla(domain: int, tmp_
         cameras = {"backend": "recorded", "devices": f"[{path}, {path}, {path}]", "bundle": str(BUNDLE.directory)}
         with (
             node_process("vla_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "vla"),
-            node_process("camera_node", {**cameras, "fps": "25"}, tmp_path / "cameras"),
+            node_process("camera_node", {**cameras, "fps": "25", "autostart": "false"}, tmp_path / "cameras"),
         ):
+            # A recording plays once, and discovery may take some seconds: it begins when all have found each other.
+            change(ros, Transition.TRANSITION_CONFIGURE)
+            topic = "/rlt/base/color/image_raw"
+            found = lambda: ros.node.count_publishers(topic) == 1 and ros.node.count_subscribers(topic) == 2  # noqa: E731
+            ros.wait(lambda: found() and bool(ros.node.count_publishers("/rlt/policy_input")), 30, "discovery")
+            ros.spin(3.5)
+            change(ros, Transition.TRANSITION_ACTIVATE)
             ros.wait(lambda: len(images["base"]) >= SETS - 2 and len(inputs) > SETS // 2, 30, "the recording")
             ros.spin(0.5)
     for name, seen in images.items():

@@ -151,11 +151,12 @@ def weights(version: int, bias: float = 0.0, **changes: object) -> PolicyWeights
     spec = ActorSpec(str(changes.get("bundle_id", BUNDLE.id)), BUNDLE.token_dim, JOINTS, 10)
     layers = [(np.zeros((size, 10 * JOINTS), np.float32), np.full(10 * JOINTS, bias, np.float32))]
     data = pack_actor(spec, layers, version)
-    message = PolicyWeights(version=version, bundle_id=spec.bundle_id, sha256=hashlib.sha256(data).hexdigest())
+    message = PolicyWeights(epoch=int(changes.get("epoch", 1)), version=version, bundle_id=spec.bundle_id)
+    message.sha256 = hashlib.sha256(data).hexdigest()
     message.data = octets(data)
     if changes.get("corrupt"):
         message.data[-1] ^= 1
-    message.header.stamp = to_stamp(time.time())
+    message.header.stamp = to_stamp(float(changes.get("made", time.time())))
     return message
 
 
@@ -180,13 +181,14 @@ def test_bad_messages_are_refused_counted_and_end_in_hold(cell: FakeCell) -> Non
     cell.state_is(ControlStep.STATE_REFERENCE)
     bent = weights(4)
     bent.version = 5
-    for message in (weights(1, corrupt=True), weights(2, bundle_id="other"), weights(3, bias=float("nan")), bent):
+    wrong = (weights(1, corrupt=True), weights(2, bundle_id="other"), weights(3, bias=float("nan")))
+    for message in (*wrong, bent, weights(6, epoch=0)):
         cell.weights.publish(message)
         cell.ros.spin(0.2)
     counters = cell.counters()
     for name in (
         "input_not_finite", "input_shape", "input_wrong_bundle", "joint_state_shape", "joint_state_not_finite",
-        "weights_checksum", "weights_bundle", "weights_finite", "weights_version",
+        "weights_checksum", "weights_bundle", "weights_finite", "weights_version", "weights_other_session",
     ):  # fmt: skip
         assert counters.get(name, 0) > 0, f"{name} was not counted: {counters}"
     assert cell.steps[-1].state == ControlStep.STATE_REFERENCE, "refused weights must not change what flies"
@@ -198,6 +200,9 @@ def test_good_weights_fly_from_the_next_boundary_and_joints_go_by_name(cell: Fak
     cell.state_is(ControlStep.STATE_ACTOR)
     first = len(cell.steps)
     cell.ros.wait(lambda: len(cell.steps) > first + 8, 5, "eight steps of the actor")
+    assert cell.steps[-1].policy_version == 5
+    cell.weights.publish(weights(4, bias=-1.0, made=time.time() - 60.0))
+    cell.ros.wait(lambda: cell.counters().get("weights_old", 0) > 0, 10, "older weights to be refused")
     assert cell.steps[-1].policy_version == 5
     moves = np.diff([list(step.command) for step in cell.steps[-6:]], axis=0)
     wanted = 5e-4 + BUNDLE.normaliser.action_std
@@ -289,11 +294,12 @@ def test_the_robot_description_narrows_the_limits_and_the_guard_is_seen_in_diagn
             data=f'<robot><joint name="{joint}" type="continuous"><limit velocity="0.01" effort="1"/></joint></robot>'
         )
     )
-    cell.ros.wait(lambda: cell.steps[-1].limited, 5, "the guard to act")
-    step = cell.steps[-1]
-    moved = np.array(step.command) - np.array(step.previous)
-    assert moved[0] == pytest.approx(0.01 * 0.02, rel=1e-3)
-    assert moved[1] == pytest.approx(5e-4, rel=1e-2)
+    cell.ros.wait(lambda: sum(step.limited for step in cell.steps) >= 20, 5, "the guard to act")
+    moved = np.array([np.array(step.command) - np.array(step.previous) for step in cell.steps if step.limited])
+    # After a late tick the next one comes early, and may go less far.
+    assert moved[:, 0].max() <= 0.01 * 0.02 * 1.001
+    assert np.median(moved[:, 0]) == pytest.approx(0.01 * 0.02, rel=1e-3)
+    assert np.median(moved[:, 1]) == pytest.approx(5e-4, rel=1e-2)
     assert cell.counters()[f"limit_velocity/{joint}"] > 0
     told.clear()
     cell.ros.wait(lambda: bool(told), 5, "diagnostics")

@@ -157,3 +157,75 @@ def test_an_outcome_that_overtakes_all_steps_of_its_episode_waits_for_them() -> 
     ingest.step(tick(60, episode=2))
     assert replay.samples == 20
     assert (replay.sample(200, np.random.default_rng(0)).rewards > 0).any()
+
+
+def test_a_step_that_comes_twice_is_stored_once() -> None:
+    """A learner that starts again gets the last 20 s once more."""
+    ingest, replay = made()
+    once, wanted = made()
+    for k in range(60):
+        once.step(tick(k))
+        ingest.step(tick(k))
+    for k in range(20, 90):
+        ingest.step(tick(k))
+        once.step(tick(k))
+    assert ingest.duplicates == 40
+    assert ingest.gaps == 0
+    assert replay.written > 20
+    assert replay.digest == wanted.digest
+
+
+def test_no_sample_reaches_over_lost_steps() -> None:
+    ingest, replay = made()
+    for k in [*range(40), *range(50, 90)]:
+        ingest.step(tick(k))
+    ingest.end(1, 1, 89.5 * PERIOD, Outcome.SUCCESS)
+    ingest.flush()
+    assert ingest.gaps == 10
+    assert ingest.counters["episode_cut_by_gap"] == 1
+    assert replay.episodes == 1
+    # 15 whole chunks before the gap, none that ends in it; after it 15, and 5 to the end.
+    assert len(replay) == 15 + 15 + 5
+    batch = replay.gather(replay.usable_since(0))
+    assert float(batch.rewards.gt(0).sum()) == 5
+
+
+def test_a_clock_that_is_set_back_costs_no_step() -> None:
+    ingest, replay = made()
+    for k in range(60):
+        late = dataclasses.replace(tick(k), time=k * PERIOD - (0.5 if k > 30 else 0.0))
+        ingest.step(late)
+    assert ingest.duplicates == 0
+    assert replay.written > 10
+
+
+def test_episodes_of_several_robots_do_not_mix() -> None:
+    """Two robots fly at once; each episode is stored in one piece."""
+    replay = Replay(ReplaySpec(1000, TOKEN, JOINTS))
+    robots = [
+        Ingest(EpisodeBuilder(SampleConfig(), normaliser(), BUNDLE, TOKEN), replay, whole_episodes=True)
+        for _ in range(2)
+    ]
+    alone = Replay(ReplaySpec(1000, TOKEN, JOINTS))
+    single = Ingest(EpisodeBuilder(SampleConfig(), normaliser(), BUNDLE, TOKEN), alone)
+    for ingest in (*robots, single):
+        ingest.session(1)
+        for sequence in range(400):
+            ingest.policy_input(policy_input(sequence * 2 * PERIOD, sequence))
+    for k in range(60):
+        for ingest in (*robots, single):
+            ingest.step(tick(k))
+    assert replay.written == 0
+    for ingest in (*robots, single):
+        ingest.end(1, 1, 59.5 * PERIOD, Outcome.SUCCESS)
+        ingest.flush()
+    assert replay.episodes == 2
+    assert replay.samples == 2 * alone.samples
+    one, other = replay.gather(replay.usable_since(0)), alone.gather(alone.usable_since(0))
+    goes_on = other.bootstrap > 0
+    one = one._replace(next_state=one.next_state[one.bootstrap > 0])
+    other = other._replace(next_state=other.next_state[goes_on])
+    for name in ("state", "actions", "rewards", "next_state", "returned"):
+        both, half = getattr(one, name), getattr(other, name)
+        assert (both[: len(half)] == half).all()
+        assert (both[len(half) :] == half).all()

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rlt_ros.control.actor import unpack_actor
-from rlt_ros.rl.checkpoint import save_checkpoint
+from rlt_ros.normaliser import Normaliser
+from rlt_ros.rl.checkpoint import Layout, save_checkpoint
 from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.rl.learner import Learner
 from rlt_ros.rl.replay import Replay, ReplaySpec
@@ -191,15 +192,18 @@ def test_a_checkpoint_is_complete_and_leaves_no_rubbish(tmp_path) -> None:
     add_episode(store, np.ones((20, TOKEN)), np.zeros((20, JOINTS)), np.ones(JOINTS), success=True)
     learner = Learner(SMALL, store, "b")
     learner.update()
-    path = save_checkpoint(learner, tmp_path, version=3, bundle_id="b")
-    again = save_checkpoint(learner, tmp_path, version=3, bundle_id="b")
-    assert path == again
-    assert [entry.name for entry in tmp_path.iterdir()] == ["step-000000001"]
-    actor = unpack_actor((path / "actor.safetensors").read_bytes(), "b")
+    layout = Layout("b", ("j",) * JOINTS, Normaliser(np.zeros(2 * JOINTS), np.ones(2 * JOINTS), np.ones(JOINTS)))
+    path = save_checkpoint(learner, tmp_path, version=3, layout=layout)
+    again = save_checkpoint(learner, tmp_path, version=3, layout=layout)
+    assert path.name == "step-000000001"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["step-000000001.001"], (
+        "the old one goes when the new one is there"
+    )
+    actor = unpack_actor((again / "actor.safetensors").read_bytes(), "b")
     assert actor.version == 3
     (tmp_path / "blocked").write_text("a file where a directory should be")
     with pytest.raises(OSError, match="blocked"):
-        save_checkpoint(learner, tmp_path / "blocked", version=3, bundle_id="b")
+        save_checkpoint(learner, tmp_path / "blocked", version=3, layout=layout)
 
 
 def test_the_weight_of_q_rises_from_the_burn_in_on() -> None:

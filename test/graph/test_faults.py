@@ -1,0 +1,275 @@
+"""Every process is killed at random moments of a running graph: nothing is lost, and the run goes on where it was."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import signal
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rlt_ros.msg import ControlStep, EpisodeEvent, LearnerStatus, PolicyInput, PolicyWeights
+from ros_support import NAMESPACE, Graph, Listener, listener, node_process, up_sim
+
+from rlt_ros.bringup import Bringup
+from rlt_ros.control.actor import unpack_actor
+from rlt_ros.control.executor import ExecutorConfig
+from rlt_ros.journal.journal import read_journal, segments
+from rlt_ros.journal.segment import is_finished
+from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, from_stamp
+from rlt_ros.nodes.journal_records import message_of
+from rlt_ros.runs import episodes
+from rlt_ros.vla.bundle import load_bundle
+
+pytestmark = pytest.mark.graph
+SEED = 0
+RESTARTED = ("learner_node", "recorder_node", "vla_node", "teleop_node")
+FATAL = ("sim_node", "executor_node", "session_node")
+KILLS = 17
+TICK = 0.02
+SETTINGS = {
+    "session_node.warmup_episodes": 1,
+    "session_node.learner_wait": 5.0,
+    "session_node.time_limit": 6.0,
+    "learner_node.warmup_samples": 100,
+    "learner_node.burn_in_updates": 50,
+    "learner_node.checkpoint_period": 4.0,
+    "executor_node.priority": 0,
+    "sim_node.priority": 0,
+    "sim_node.human_patience": 0.5,
+    "sim_node.demonstrations": 1,
+    "recorder_node.reserve": 0.0,
+    "recorder_node.segment_size": 2.0,
+}
+LIMITS = ExecutorConfig()
+
+
+@dataclass
+class Wire:
+    """Everything that was heard, over all lives of the graph."""
+
+    steps: list[ControlStep] = field(default_factory=list)
+    inputs: list[PolicyInput] = field(default_factory=list)
+    events: list[EpisodeEvent] = field(default_factory=list)
+    learner: list[LearnerStatus] = field(default_factory=list)
+    weights: list[PolicyWeights] = field(default_factory=list)
+    kills: list[tuple[str, float]] = field(default_factory=list)
+
+    def listen(self, ros: Listener) -> None:
+        for kind, topic, qos, heard in (
+            (ControlStep, "step", HISTORY_QOS, self.steps),
+            (PolicyInput, "policy_input", HISTORY_QOS, self.inputs),
+            (EpisodeEvent, "episode", HISTORY_QOS, self.events),
+            (LearnerStatus, "learner_status", 100, self.learner),
+            (PolicyWeights, "policy", LATCHED_QOS, self.weights),
+        ):
+            ros.node.create_subscription(kind, topic, heard.append, qos)
+
+    def critical(self) -> dict[tuple[int, int], ControlStep]:
+        return {(m.epoch, m.sequence): m for m in self.steps if m.phase == 3}
+
+
+def alive(graph: Graph, node: str) -> int | None:
+    try:
+        return graph.pid(node)
+    except LookupError:
+        return None
+
+
+def kill(graph: Graph, wire: Wire, node: str) -> None:
+    graph.kill(node)
+    wire.kills.append((node, time.time()))
+
+
+@pytest.fixture(scope="module")
+def wire(tmp_path_factory: pytest.TempPathFactory) -> tuple[Wire, Path]:
+    """One run with all its deaths; the tests look at what is left of it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(90 + random.SystemRandom().randrange(10)))
+        return lived(tmp_path_factory.mktemp("faults"))
+
+
+def lived(root: Path) -> tuple[Wire, Path]:
+    rng, wire, run_dir = random.Random(SEED), Wire(), Path()
+    restarted = [RESTARTED[k % len(RESTARTED)] for k in range(KILLS)]
+    rng.shuffle(restarted)
+    lives = [restarted[k :: len(FATAL)] for k in range(len(FATAL))]
+    with listener() as ros:
+        wire.listen(ros)
+        for number, (last, deaths) in enumerate(zip(FATAL, lives, strict=True)):
+            options = ("--resume", str(run_dir)) if number else ()
+            with up_sim(ros, root, SETTINGS if not number else {}, "--human", "simulated", *options) as graph:
+                run_dir = graph.run_dir
+                episode = wire.steps[-1].episode if wire.steps else 0
+                ros.wait(lambda e=episode: bool(wire.steps) and wire.steps[-1].episode > e, 60, "an episode")
+                if not number:
+                    ros.wait(lambda: bool(wire.weights), 60, "weights")
+                for node in deaths:
+                    ros.spin(rng.uniform(0.3, 2.5))
+                    before = alive(graph, node)
+                    assert before is not None, f"{node} does not run"
+                    kill(graph, wire, node)
+                    ros.wait(lambda n=node, b=before: alive(graph, n) not in (None, b), 40, f"{node} starts again")
+                    ros.spin(3.0 if node == "learner_node" else 1.5)
+                flown = wire.steps[-1].episode
+                ros.wait(lambda f=flown: wire.steps[-1].episode > f, 60, "the next episode")
+                ros.wait(
+                    lambda: wire.steps[-1].state in (ControlStep.STATE_ACTOR, ControlStep.STATE_HUMAN), 60, "motion"
+                )
+                ros.spin(rng.uniform(0.1, 0.6))
+                kill(graph, wire, last)
+                ros.wait(lambda g=graph: g.process.poll() is not None, 60, "the graph's end")
+                ros.spin(0.5)
+                assert graph.process.returncode == 1
+        with up_sim(ros, root, {}, "--resume", str(run_dir)) as graph:  # one more, with a proper end
+            epoch = wire.steps[-1].epoch
+            ros.wait(lambda: wire.steps[-1].epoch > epoch and wire.steps[-1].phase == 3, 60, "the last life")
+            flown = wire.steps[-1].episode
+            ros.wait(lambda: wire.steps[-1].episode > flown, 60, "an episode of it")
+            graph.stop()
+            ros.spin(0.5)
+    return wire, run_dir
+
+
+def log(run: Path, node: str) -> str:
+    return (run / "log" / f"{node}.log").read_text()
+
+
+def test_every_process_was_killed(wire: tuple[Wire, Path]) -> None:
+    heard, run = wire
+    assert len(heard.kills) >= 20
+    assert {node for node, _ in heard.kills} == {*RESTARTED, *FATAL}
+    assert "Traceback" not in "".join(path.read_text() for path in (run / "log").glob("*.log"))
+
+
+def test_what_was_on_the_wire_is_in_the_journal(wire: tuple[Wire, Path]) -> None:
+    heard, run = wire
+    assert all(is_finished(path) for path in segments(run / "journal"))
+    recorded = [message_of(record) for record in read_journal(run / "journal", ("step",))]
+    keys = [(message.epoch, message.sequence) for message in recorded]
+    assert len(keys) == len(set(keys)), "each once"
+    critical = heard.critical()
+    missing = sorted(set(critical) - set(keys))
+    print(f"{len(critical)} steps of critical phases on the wire, {len(missing)} of them not in the journal")
+    runs = [list(group) for _, group in itertools.groupby(missing, key=lambda key: key[1] - missing.index(key))]
+    assert max((len(run) for run in runs), default=0) * TICK <= 1.0
+    assert len(missing) <= 5, "only what a dying publisher had not handed over"
+    by_key = dict(zip(keys, recorded, strict=True))
+    assert all(by_key[key] == step for key, step in critical.items() if key in by_key)
+    inputs = {message_of(record).sequence for record in read_journal(run / "journal", ("policy_input",))}
+    named = {message.input_sequence for message in recorded if message.input_valid}
+    assert len(named - inputs) <= 2
+    events = {(e.epoch, e.episode, e.kind, e.outcome) for e in heard.events}
+    kept = {
+        (e.epoch, e.episode, e.kind, e.outcome) for e in map(message_of, read_journal(run / "journal", ("episode",)))
+    }
+    assert events <= kept
+    assert len(episodes(run)) == len({(e.epoch, e.episode) for e in heard.events if e.kind == EpisodeEvent.KIND_END})
+
+
+def test_commands_are_held_where_they_must(wire: tuple[Wire, Path]) -> None:
+    """Two ticks after a limit has passed nothing moves any more, whoever died."""
+    heard, _ = wire
+    inputs = np.array(sorted(from_stamp(m.header.stamp) for m in heard.inputs))
+    flying = (ControlStep.STATE_ACTOR, ControlStep.STATE_REFERENCE)
+    held = 0
+    for step in heard.steps:
+        stamp = from_stamp(step.header.stamp)
+        if step.state == ControlStep.STATE_HOLD:
+            held += 1
+            assert list(step.command) == list(step.previous) or step.phase <= 1, step.reason
+        elif step.state in flying:
+            # A chunk that began in time is flown to its end.
+            newest = inputs[max(0, np.searchsorted(inputs, stamp) - 1)]
+            assert stamp - newest <= LIMITS.max_input_age + (LIMITS.chunk + 2) * TICK
+    assert held
+    limits: dict[str, float] = {
+        "sim_node": LIMITS.max_joint_age,
+        "session_node": LIMITS.max_session_age,
+        "teleop_node": LIMITS.max_intervention_age,
+    }
+    for node, killed in heard.kills:
+        after = [s for s in heard.steps if killed < from_stamp(s.header.stamp) < killed + 3.0]
+        if node == "teleop_node":
+            limit = killed + limits[node] + 2 * TICK
+            human = [s for s in after if s.state == ControlStep.STATE_HUMAN]
+            assert all(from_stamp(s.header.stamp) <= limit for s in human[:1]) or not human
+        elif node in limits:
+            late = [s for s in after if from_stamp(s.header.stamp) > killed + limits[node] + 2 * TICK]
+            assert all(s.state == ControlStep.STATE_HOLD for s in late), node
+
+
+def test_a_dead_learner_or_recorder_never_stops_the_robot(wire: tuple[Wire, Path]) -> None:
+    heard, _ = wire
+    for epoch, group in itertools.groupby(heard.steps, key=lambda step: step.epoch):
+        sequences = [step.sequence for step in group]
+        if epoch:
+            assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+    for node, killed in heard.kills:
+        if node in ("learner_node", "recorder_node"):
+            after = [s for s in heard.steps if killed < from_stamp(s.header.stamp) < killed + 0.5]
+            assert not {s.reason for s in after} & {"policy_input_stale", "joint_states_stale", "session_silent"}
+
+
+def test_counters_versions_and_episodes_go_on(wire: tuple[Wire, Path]) -> None:
+    heard, run = wire
+    versions = [message.version for message in heard.weights]
+    assert versions == sorted(set(versions))
+    flown = [step.policy_version for step in heard.steps if step.policy_version]
+    assert flown == sorted(flown)
+    numbers = [e.episode for e in heard.events if e.kind == EpisodeEvent.KIND_START]
+    assert numbers == sorted(numbers)
+    assert heard.learner[-1].samples >= max(message.samples for message in heard.learner)
+    assert heard.learner[-1].episodes == heard.learner[-1].episodes
+    assert len(list((run / "checkpoints").glob("step-*"))) <= 4
+
+
+def test_every_rebuilt_replay_was_bit_by_bit_the_one_of_the_checkpoint(wire: tuple[Wire, Path]) -> None:
+    _, run = wire
+    told = log(run, "learner_node")
+    again = told.count("going on from")
+    assert again >= 4
+    assert told.count("bit for bit") == again, told
+    assert told.count("not in every number") == 0
+
+
+def test_the_actor_that_is_resumed_is_the_one_that_was_saved(
+    wire: tuple[Wire, Path], domain: int, tmp_path: Path
+) -> None:
+    """After the proper end: a learner by itself, on what is left."""
+    heard, run = wire
+    bundle = load_bundle(Bringup().bundle_path)
+    newest = sorted((run / "checkpoints").glob("step-*"))[-1]
+    saved = unpack_actor((newest / "actor.safetensors").read_bytes(), bundle.id)
+    given = {key.split(".")[1]: value for key, value in SETTINGS.items() if key.startswith("learner_node")}
+    given |= {
+        "bundle": str(bundle.directory),
+        "checkpoint_dir": str(run / "checkpoints"),
+        "journal_dir": str(run / "journal"),
+    }
+    with ExitStack() as stack:
+        ros = stack.enter_context(listener())
+        weights = ros.listen(PolicyWeights, "policy", LATCHED_QOS)
+        status = ros.listen(LearnerStatus, "learner_status")
+        process = stack.enter_context(
+            node_process("learner_node", given, tmp_path / "learner.log", run / "parameters.yaml")
+        )
+        ros.wait(lambda: bool(weights and status), 60, "weights")
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+    again = unpack_actor(bytes(weights[0].data), bundle.id)
+    assert weights[0].version > max(message.version for message in heard.weights)
+    token, proprio = np.ones(bundle.token_dim, np.float32), np.ones(2 * len(bundle.joints), np.float32)
+    reference = np.ones((10, len(bundle.joints)), np.float32)
+    assert (again(token, proprio, reference) == saved(token, proprio, reference)).all()
+    text = (tmp_path / "learner.log").read_text()
+    assert "bit for bit" in text, text
+
+
+def test_namespace_is_the_robots_name(wire: tuple[Wire, Path]) -> None:
+    heard, _ = wire
+    assert {message.robot for message in (*heard.steps, *heard.inputs, *heard.events)} == {NAMESPACE}
