@@ -1,4 +1,4 @@
-"""The learner alone, for a machine of its own."""
+"""Learner and recorder alone, for a machine of their own."""
 
 from launch import LaunchDescription
 from rlt_ros.launching import launch_description
@@ -6,4 +6,4 @@ from rlt_ros.launching import launch_description
 
 def generate_launch_description() -> LaunchDescription:
     """Called by `ros2 launch rlt_ros learner.launch.py`."""
-    return launch_description("robot", only=["learner_node"])
+    return launch_description("learner")

@@ -25,7 +25,7 @@ from rlt_ros.nodes.parameters import (
 from rlt_ros.sim.tasks import get_task
 
 PACKAGE = "rlt_ros"
-TARGETS = ("sim", "robot")
+TARGETS = ("sim", "robot", "learner")
 HUMANS = ("none", "simulated")
 DEFAULT_BUNDLE = "small_aloha"
 
@@ -39,6 +39,7 @@ class NodeSpec:
         parameters: values that are not in the parameter file, or override it.
         remappings: topic names of ours -> topic names of the robot.
         required: the graph is nothing without this node.
+        stage: lower ones stop first; those of one stage stop at once.
         restart: it is started again when it dies; a required node that is not ends the graph.
         stop_seconds: how long it may take to stop before it is killed.
     """
@@ -48,6 +49,7 @@ class NodeSpec:
     remappings: Mapping[str, str] = field(default_factory=dict)
     required: bool = True
     restart: bool = False
+    stage: int = 2
     stop_seconds: float = 3.0
 
 
@@ -56,13 +58,14 @@ class Bringup:
     """What to start.
 
     Attributes:
-        target: `sim` or `robot`.
+        target: `sim`, `robot`, or `learner`: learner and recorder alone, for the robots of their parameter `robots`.
         task: task of the cell or name of the work on a robot; None for the file's.
         bundle: directory of the VLA bundle; None for the file's, or the shipped one.
         config: ROS parameter file; None for the target's default.
         namespace: of all nodes.
         headless: do not open a window.
         seed: of start positions, exploration and learning; None for the file's.
+        learner: namespace of a learner that runs elsewhere and records too; None: both are started here.
         human: `none`: whoever holds the joystick; `simulated`: the cell's scripted human does (sim only).
         trained: no learner; the actor that ships with the bundle flies every other episode, the base the others.
         run_dir: where logs, journal and checkpoints go; None: neither journal nor checkpoints.
@@ -77,6 +80,7 @@ class Bringup:
     namespace: str = "/rlt"
     headless: bool = True
     seed: int | None = None
+    learner: str | None = None
     human: str = "none"
     trained: bool = False
     run_dir: Path | None = None
@@ -86,7 +90,8 @@ class Bringup:
     @property
     def config_path(self) -> Path:
         """The parameter file in use."""
-        return self.config or share_directory() / "config" / f"{self.target}.yaml"
+        name = "robot" if self.target == "learner" else self.target
+        return self.config or share_directory() / "config" / f"{name}.yaml"
 
     @property
     def bundle_path(self) -> Path:
@@ -108,14 +113,19 @@ class Bringup:
         return read_parameter_file(self.config_path, self.namespace)
 
     def nodes(self) -> list[NodeSpec]:
-        """The processes in the order in which they stop; they start in the reverse order.
+        """The processes in the reverse of the order in which they start.
+
+        The session stops first, so that nobody asks for motion any more; then the executor, with a hold as its last
+        command; then what it listened to; then recorder and robot.
 
         Raises:
             ConfigError: unknown target, node, parameter or value.
             ValueError: the simulated cell has no such task.
         """
         if self.target not in TARGETS:
-            raise ConfigError(f"unknown target '{self.target}': choose {' or '.join(TARGETS)}")
+            raise ConfigError(f"unknown target '{self.target}': choose {', '.join(TARGETS)}")
+        if self.learner is not None and (self.trained or self.target == "learner"):
+            raise ConfigError("--learner names a learner elsewhere: it goes with a robot that is to learn")
         if self.human not in HUMANS:
             raise ConfigError(f"unknown human '{self.human}': choose {' or '.join(HUMANS)}")
         simulated = self.human == "simulated"
@@ -128,14 +138,17 @@ class Bringup:
         if self.run_dir:
             kept = {"checkpoint_dir": str(self.run_dir / "checkpoints"), "journal_dir": str(self.run_dir / "journal")}
         robot = self.remappings()
+        weights = {} if self.learner is None else {"policy": f"{self.learner.rstrip('/')}/policy"}
         seed = {} if self.seed is None else {"seed": self.seed}
         task = {"task": self.task_name}
         actor = {"actor": str(shipped_actor(self.bundle_path, self.task_name))} if self.trained else {}
         compared = {"warmup_episodes": 0, "base_every": 2, "explore_share": 0.0, "learner_wait": 0.0}
         before = {"episodes_before": self.episodes_before} if self.episodes_before else {}
         specs = [
-            NodeSpec("session_node", {**task, **seed, **before, **(compared if self.trained else {})}),
-            NodeSpec("executor_node", {**bundle, **seed, **actor}, robot),
+            NodeSpec(
+                "session_node", {**task, **seed, **before, **(compared if self.trained else {})}, weights, stage=0
+            ),
+            NodeSpec("executor_node", {**bundle, **seed, **actor}, {**robot, **weights}, stage=1),
             NodeSpec(
                 "teleop_node",
                 {**bundle, **({"mapping": "simulated"} if simulated else {})},
@@ -149,16 +162,23 @@ class Bringup:
         if self.run_dir:
             # Started before and stopped after all that it records.
             journal = {"directory": kept["journal_dir"]}
-            specs.append(NodeSpec("recorder_node", journal, robot, required=False, restart=True, stop_seconds=10.0))
-        if self.trained:
+            recorder = NodeSpec(
+                "recorder_node", journal, robot, required=False, restart=True, stage=3, stop_seconds=10.0
+            )
+            specs.append(recorder)
+        if self.trained or self.learner is not None:
             specs = [spec for spec in specs if spec.name != "learner_node"]
+        if self.learner is not None:
+            specs = [spec for spec in specs if spec.name != "recorder_node"]
+        if self.target == "learner":
+            specs = [spec for spec in specs if spec.name in ("learner_node", "recorder_node")]
         if self.target == "sim":
             shown = self.parameters("sim_node").get("demonstrations", SimParameters.demonstrations)
             view = {"viewer": not self.headless, "demonstrations": max(0, int(shown) - self.episodes_before)}
-            specs.append(NodeSpec("sim_node", {**task, **seed, **view, "human": simulated}))
+            specs.append(NodeSpec("sim_node", {**task, **seed, **view, "human": simulated}, stage=3))
         if self.target == "robot" and "camera_node" in self._from_file():
             specs.append(NodeSpec("camera_node", bundle, robot, restart=True))
-        if not simulated:
+        if not simulated and self.target != "learner":
             specs.append(NodeSpec("joystick_node", {}, robot, required=False, restart=True))
         specs = [
             dataclasses.replace(spec, parameters={**spec.parameters, **self._settings(spec.name)}) for spec in specs
@@ -192,7 +212,8 @@ class Bringup:
         """Everything that can be wrong in file and settings is found before any process starts."""
         names = [spec.name for spec in specs]
         # The file may speak of what does not run this time.
-        names += [name for name in ("learner_node", "joystick_node", "recorder_node") if name not in names]
+        elsewhere = ("learner_node", "joystick_node", "recorder_node")
+        names += [name for name in (PARAMETERS if self.target == "learner" else elsewhere) if name not in names]
         for key in self.settings:
             if key.split(".")[0] not in names or "." not in key:
                 raise ConfigError(f"--set {key}: write node.parameter=value with one of {', '.join(names)}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,10 @@ _ARGUMENTS = {
     "config": ("", "ROS parameter file; empty: the target's default"),
     "bundle": ("", "directory of the VLA bundle; empty: the shipped one"),
     "task": ("", "task of the cell, or name of the work; empty: the file's"),
-    "learner": ("true", "start the learner here; false: it runs on a machine of its own"),
+    "learner": (
+        "true",
+        "start learner and recorder here; false, or a namespace: they run elsewhere, there or in this one's namespace",
+    ),
     "headless": ("true", "do not open the cell's window"),
     "human": ("none", "who holds the joystick: none (you) or simulated (sim only)"),
     "seed": ("", "seed of start positions, exploration and learning; empty: the file's"),
@@ -27,35 +29,35 @@ _ARGUMENTS = {
 }
 
 
-def launch_description(target: str, only: Sequence[str] = ()) -> LaunchDescription:
-    """All nodes of a target, or those named in `only`."""
+def launch_description(target: str) -> LaunchDescription:
+    """All nodes of a target."""
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=description)
         for name, (default, description) in _ARGUMENTS.items()
     ]
-    return LaunchDescription([*declared, OpaqueFunction(function=lambda context: _nodes(context, target, only))])
+    return LaunchDescription([*declared, OpaqueFunction(function=lambda context: _nodes(context, target))])
 
 
-def _nodes(context: LaunchContext, target: str, only: Sequence[str]) -> list[Node]:
+def _nodes(context: LaunchContext, target: str) -> list[Node]:
     given = {name: LaunchConfiguration(name).perform(context) for name in _ARGUMENTS}
 
     def path(name: str) -> Path | None:
         return Path(given[name]) if given[name] else None
 
+    elsewhere = {"true": None, "false": given["namespace"]}
     bringup = Bringup(
         target=target,
         task=given["task"] or None,
         bundle=path("bundle"),
         config=path("config"),
         namespace=given["namespace"],
+        learner=elsewhere.get(given["learner"].lower(), given["learner"]) if target != "learner" else None,
         headless=given["headless"].lower() != "false",
         seed=int(given["seed"]) if given["seed"] else None,
         human=given["human"],
         run_dir=path("run_dir"),
     )
-    left_out = () if only or given["learner"].lower() != "false" else ("learner_node",)
-    names = only or [spec.name for spec in bringup.nodes() if spec.name not in left_out]
-    return [node_action(spec, bringup) for spec in bringup.nodes() if spec.name in names]
+    return [node_action(spec, bringup) for spec in bringup.nodes()]
 
 
 def node_action(spec: NodeSpec, bringup: Bringup) -> Node:

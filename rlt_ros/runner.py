@@ -36,6 +36,7 @@ class Command:
         required: everything is in vain without it.
         stop_seconds: between SIGTERM and SIGKILL.
         restart: it is started again when it ends; a required one that is not stops everything.
+        stage: lower ones stop first, and have stopped before the next begin to; those of one stage stop at once.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Command:
     required: bool
     stop_seconds: float
     restart: bool = False
+    stage: int = 0
 
 
 class Restarts:
@@ -78,7 +80,7 @@ class Restarts:
 
 
 class Runner:
-    """Starts commands in the given order and stops them in the reverse one."""
+    """Starts commands in the given order and stops them in the order of their stages."""
 
     def __init__(self, environment: Mapping[str, str], log_dir: Path, write: Callable[[str, str], None]) -> None:
         """Prepare.
@@ -135,18 +137,22 @@ class Runner:
         return out
 
     def stop(self) -> list[str]:
-        """Stop everything, last started first; returns the names of those that had to be killed."""
+        """Stop everything, stage after stage; returns the names of those that had to be killed."""
         killed = []
-        for command, process, reader in reversed(self._running):
-            if process.poll() is None:
-                process.send_signal(signal.SIGTERM)
+        for stage in sorted({command.stage for command, _, _ in self._running}):
+            ending = [entry for entry in self._running if entry[0].stage == stage]
+            for _, process, _ in ending:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
+            began = time.monotonic()
+            for command, process, reader in ending:
                 try:
-                    process.wait(command.stop_seconds)
+                    process.wait(max(0.0, began + command.stop_seconds - time.monotonic()))
                 except subprocess.TimeoutExpired:
                     process.kill()
                     process.wait()
                     killed.append(command.name)
-            reader.join(1.0)
+                reader.join(1.0)
         self._running.clear()
         return killed
 

@@ -95,7 +95,8 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str]) -> tuple[di
         for spec in reversed(specs):
             runner.start(_command(spec, bringup))
             restarts.started(spec.name, time.monotonic())
-        code = _watch(runner, restarts, monitor, output, duration, stopping)
+        flies = bringup.target != "learner"
+        code = _watch(runner, restarts, monitor, output, duration, stopping, flies=flies)
         if code:
             output.say(f"go on with: rlt up {bringup.target} --resume {run_dir}")
     finally:
@@ -117,12 +118,19 @@ def _require_rendering() -> None:
 
 
 def _watch(
-    runner: Runner, restarts: Restarts, monitor: Any, output: Output, duration: float, stopping: threading.Event
+    runner: Runner,
+    restarts: Restarts,
+    monitor: Any,
+    output: Output,
+    duration: float,
+    stopping: threading.Event,
+    *,
+    flies: bool,
 ) -> int:
-    """Until the end; the exit code."""
-    deadline: float | None = None
-    next_status = time.monotonic() + _STATUS_EVERY
+    """Until the end; the exit code. Where something `flies`, the time counts from the first episode."""
     started = time.monotonic()
+    next_status = started + _STATUS_EVERY
+    deadline = None if flies else started + (duration or float("inf"))
     while not stopping.is_set():
         monitor.spin(0.2)
         now = time.monotonic()
@@ -191,7 +199,7 @@ def _command(spec: NodeSpec, bringup: Bringup) -> Command:
         arguments += ["-p", f"{name}:={_ros_value(value)}"]
     for ours, theirs in spec.remappings.items():
         arguments += ["-r", f"{ours}:={theirs}"]
-    return Command(spec.name, tuple(arguments), spec.required, spec.stop_seconds, spec.restart)
+    return Command(spec.name, tuple(arguments), spec.required, spec.stop_seconds, spec.restart, spec.stage)
 
 
 def _ros_value(value: Any) -> str:

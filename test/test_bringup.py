@@ -19,14 +19,36 @@ def test_the_shipped_parameters_are_valid(target: str) -> None:
     assert ("sim_node" in {spec.name for spec in specs}) == (target == "sim")
 
 
-def test_the_session_stops_before_the_executor_and_the_executor_before_the_robot() -> None:
-    names = [spec.name for spec in Bringup().nodes()]
-    assert names.index("session_node") < names.index("executor_node") < names.index("sim_node")
+def test_the_session_stops_before_the_executor_and_the_executor_before_the_robot(tmp_path: Path) -> None:
+    stage = {spec.name: spec.stage for spec in Bringup(run_dir=tmp_path).nodes()}
+    assert stage["session_node"] < stage["executor_node"] < stage["vla_node"] < stage["sim_node"]
+    assert stage["learner_node"] < stage["recorder_node"], "what it learns last is recorded"
 
 
-def test_only_learner_and_joystick_may_die() -> None:
-    optional = [spec.name for spec in Bringup().nodes() if not spec.required]
-    assert optional == ["teleop_node", "learner_node", "joystick_node"]
+def test_who_may_die_and_who_starts_again(tmp_path: Path) -> None:
+    specs = Bringup(run_dir=tmp_path).nodes()
+    optional = [spec.name for spec in specs if not spec.required]
+    assert optional == ["teleop_node", "learner_node", "recorder_node", "joystick_node"]
+    never = [spec.name for spec in specs if not spec.restart]
+    assert never == ["session_node", "executor_node", "sim_node"], "a robot that moves by itself again surprises"
+
+
+def test_a_learner_elsewhere_records_too(tmp_path: Path) -> None:
+    specs = {spec.name: spec for spec in Bringup(target="robot", learner="/fleet", run_dir=tmp_path).nodes()}
+    assert not {"learner_node", "recorder_node"} & set(specs)
+    assert specs["executor_node"].remappings["policy"] == "/fleet/policy"
+    assert specs["session_node"].remappings["policy"] == "/fleet/policy"
+    settings = {"learner_node.robots": ["/cell_1", "/cell_2"], "recorder_node.robots": ["/cell_1", "/cell_2"]}
+    there = Bringup(target="learner", namespace="/fleet", run_dir=tmp_path, settings=settings).nodes()
+    assert [spec.name for spec in there] == ["learner_node", "recorder_node"]
+    with pytest.raises(ConfigError, match="names a learner elsewhere"):
+        Bringup(learner="/fleet", trained=True).nodes()
+
+
+def test_a_run_that_is_gone_on_with_needs_no_second_warm_up(tmp_path: Path) -> None:
+    specs = {spec.name: spec for spec in Bringup(run_dir=tmp_path, episodes_before=4).nodes()}
+    assert specs["session_node"].parameters["episodes_before"] == 4
+    assert specs["sim_node"].parameters["demonstrations"] == 2, "of six"
 
 
 def test_a_simulated_human_takes_the_joysticks_place() -> None:
@@ -105,7 +127,7 @@ def test_a_wrong_file_is_refused(tmp_path: Path, content: str, message: str) -> 
 
 
 def test_an_unknown_target_names_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="choose sim or robot"):
+    with pytest.raises(ConfigError, match="choose sim, robot, learner"):
         Bringup(target="mars").nodes()
 
 

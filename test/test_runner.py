@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from rlt_ros.runner import Command, Runner, wait_until
+from rlt_ros.runner import Command, Restarts, Runner, wait_until
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 POLITE = (
@@ -16,16 +16,16 @@ POLITE = (
 )
 
 
-def command(name: str, code: str, stop_seconds: float = 5.0) -> Command:
-    return Command(name, (sys.executable, "-c", code), True, stop_seconds)
+def command(name: str, code: str, stop_seconds: float = 5.0, stage: int = 0) -> Command:
+    return Command(name, (sys.executable, "-c", code), True, stop_seconds, stage=stage)
 
 
-def test_stops_the_last_started_first_and_kills_the_stubborn(tmp_path: Path) -> None:
+def test_stops_stage_after_stage_and_kills_the_stubborn(tmp_path: Path) -> None:
     lines: list[tuple[str, str]] = []
     runner = Runner(os.environ, tmp_path / "log", lambda name, text: lines.append((name, text)))
-    runner.start(command("first", POLITE))
-    runner.start(command("second", POLITE))
-    runner.start(command("third", STUBBORN, stop_seconds=0.3))
+    runner.start(command("first", POLITE, stage=2))
+    runner.start(command("third", STUBBORN, stop_seconds=0.3, stage=0))
+    runner.start(command("second", POLITE, stage=1))
     assert wait_until(lambda: {name for name, text in lines if text == "up"} == {"first", "second", "third"}, 20)
     assert runner.stop() == ["third"]
     goodbyes = {name: float(text.split()[1]) for name, text in lines if text.startswith("bye")}
@@ -40,3 +40,19 @@ def test_a_process_that_ends_is_reported_once_with_its_code(tmp_path: Path) -> N
     assert wait_until(lambda: bool(found.extend((c.name, code) for c, code in runner.ended()) or found), 20)
     assert found == [("short", 3)]
     assert runner.ended() == []
+
+
+def test_what_dies_starts_again_later_and_later_until_it_has_lived() -> None:
+    restarts, one = Restarts(), command("one", POLITE)
+    now, waits = 0.0, []
+    for _ in range(9):
+        restarts.started("one", now)
+        now += 1.0
+        waits.append(restarts.died(one, now))
+        assert restarts.due(now + waits[-1] - 0.01) == []
+        now += waits[-1]
+        assert restarts.due(now) == [one]
+        assert restarts.due(now) == [], "once"
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    restarts.started("one", now)
+    assert restarts.died(one, now + 61.0) == 0.5

@@ -17,7 +17,7 @@ from rlt_ros.runs import new_run_dir, resumed
 
 
 def up(
-    target: Annotated[str, typer.Argument(help=f"What to start: {' or '.join(TARGETS)}.")],
+    target: Annotated[str, typer.Argument(help=f"What to start: {', '.join(TARGETS)}.")],
     task: OptionalTask = None,
     bundle: BundlePath = None,
     config: Annotated[Path | None, typer.Option(help="ROS parameter file; default: config/TARGET.yaml.")] = None,
@@ -33,6 +33,10 @@ def up(
         str, typer.Option(help="Who holds the joystick: none (you, if one is connected) or simulated (sim only).")
     ] = "none",
     trained: Trained = False,
+    learner: Annotated[
+        str | None,
+        typer.Option(metavar="NAMESPACE", help="Learn from a learner elsewhere ('rlt up learner'), which records too."),
+    ] = None,
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with this run: its settings, journal and checkpoints.")
     ] = None,
@@ -48,6 +52,7 @@ def up(
         headless=headless,
         seed=seed,
         human=human,
+        learner=learner,
         trained=trained,
         settings=parse_settings(settings or [], "node.parameter=value"),
     )
@@ -87,8 +92,9 @@ def _run_graph(bringup: Bringup, duration: float, runs: Path, as_json: bool) -> 
     if bringup.target == "sim" and not bringup.headless and not display_works():
         bringup = dataclasses.replace(bringup, headless=True)
         print("no display: the cell's window stays closed", file=sys.stderr)
-    if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", bringup.namespace):
-        raise ConfigError(f"namespace '{bringup.namespace}' must begin with '/' and hold letters, digits and '_' only")
+    for name in (bringup.namespace, bringup.learner or bringup.namespace):
+        if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", name):
+            raise ConfigError(f"namespace '{name}' must begin with '/' and hold letters, digits and '_' only")
     bringup.nodes()  # finds what is wrong before a directory is made
     if bringup.run_dir is None:
         bringup = dataclasses.replace(bringup, run_dir=new_run_dir(runs, f"{bringup.target}-{bringup.task_name}"))

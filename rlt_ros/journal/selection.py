@@ -9,6 +9,8 @@ from rlt_ros.journal.segment import Record
 
 _BEFORE = 1_000_000_000
 _AFTER = 500_000_000
+_KEPT = 25_000_000_000
+"""Nanoseconds: what a recorder that starts again is given of the last 20 s may come in any order of the topics."""
 
 
 class Selection:
@@ -21,24 +23,41 @@ class Selection:
     def __init__(self) -> None:
         """Nothing runs."""
         self._recent: deque[Record] = deque()
-        self._until = -1
+        self._phases: deque[tuple[int, int]] = deque([(0, -1)])
+        self._to_release = False
 
     def step(self, record: Record, wanted: bool) -> Iterator[Record]:
         """A tick, and whether its phase is recorded; yields what is to be written."""
         if not wanted:
             return
-        while self._recent:
-            earlier = self._recent.popleft()
-            if earlier.published >= record.published - _BEFORE:
-                yield earlier
-        self._until = max(self._until, record.published + _AFTER)
+        began, until = self._phases[-1]
+        if record.published - _BEFORE > until:
+            began = record.published - _BEFORE
+            self._phases.append((began, record.published))
+            self._to_release = True
+            while self._phases[0][1] < record.published - _KEPT:
+                self._phases.popleft()
+        self._phases[-1] = (began, max(until, record.published + _AFTER))
+        if self._to_release:
+            self._to_release = False
+            for _ in range(len(self._recent)):
+                earlier = self._recent.popleft()
+                if self._belongs(earlier):
+                    yield earlier
+                else:
+                    self._recent.append(earlier)
+                    self._to_release |= earlier.published > until
         yield record
 
     def beside(self, record: Record) -> Iterator[Record]:
         """A policy input or an image; yields what is to be written."""
-        if record.published <= self._until:
+        if self._belongs(record):
             yield record
             return
         self._recent.append(record)
-        while self._recent and self._recent[0].published < record.published - _BEFORE:
+        self._to_release |= record.published > self._phases[-1][1]
+        while self._recent[0].published < record.published - _KEPT:
             self._recent.popleft()
+
+    def _belongs(self, record: Record) -> bool:
+        return any(began <= record.published <= until for began, until in self._phases)

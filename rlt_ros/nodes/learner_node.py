@@ -90,6 +90,7 @@ class LearnerNode(Node):
         self._events: set[tuple[str, int, int, int, int]] = set()
         self._epoch = self._last_epoch = 0
         self._had_updates = 0
+        self._expected = ""
         self._paused = False
         self._published, self._published_updates = 0.0, 0
         self._busy_seconds, self._busy_updates = 0.0, 0
@@ -166,18 +167,27 @@ class LearnerNode(Node):
 
     def _say_where_it_stands(self, found: dict[str, Any]) -> None:
         learner, stood = self._learner, found["replay"]
+        self._expected = stood["digest"]
         self.get_logger().info(
             f"going on from {learner.updates} updates and weights {found['version']}, "
             f"with {learner.replay.samples} samples ({found['samples']} then)"
         )
         if learner.replay.written < stood["written"]:
             self.get_logger().warning(
-                f"the journal holds {learner.replay.written} of the {stood['written']} states that were learnt from"
+                f"the journal holds {learner.replay.written} of the {stood['written']} states that were learnt from; "
+                "the rest may come from what the robot's nodes keep of their last 20 s"
             )
-        elif learner.replay.marked_digest.hex() != stood["digest"]:
-            self.get_logger().warning("the replay from the journal is not in every number the one of the checkpoint")
+
+    def _compare_with_checkpoint(self) -> None:
+        """As soon as the replay has all states that the checkpoint's had: whether they are the same."""
+        digest = self._learner.replay.marked_digest.hex()
+        if not self._expected or not digest:
+            return
+        if digest == self._expected:
+            self.get_logger().info("the replay is, bit for bit, the one of the checkpoint")
         else:
-            self.get_logger().info(f"the first {stood['written']} states are, bit for bit, those of the checkpoint")
+            self.get_logger().warning("the replay from the journal is not in every number the one of the checkpoint")
+        self._expected = ""
 
     # -- ingestion -----------------------------------------------------------------------------------------
 
@@ -252,6 +262,7 @@ class LearnerNode(Node):
                 learner.update()
             self._busy_seconds += time.monotonic() - began
             self._busy_updates += learner.updates - before
+        self._compare_with_checkpoint()
         now = time.monotonic()
         news = learner.updates > max(0, self._published_updates) and not self._catching_up
         if now >= self._next_publication and news:

@@ -84,7 +84,7 @@ class SessionNode(Node):
 
     def _learner_ready(self) -> bool:
         """Robot time is dear: the first episodes should find a learner, but none is waited for without end."""
-        return self.count_publishers("policy") > 0 or time.monotonic() > self._learner_deadline
+        return self.count_publishers(self.resolve_topic_name("policy")) > 0 or time.monotonic() > self._learner_deadline
 
     def _look_after_reset(self, now: float) -> None:
         """Have the scene reset by a service, again if it fails; without one somebody calls `~/reset_done`."""

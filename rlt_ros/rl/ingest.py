@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable
 
 from rlt_ros.rl.replay import Replay
@@ -21,7 +21,13 @@ class Ingest:
     """
 
     def __init__(
-        self, builder: EpisodeBuilder, replay: Replay, *, takeover: str = "credit", whole_episodes: bool = False
+        self,
+        builder: EpisodeBuilder,
+        replay: Replay,
+        *,
+        takeover: str = "credit",
+        whole_episodes: bool = False,
+        patience: float = 25.0,
     ) -> None:
         """Fill `replay` through `builder`.
 
@@ -32,6 +38,8 @@ class Ingest:
             takeover: what a human's takeover says of the policy before it. `credit`: nothing, what the human made of
                 the episode counts for the policy too; `fail`: it ends as a failure there (as in RLIF, Luo et al.,
                 2023); `censor`: it ends there without an outcome, so that nothing the human did counts for it.
+            patience: seconds of steps that are kept while the policy input they name, or the end of the episode before,
+                is on its way. A node that starts again is given the last 20 s of each topic, one topic after another.
         """
         self._takeover = TAKEOVERS[takeover]
         self._builder = builder
@@ -40,10 +48,12 @@ class Ingest:
         self.gaps = 0
         self.duplicates = 0
         self._first = True
+        self._patience = patience
         self._whole_episodes = whole_episodes
         self._waiting: list[tuple[bool, list[Segment]]] = []
         self._next_sequence: int | None = None
         self._newest = -float("inf")
+        self._queue: deque[tuple[ControlStep, int]] = deque()
         self._epoch = 0
         self._episode = 0
         self._finished = 0
@@ -60,6 +70,7 @@ class Ingest:
     def policy_input(self, message: PolicyInput) -> None:
         """What the steps refer to by sequence number."""
         self._builder.policy_input(message)
+        self._advance()
 
     def step(self, step: ControlStep) -> None:
         """One tick; stored if it belongs to a critical phase of this session, and did not come before."""
@@ -72,13 +83,32 @@ class Ingest:
         missing = max(0, step.sequence - expected) if expected is not None else 0
         self.gaps += 0 if self._first else missing
         self._first = False
+        self.session(step.session.epoch)
+        self._queue.append((step, missing))
+        self._advance()
+
+    def _advance(self, *, wait: bool = True) -> None:
+        """Take the steps that everything is here for, in order; without `wait` all."""
+        while self._queue:
+            step, missing = self._queue[0]
+            if wait and not self._complete(step) and self._newest - step.time < self._patience:
+                return
+            self._queue.popleft()
+            self._take(step, missing)
+
+    def _complete(self, step: ControlStep) -> bool:
+        session = step.session
+        open_end = session.episode > self._episode and self._builder.ticks and self._episode not in self._ends
+        return not open_end and (session.phase is not Phase.CRITICAL or self._builder.knows(step.input_sequence))
+
+    def _take(self, step: ControlStep, missing: int) -> None:
         session = step.session
         if session.epoch != self._epoch:
             # Epoch 0 is an executor that has not heard of any session yet.
             self.counters["step_of_other_session"] += session.epoch != 0
             return
         if session.episode > self._episode:
-            self.flush()
+            self._flush()
         if session.phase is not Phase.CRITICAL or session.episode <= self._finished:
             return
         if session.episode != self._episode:
@@ -115,6 +145,7 @@ class Ingest:
         self.session(epoch)
         if episode > self._finished:
             self._ends[episode] = (time, outcome)
+            self._advance()
 
     def label(self, epoch: int, episode: int, outcome: Outcome) -> None:
         """The outcome of an ended episode is another one; its last tick stays the same."""
@@ -127,6 +158,10 @@ class Ingest:
 
     def flush(self) -> None:
         """No further step of the running episode will come: close it if its outcome is known."""
+        self._advance(wait=False)
+        self._flush()
+
+    def _flush(self) -> None:
         if self._episode in self._ends:
             time, outcome = self._ends.pop(self._episode)
             self._finished = self._episode

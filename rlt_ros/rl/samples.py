@@ -104,6 +104,10 @@ class EpisodeBuilder:
         if len(self._inputs) > 4096:
             del self._inputs[next(iter(self._inputs))]
 
+    def knows(self, sequence: int) -> bool:
+        """Whether a policy input that a step names is here; a negative number names none."""
+        return sequence < 0 or sequence in self._inputs
+
     def begin(self) -> None:
         """Forget the unfinished episode and start a new one."""
         self._steps.clear()

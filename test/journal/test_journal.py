@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rlt_ros.journal.journal import JournalError, JournalWriter, is_being_written, read_journal, segments, size_of
@@ -22,11 +22,12 @@ from rlt_ros.journal.selection import Selection
 from rlt_ros.journal.space import Space, SpaceLimits, judge
 
 SECOND = 1_000_000_000
+START = 1_700_000_000 * SECOND
 
 
 def record(k: int, topic: str = "/rlt/step", size: int = 100) -> Record:
     data = np.random.default_rng(k).bytes(size)
-    return Record(topic, "rlt_ros/msg/Test", "uint8[] data\n", data, k * SECOND // 50, k * SECOND // 50)
+    return Record(topic, "rlt_ros/msg/Test", "uint8[] data\n", data, START + k * SECOND // 50, START + k * SECOND // 50)
 
 
 def written(directory: Path, count: int, segment_bytes: int = 1 << 20) -> list[Record]:
@@ -292,10 +293,33 @@ def test_every_input_that_a_recorded_step_names_is_recorded_once_whatever_the_or
     selection, out = Selection(), []
     for _, item, wanted in sorted(arrivals, key=lambda arrival: arrival[0]):
         out += selection.step(item, wanted) if item.topic == "/rlt/step" else selection.beside(item)
-    steps = [item.published * 50 // SECOND for item in out if item.topic == "/rlt/step"]
-    inputs = [item.published * 50 // SECOND for item in out if item.topic == "/rlt/policy_input"]
+    steps = [(item.published - START) * 50 // SECOND for item in out if item.topic == "/rlt/step"]
+    inputs = [(item.published - START) * 50 // SECOND for item in out if item.topic == "/rlt/policy_input"]
     assert steps == list(range(100, 140))
     assert len(inputs) == len(set(inputs))
     assert set(range(98, 140, 2)) <= set(inputs)
     assert min(inputs) >= 50, "what is long ago is not"
     assert max(inputs) <= 165
+
+
+@settings(max_examples=20)
+@given(st.permutations(["/rlt/step", "/rlt/policy_input"]), st.integers(0, 999))
+def test_a_recorder_that_starts_again_gets_one_topic_after_the_other(order: list[str], seed: int) -> None:
+    """20 s of history with two critical phases in it."""
+    critical = [*range(100, 300), *range(600, 800)]
+    arrivals = [record(k, topic) for topic in order for k in range(0, 1000, 1 if topic == "/rlt/step" else 2)]
+    # What is published meanwhile comes in between.
+    rng = np.random.default_rng(seed)
+    selection, out = Selection(), []
+    for item in arrivals:
+        tick = (item.published - START) * 50 // SECOND
+        out += selection.step(item, tick in critical) if item.topic == "/rlt/step" else selection.beside(item)
+        if rng.random() < 0.01:
+            out += selection.beside(record(1000 + int(rng.integers(50)) * 2, "/rlt/images"))
+    inputs = [(item.published - START) * 50 // SECOND for item in out if item.topic == "/rlt/policy_input"]
+    steps = [(item.published - START) * 50 // SECOND for item in out if item.topic == "/rlt/step"]
+    assert steps == critical
+    assert len(inputs) == len(set(inputs))
+    assert {k for k in critical if k % 2 == 0} <= set(inputs)
+    if order[0] == "/rlt/policy_input":
+        assert len(inputs) < 500 - 50, "what belongs to no phase is not recorded"

@@ -18,7 +18,7 @@ from rlt_ros.types import Outcome, Phase, State
 
 def made(**options: str) -> tuple[Ingest, Replay]:
     replay = Replay(ReplaySpec(1000, TOKEN, JOINTS))
-    ingest = Ingest(EpisodeBuilder(SampleConfig(), normaliser(), BUNDLE, TOKEN), replay, **options)
+    ingest = Ingest(EpisodeBuilder(SampleConfig(), normaliser(), BUNDLE, TOKEN), replay, patience=5.0, **options)
     ingest.session(1)
     for sequence in range(400):
         ingest.policy_input(policy_input(sequence * 2 * PERIOD, sequence))
@@ -120,9 +120,9 @@ def test_gaps_are_counted_and_other_sessions_refused() -> None:
     ingest.step(tick(0))
     ingest.step(tick(5))
     assert ingest.gaps == 4
-    ingest.step(tick(6, epoch=9))
-    assert ingest.counters["step_of_other_session"] == 1
     ingest.session(2)
+    ingest.step(tick(6, epoch=1))
+    assert ingest.counters["step_of_other_session"] == 1
     ingest.end(1, 1, 0.1, Outcome.SUCCESS)
     assert ingest.counters["event_of_other_session"] == 1
     assert replay.samples == 0
@@ -130,12 +130,27 @@ def test_gaps_are_counted_and_other_sessions_refused() -> None:
 
 def test_an_episode_whose_end_was_lost_is_counted_and_does_not_leak_into_the_next() -> None:
     ingest, replay = made()
-    for k in range(60):
+    for k in range(330):
+        if k == 200:
+            assert not ingest.counters, "it may still come"
         ingest.step(tick(k, episode=1 if k < 30 else 2))
     assert ingest.counters["episode_without_end"] == 1
-    ingest.end(1, 2, 59 * PERIOD, Outcome.TIMEOUT)
+    ingest.end(1, 2, 329 * PERIOD, Outcome.TIMEOUT)
     ingest.flush()
-    assert replay.samples == 15
+    assert replay.samples == 150
+
+
+def test_an_end_that_comes_four_seconds_after_the_next_episode_began_still_ends_its_own() -> None:
+    """A recorder that starts again gets all steps of the last 20 s first, then all outcomes."""
+    ingest, replay = made()
+    for k in range(220):
+        ingest.step(tick(k, episode=1 if k < 30 else 2))
+    ingest.end(1, 1, 29.5 * PERIOD, Outcome.SUCCESS)
+    ingest.end(1, 2, 219.5 * PERIOD, Outcome.SUCCESS)
+    ingest.flush()
+    assert (replay.samples, replay.episodes) == (15 + 95, 2)
+    assert float(replay.gather(replay.usable_since(0)).rewards.gt(0).sum()) == 10
+    assert not ingest.counters
 
 
 def test_the_end_of_an_episode_that_was_never_seen_ends_nothing() -> None:
@@ -229,3 +244,44 @@ def test_episodes_of_several_robots_do_not_mix() -> None:
         both, half = getattr(one, name), getattr(other, name)
         assert (both[: len(half)] == half).all()
         assert (both[len(half) :] == half).all()
+
+
+@given(st.lists(st.integers(0, 200), min_size=30, max_size=30), st.booleans())
+def test_inputs_that_come_up_to_four_seconds_late_change_nothing(delays: list[int], announced: bool) -> None:
+    """Two nodes find a third one at different times; the journal's order is not the learner's."""
+    _, wanted = made()
+    replay = Replay(ReplaySpec(1000, TOKEN, JOINTS))
+    ingest = Ingest(EpisodeBuilder(SampleConfig(), normaliser(), BUNDLE, TOKEN), replay, patience=5.0)
+    once = Ingest(EpisodeBuilder(SampleConfig(), normaliser(), BUNDLE, TOKEN), wanted)
+    once.session(1)
+    if announced:
+        ingest.session(1)
+    late: list[tuple[int, int]] = []
+    for k in range(120):
+        if k % 2 == 0:
+            once.policy_input(policy_input(k * PERIOD, k // 2))
+            late.append((k + delays[k // 2 % 30], k // 2))
+    for k in range(120):
+        for item in [item for item in late if item[0] <= k]:
+            ingest.policy_input(policy_input(item[1] * 2 * PERIOD, item[1]))
+            late.remove(item)
+        ingest.step(tick(k))
+        once.step(tick(k))
+    for one in (ingest, once):
+        one.end(1, 1, 119.5 * PERIOD, Outcome.SUCCESS)
+    for _, sequence in late:
+        ingest.policy_input(policy_input(sequence * 2 * PERIOD, sequence))
+    for one in (ingest, once):
+        one.flush()
+    assert replay.digest == wanted.digest
+    assert replay.samples == 60
+    assert not ingest.counters
+
+
+def test_an_input_that_never_comes_costs_its_states_only() -> None:
+    ingest, replay = made()
+    for k in range(400):
+        seen = 10_000 if 20 <= k < 30 else max(0, (k - 1) // 2)
+        ingest.step(dataclasses.replace(tick(k), input_sequence=seen))
+    assert replay.written > 50, "what comes after it is waited for no longer"
+    assert ingest.counters["input_missing"] == 5
