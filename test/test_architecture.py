@@ -18,6 +18,7 @@ FORBIDDEN = {
     "session": ("rclpy", "torch"),
     "teleop": ("rclpy", "torch"),
     "cameras": ("rclpy", "torch", "mujoco"),
+    "journal": ("rclpy", "torch", "mujoco"),
     "sim": ("rclpy", "torch"),
 }
 

@@ -167,13 +167,17 @@ def load_checkpoint(learner: Learner, path: Path, *, layout: Layout) -> dict[str
 
 
 def resume(
-    learner: Callable[[], Learner], directory: Path, *, layout: Layout, tell: Callable[[str], None] = lambda _: None
+    learner: Callable[[], Learner],
+    directory: Path | None,
+    *,
+    layout: Layout,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[Learner, dict[str, Any] | None]:
     """A learner that goes on from the newest checkpoint that can be read.
 
     Args:
         learner: makes a fresh one.
-        directory: parent of the checkpoints; it may be empty or missing.
+        directory: parent of the checkpoints; it may be empty or missing, or None.
         layout: of states and actions.
         tell: called with a line about every checkpoint that had to be left aside.
 
@@ -183,7 +187,7 @@ def resume(
     Raises:
         CheckpointError: checkpoints are there, but another training's, or none can be read.
     """
-    found = sorted(path for path in directory.glob("step-*") if path.is_dir())
+    found = sorted(path for path in directory.glob("step-*") if path.is_dir()) if directory else []
     for path in reversed(found):
         made = learner()
         try:

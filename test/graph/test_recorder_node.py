@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -23,7 +25,7 @@ from std_srvs.srv import Trigger
 
 from rlt_ros.journal.journal import read_journal, segments
 from rlt_ros.journal.segment import is_finished
-from rlt_ros.nodes.base import EVENT_QOS, HISTORY_QOS, LATCHED_QOS, floats, octets, to_stamp
+from rlt_ros.nodes.base import EVENT_QOS, HISTORY_QOS, LATCHED_QOS, floats, from_stamp, octets, to_stamp
 from rlt_ros.nodes.journal_records import message_of
 
 pytestmark = pytest.mark.graph
@@ -233,3 +235,30 @@ def test_wrong_parameters_end_it_with_a_sentence(
     log = (tmp_path / "recorder.log").read_text()
     assert told in log
     assert "Traceback" not in log
+
+
+def test_a_replay_says_on_the_same_topics_what_was_said(started: tuple[Listener, Robot, Start], tmp_path: Path) -> None:
+    ros, robot, start = started
+    with start() as process:
+        ros.wait(robot.heard, 30, "the recorder")
+        robot.enters(SessionState.PHASE_CRITICAL)
+        robot.fly(100)
+        robot.ends()
+        ros.wait(lambda: len(sequences(tmp_path / "journal")) >= 100, 10, "all steps")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    command = [sys.executable, "-m", "rlt_ros.cli", "replay", str(tmp_path), "--rate", "5", "--json"]
+    refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 2
+    assert "has a publisher already" in refused.stderr
+    steps = ros.listen(ControlStep, "/again/rlt/step", 1000)
+    events = ros.listen(EpisodeEvent, "/again/rlt/episode", 1000)
+    with subprocess.Popen([*command, "--namespace", "/again"], stdout=subprocess.PIPE, text=True) as player:
+        ros.wait(lambda: player.poll() is not None, 60, "the end of the replay")
+        assert player.stdout is not None
+        told = json.loads(player.stdout.read())
+    ros.spin(0.5)
+    assert told["messages"] == len(list(read_journal(tmp_path / "journal")))
+    assert [step.sequence for step in steps] == robot.wire
+    assert from_stamp(steps[7].header.stamp) == pytest.approx(robot.began + 7 * 0.02, abs=1e-3)
+    assert len(events) == 1

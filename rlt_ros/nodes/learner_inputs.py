@@ -1,0 +1,207 @@
+"""What the learner hears, from the graph and from the journal: the same callbacks, the same replay."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from rclpy.node import Node
+
+from rlt_ros.config import ConfigError
+from rlt_ros.journal.journal import read_journal, size_of
+from rlt_ros.journal.segment import Damage
+from rlt_ros.msg import ControlStep, EpisodeEvent, PolicyInput, SessionState
+from rlt_ros.nodes.base import HISTORY_QOS, LATCHED_QOS, from_stamp, robots_of
+from rlt_ros.nodes.convert import policy_input_from_msg, step_from_msg
+from rlt_ros.nodes.journal_records import message_of
+from rlt_ros.nodes.parameters import LearnerParameters
+from rlt_ros.rl.ingest import Ingest
+from rlt_ros.rl.replay import Replay
+from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
+from rlt_ros.session.statistics import EpisodeRecord, summarise
+from rlt_ros.types import Outcome
+from rlt_ros.vla.bundle import Bundle
+
+_SCORED, _SCORED_AT_LEAST = 20, 10
+"""Episodes of the actor that a checkpoint's score looks back on."""
+_REMEMBERED = 10_000
+"""Events: more than a robot repeats to a learner that starts again."""
+_READ_BACK = ("step", "policy_input", "episode", "session", "learner_status")
+
+
+class LearnerInputs:
+    """Sorts what several robots say into one replay.
+
+    Attributes:
+        epoch: of the newest session that was heard of.
+        last_epoch: of the newest one in the journal.
+        had_updates: that the learner had done when the journal ended.
+    """
+
+    def __init__(self, node: Node, config: LearnerParameters, bundle: Bundle, replay: Replay) -> None:
+        """Hear nothing yet; see `rebuild` and `subscribe`.
+
+        Raises:
+            ConfigError: chunk and stride do not fit.
+        """
+        try:
+            samples = SampleConfig(config.chunk, config.stride, config.human_replaces_reference)
+        except ValueError as error:
+            raise ConfigError(str(error)) from error
+        self._node, self._replay = node, replay
+        self._robots = robots_of(node, config.robots)
+        self._ingests = {
+            robot or "/": Ingest(
+                EpisodeBuilder(samples, bundle.normaliser, bundle.id, bundle.token_dim),
+                replay,
+                takeover=config.takeover,
+                whole_episodes=len(self._robots) > 1,
+            )
+            for robot in self._robots
+        }
+        self._counters: Counter[str] = Counter()
+        self._records: dict[tuple[str, int, int], EpisodeRecord] = {}
+        self._events: dict[tuple[str, int, int, int, int], None] = {}
+        self.epoch = self.last_epoch = 0
+        self.had_updates = 0
+
+    @property
+    def gaps(self) -> int:
+        """Steps lost on the way."""
+        return sum(ingest.gaps for ingest in self._ingests.values())
+
+    @property
+    def duplicates(self) -> int:
+        """Steps that came twice."""
+        return sum(ingest.duplicates for ingest in self._ingests.values())
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What was refused, and how often."""
+        return sum((ingest.counters for ingest in self._ingests.values()), self._counters)
+
+    @property
+    def score(self) -> float | None:
+        """Successes in 10 minutes of the actor alone, over its last episodes; None: too few."""
+        figures = summarise(self._records.values())
+        return figures["throughput_per_10min"] if figures["episodes"] >= _SCORED_AT_LEAST else None
+
+    def subscribe(self) -> None:
+        """Hear the robots, with what they keep of their last 20 s."""
+        subscribe = self._node.create_subscription
+        for robot in self._robots:
+            subscribe(ControlStep, f"{robot}/step", self._on_step, HISTORY_QOS)
+            subscribe(PolicyInput, f"{robot}/policy_input", self._on_policy_input, HISTORY_QOS)
+            subscribe(EpisodeEvent, f"{robot}/episode", self._on_event, HISTORY_QOS)
+            heard: Callable[[SessionState], None] = partial(self._on_session, robot or "/")
+            subscribe(SessionState, f"{robot}/session", heard, LATCHED_QOS)
+
+    def flush(self) -> None:
+        """Store the last episodes."""
+        for ingest in self._ingests.values():
+            ingest.flush()
+
+    def rebuild(self, directory: Path) -> None:
+        """Everything that was recorded becomes the replay it was."""
+        total = size_of(directory)
+        if not total:
+            return
+        read, began, said = 0, time.monotonic(), time.monotonic()
+
+        def done(size: int) -> None:
+            nonlocal read
+            read += size
+
+        def damaged(damage: Damage) -> None:
+            self._node.get_logger().warning(f"{damage.path}: {damage.lost} of {damage.size} bytes cannot be read")
+
+        messages = 0
+        for record in read_journal(directory, _READ_BACK, damaged, done):
+            kind = record.topic.rsplit("/", 1)[-1]
+            try:
+                message = message_of(record)
+            except ValueError as error:
+                self._counters["journal_unreadable"] += 1
+                self._node.get_logger().error(f"{directory}: {error}", throttle_duration_sec=5.0)
+                continue
+            messages += 1
+            if kind == "step":
+                self._on_step(message)
+            elif kind == "policy_input":
+                self._on_policy_input(message)
+            elif kind == "episode":
+                self._on_event(message)
+            elif kind == "learner_status":
+                self.had_updates = max(self.had_updates, message.updates)
+            else:
+                self._on_session(record.topic.rpartition("/")[0] or "/", message)
+            if time.monotonic() - said > 2.0:
+                said = time.monotonic()
+                share = min(1.0, read / total)
+                self._node.get_logger().info(f"rebuilding the replay: {share:.0%}, {self._replay.samples} samples")
+        self.last_epoch = self.epoch
+        for ingest in self._ingests.values():
+            ingest.rebuilt()
+        self._node.get_logger().info(
+            f"replay rebuilt from {directory}: {self._replay.samples} samples of "
+            f"{self._replay.episodes} episodes from {messages} messages in {time.monotonic() - began:.1f} s"
+        )
+
+    def _ingest(self, robot: str, kind: str) -> Ingest | None:
+        ingest = self._ingests.get(robot)
+        if ingest is None:
+            self._counters[f"{kind}_of_unknown_robot"] += 1
+        return ingest
+
+    def _on_policy_input(self, message: PolicyInput) -> None:
+        ingest = self._ingest(message.robot, "input")
+        if ingest is None:
+            return
+        try:
+            ingest.policy_input(policy_input_from_msg(message))
+        except ValueError:
+            self._counters["input_malformed"] += 1
+
+    def _on_session(self, robot: str, message: SessionState) -> None:
+        ingest = self._ingest(robot, "session")
+        if ingest is None:
+            return
+        ingest.session(message.epoch)
+        self.epoch = max(self.epoch, message.epoch)
+
+    def _on_step(self, message: ControlStep) -> None:
+        ingest = self._ingest(message.robot, "step")
+        if ingest is None:
+            return
+        try:
+            ingest.step(step_from_msg(message))
+        except ValueError:
+            self._counters["step_malformed"] += 1
+
+    def _on_event(self, message: EpisodeEvent) -> None:
+        ingest = self._ingest(message.robot, "event")
+        try:
+            outcome = Outcome(message.outcome)
+        except ValueError:
+            self._counters["event_malformed"] += 1
+            return
+        stamp = message.header.stamp
+        event = (message.robot, message.epoch, message.kind, stamp.sec, stamp.nanosec)
+        if ingest is None or event in self._events:
+            return
+        self._events[event] = None
+        if len(self._events) > _REMEMBERED:
+            del self._events[next(iter(self._events))]
+        if message.kind == EpisodeEvent.KIND_END:
+            ingest.end(message.epoch, message.episode, from_stamp(message.header.stamp), outcome)
+        elif message.kind in (EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
+            ingest.label(message.epoch, message.episode, outcome)
+        if outcome is not Outcome.NONE and message.actor_enabled:
+            alone = outcome if not message.interventions else Outcome.FAILURE
+            key = (message.robot, message.epoch, message.episode)
+            self._records[key] = EpisodeRecord(message.episode, alone, message.duration, True)
+            while len(self._records) > _SCORED:
+                del self._records[next(iter(self._records))]
