@@ -32,7 +32,7 @@ def test_everything_has_help(command: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["up", "mars"], "unknown target 'mars': choose sim or robot"),
+        (["up", "mars"], "unknown target 'mars': choose sim, robot, learner"),
         (["up", "sim", "--set", "nonsense"], "write node.parameter=value"),
         (["up", "sim", "--set", "executor_node.perod=1"], "unknown parameter perod"),
         (["up", "sim", "--bundle", "/nowhere"], "no bundle at /nowhere"),
