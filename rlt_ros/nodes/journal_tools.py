@@ -27,7 +27,7 @@ from rlt_ros.vla.dataset import DatasetWriter, Recipe, decode_jpeg
 from rlt_ros.vla.live import LiveEpisodes
 
 _COMPRESSED = "/color/image_raw/compressed"
-_DISCOVERY = 0.5
+_DISCOVERY, _LONGEST_DISCOVERY = 0.5, 4.0
 _EpisodeId = tuple[str, int, int]
 
 
@@ -70,6 +70,10 @@ def replay(
                 raise ConfigError(f"{name} has a publisher already: stop that graph, or give --namespace")
             latched = topic.endswith("/session")
             publishers[topic] = node.create_publisher(_message(kind), name, LATCHED_QOS if latched else RECORD_QOS)
+        # Whoever listens finds us within a second, now and then within three.
+        until = time.monotonic() + _LONGEST_DISCOVERY
+        while time.monotonic() < until and not any(p.get_subscription_count() for p in publishers.values()):
+            time.sleep(0.1)
         time.sleep(_DISCOVERY)
         due = time.monotonic()
         for record in read_journal(journal):

@@ -32,7 +32,7 @@ RESTARTED = ("learner_node", "recorder_node", "vla_node", "teleop_node")
 FATAL = {"sim_node": (4, 4), "executor_node": (4, 4), "session_node": (1,)}
 """Whose death ends a life of the graph; and how many others die before, round after round."""
 TICK = 0.02
-SETTLED = 7.0
+SETTLED = 6.0
 """Seconds after which a node that started again is ready, and all have found it."""
 SETTINGS = {
     "session_node.warmup_episodes": 1,
@@ -123,11 +123,11 @@ def lived(root: Path) -> tuple[Wire, Path]:
             with up_sim(ros, root, SETTINGS if not number else {}, "--human", "simulated", *options) as graph:
                 run_dir = graph.run_dir
                 episode = wire.steps[-1].episode if wire.steps else 0
+                death = Deaths(graph, wire)
+                ros.wait(partial(death.settled, "executor_node"), 60, "all nodes")
                 ros.wait(lambda e=episode: bool(wire.steps) and wire.steps[-1].episode > e, 60, "an episode")
                 if not number:
                     ros.wait(lambda: bool(wire.weights), 60, "weights")
-                death = Deaths(graph, wire)
-                ros.wait(partial(death.settled, "executor_node"), 30, "all nodes")
                 for count in rounds:
                     # What a node said last is only lost where its listener is dead too: the VLA goes first.
                     for node in sorted(rng.sample(RESTARTED, count), key=lambda name: name != "vla_node"):

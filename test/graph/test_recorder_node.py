@@ -153,6 +153,7 @@ def test_killed_and_started_again_it_asks_for_what_it_missed(
         ros.wait(robot.heard, 30, "the recorder again")
         robot.fly(50)
         ros.wait(lambda: len(sequences(tmp_path / "journal")) >= 400, 15, "what was missed")
+        ros.wait(lambda: any(read_journal(tmp_path / "journal", ("episode",))), 15, "the outcome")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     assert sequences(tmp_path / "journal") == robot.wire, "each once, in order"
@@ -167,15 +168,15 @@ def test_a_budget_stops_images_first_then_all_and_says_so(
     ros, robot, start = started
     ask = partial(ros.call, Trigger, f"{NAMESPACE}/recorder_node/status", Trigger.Request())
     robot.enters(SessionState.PHASE_CRITICAL)
-    with start(budget="0.0003", images="true", cameras="['base']") as process:
+    with start(budget="0.0002", images="true", cameras="['base']") as process:
         ros.wait(lambda: robot.heard() and robot.images.get_subscription_count() > 0, 30, "the recorder")
         ros.spin(0.3)
         seen: dict[str, dict[str, Any]] = {}
         deadline = time.monotonic() + 60
         while "NONE" not in seen:
             assert time.monotonic() < deadline
-            robot.fly(30, images=True)
-            ros.spin(1.1)  # it looks at the disk once a second
+            robot.fly(10, images=True)
+            ros.spin(1.2)  # it looks at the disk once a second
             answer = ask()
             told = json.loads(answer.message)
             assert answer.success == (told["space"] != "NONE")
