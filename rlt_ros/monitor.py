@@ -94,7 +94,8 @@ class Monitor:
             "updates": learner.updates if learner else 0,
             "updates_per_s": round(rate, 1),
             "updates_per_s_busy": round(learner.updates_per_s_busy, 1) if learner else 0.0,
-            "policy_version": executor.policy_version if executor else 0,
+            # Without an executor in sight (a learner on a machine of its own) what was published last.
+            "policy_version": executor.policy_version if executor else learner.version if learner else 0,
             "weight_age_s_p50": round(statistics.median(self._weight_ages), 3) if self._weight_ages else None,
             "loop_p99_ms": round(executor.period_error_p99_ms, 3) if executor else None,
             "loop_max_ms": round(executor.period_error_max_ms, 3) if executor else None,
