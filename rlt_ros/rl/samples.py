@@ -18,6 +18,10 @@ from rlt_ros.normaliser import Normaliser
 from rlt_ros.types import Array32, ControlStep, Outcome, PolicyInput, State
 
 
+_INPUTS = 1500
+"""Policy inputs that are remembered: a minute of them, steps wait for theirs less than half of that."""
+
+
 @dataclass(frozen=True)
 class StateRecord:
     """What is stored at a sample's first tick.
@@ -101,7 +105,7 @@ class EpisodeBuilder:
             self.counters["input_wrong_bundle"] += 1
             return
         self._inputs[message.sequence] = message
-        if len(self._inputs) > 4096:
+        if len(self._inputs) > _INPUTS:
             del self._inputs[next(iter(self._inputs))]
 
     def knows(self, sequence: int) -> bool:
