@@ -17,7 +17,6 @@ from rlt_ros.control.timeline import reference_actions
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.types import Array32, ControlStep, Outcome, PolicyInput, State
 
-
 _INPUTS = 1500
 """Policy inputs that are remembered: a minute of them, steps wait for theirs less than half of that."""
 
