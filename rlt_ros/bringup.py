@@ -186,6 +186,13 @@ class Bringup:
         self._check(specs)
         return specs
 
+    def command_topics(self) -> list[str]:
+        """Where a robot's commands go, as everybody names it; none in the simulated cell."""
+        if self.target != "robot":
+            return []
+        topics = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node").wire_topics
+        return [f"/{name.lstrip('/')}" for name in topics]
+
     def remappings(self) -> dict[str, str]:
         """Names of a ros2_control robot and of realsense-ros cameras, seen from inside our namespace."""
         if self.target != "robot":

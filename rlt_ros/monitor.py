@@ -75,6 +75,11 @@ class Monitor:
         """Full names of all nodes in sight."""
         return {f"{namespace.rstrip('/')}/{name}" for name, namespace in self._node.get_node_names_and_namespaces()}
 
+    def publishers(self, topic: str) -> list[str]:
+        """Full names of the nodes that publish on a topic."""
+        found = self._node.get_publishers_info_by_topic(topic)
+        return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found]
+
     def summary(self) -> dict[str, Any]:
         """The figures of a run so far."""
         session, executor, learner = self.session, self.executor, self.learner

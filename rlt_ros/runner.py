@@ -50,13 +50,15 @@ class Command:
 class Restarts:
     """When what has died is started again: soon at first, later and later while it goes on dying."""
 
-    first, longest, calm = 0.5, 30.0, 60.0
+    proof = 10.0
+    first, longest, calm = 0.5, 10.0, 60.0  # less than the 20 s that publishers keep for who comes late
 
     def __init__(self) -> None:
         """Nothing has died."""
         self._waits: dict[str, float] = {}
         self._started: dict[str, float] = {}
         self._due: dict[str, tuple[float, Command]] = {}
+        self._proven: set[str] = set()
 
     def started(self, name: str, now: float) -> None:
         """A process begins to run."""
@@ -70,6 +72,12 @@ class Restarts:
         self._waits[command.name] = wait
         self._due[command.name] = (now + wait, command)
         return wait
+
+    def worked(self, name: str, now: float) -> bool:
+        """Whether a process has ever lived for a while: then its configuration is not what ended it."""
+        if now - self._started.get(name, now) >= self.proof:
+            self._proven.add(name)
+        return name in self._proven
 
     def due(self, now: float) -> list[Command]:
         """What is to be started now; each is named once."""

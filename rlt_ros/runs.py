@@ -69,7 +69,7 @@ def write_record(bringup: Bringup, specs: list[NodeSpec], argv: list[str]) -> No
         **now,
         "target": bringup.target,
         "task": bringup.task_name,
-        "bundle": str(bringup.bundle_path),
+        "bundle": str(bringup.bundle_path.absolute()),
         "bundle_id": load_bundle(bringup.bundle_path).id,
         "clearance": bringup.parameters("sim_node").get("clearance") or None,
         "config": str(bringup.config_path),

@@ -74,7 +74,6 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str]) -> tuple[di
     check_domain(os.environ)
     if bringup.target == "sim":
         _require_rendering()
-    write_record(bringup, specs, argv)
     import rclpy  # slow, and only needed once everything else is in order
     from rclpy.signals import SignalHandlerOptions
 
@@ -91,6 +90,7 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str]) -> tuple[di
     code = 0
     try:
         _refuse_busy_domain(monitor, bringup, specs)
+        write_record(bringup, specs, argv)
         output.say(f"run {run_dir}")
         for spec in reversed(specs):
             runner.start(_command(spec, bringup))
@@ -135,7 +135,8 @@ def _watch(
         monitor.spin(0.2)
         now = time.monotonic()
         for command, code in runner.ended():
-            again = command.restart and code != MISCONFIGURED
+            worked = restarts.worked(command.name, now)
+            again = command.restart and (code != MISCONFIGURED or worked)
             told = f"ERROR {command.name} ended with code {code}"
             if again:
                 wait = restarts.died(command, now)
@@ -176,16 +177,30 @@ def _status(summary: dict[str, Any]) -> str:
 
 
 def _refuse_busy_domain(monitor: Any, bringup: Bringup, specs: list[NodeSpec]) -> None:
-    """Two graphs under one name would both command the robot."""
+    """Two graphs, under one name or on one robot's topics, would both command the robot."""
     ours = {f"{bringup.namespace.rstrip('/')}/{spec.name}" for spec in specs}
+    topics = bringup.command_topics()
     monitor.spin(0.3)
     busy: set[str] = set()
-    wait_until(lambda: bool(busy.update(ours & monitor.node_names()) or busy), 1.0)
+    others: dict[str, str] = {}
+
+    def found() -> bool:
+        busy.update(ours & monitor.node_names())
+        others.update({topic: name for topic in topics for name in monitor.publishers(topic)})
+        return bool(busy or others)
+
+    # Finding a node takes three seconds now and then; on a real robot they are worth waiting for.
+    wait_until(found, 3.5 if topics else 1.0)
+    domain = os.environ.get("ROS_DOMAIN_ID", "0")
     if busy:
-        domain = os.environ.get("ROS_DOMAIN_ID", "0")
         raise ConfigError(
             f"{', '.join(sorted(busy))} already run on ROS domain {domain}: stop them, "
             "or choose another domain (export ROS_DOMAIN_ID=1) or --namespace"
+        )
+    for topic, name in others.items():
+        raise ConfigError(
+            f"{name} publishes on {topic} already, on ROS domain {domain}: two would command one robot. Stop it, or "
+            "give each robot a domain (export ROS_DOMAIN_ID=1) or command topics of its own"
         )
 
 

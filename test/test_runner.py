@@ -53,6 +53,17 @@ def test_what_dies_starts_again_later_and_later_until_it_has_lived() -> None:
         now += waits[-1]
         assert restarts.due(now) == [one]
         assert restarts.due(now) == [], "once"
-    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0, 10.0, 10.0, 10.0]
     restarts.started("one", now)
     assert restarts.died(one, now + 61.0) == 0.5
+
+
+def test_a_camera_that_worked_and_is_not_back_yet_is_not_misconfigured() -> None:
+    """Opened too early after a fault, a node ends as one that could never have worked."""
+    restarts = Restarts()
+    restarts.started("camera", 0.0)
+    assert not restarts.worked("camera", 2.0)
+    assert restarts.worked("camera", 12.0)
+    restarts.started("camera", 13.0)
+    assert restarts.worked("camera", 13.5)
+    assert not restarts.worked("never started", 100.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -248,12 +249,13 @@ def repair(path: Path) -> Damage:
                     found = item
                 else:
                     writer.append(item)
+        assert found is not None
+        if found.lost:
+            # Killed before the next line it is there already, and the same.
+            shutil.copyfile(path, path.with_suffix(f"{SUFFIX}.damaged"))
     except OSError:
         fresh.unlink(missing_ok=True)
         raise
-    assert found is not None
-    if found.lost:
-        os.link(path, path.with_suffix(f"{SUFFIX}.damaged"))
     fresh.replace(path)
     sync_directory(path.parent)
     return found

@@ -31,7 +31,7 @@ class Selection:
         if not wanted:
             return
         began, until = self._phases[-1]
-        if record.published - _BEFORE > until:
+        if record.published - _BEFORE > until or record.published < began:  # a new phase, or the clock was set back
             began = record.published - _BEFORE
             self._phases.append((began, record.published))
             self._to_release = True
@@ -56,7 +56,7 @@ class Selection:
             return
         self._recent.append(record)
         self._to_release |= record.published > self._phases[-1][1]
-        while self._recent[0].published < record.published - _KEPT:
+        while abs(self._recent[0].published - record.published) > _KEPT:
             self._recent.popleft()
 
     def _belongs(self, record: Record) -> bool:

@@ -194,13 +194,14 @@ def run(make_node: Callable[[], Node], between: Callable[[Node], None] | None = 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     node: Node | None = None
-    code = 0
+    code, spinning = 0, False
     try:
         node = make_node()
         if isinstance(node, ManagedNode) and node.get_parameter("autostart").value:
             node.autostart()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
+        spinning = True
         while not stopping:
             if between is None:
                 executor.spin_once(timeout_sec=0.1)
@@ -211,6 +212,8 @@ def run(make_node: Callable[[], Node], between: Callable[[Node], None] | None = 
                 code = 1
                 break
     except (ConfigError, ValueError) as error:
+        if spinning and not isinstance(error, ConfigError):
+            raise  # a fault, not a wrong configuration
         print(f"error: {error}", file=sys.stderr, flush=True)
         code = 2
     except ExternalShutdownException:

@@ -161,7 +161,9 @@ def load_checkpoint(learner: Learner, path: Path, *, layout: Layout) -> dict[str
         if (path / REPLAY_FILE).is_file():
             learner.replay.restore(load((path / REPLAY_FILE).read_bytes()))
         learner.restore(stored, description["updates"], description["generator"])
-    except (OSError, KeyError, TypeError, RuntimeError, json.JSONDecodeError, SafetensorError) as error:
+    except CheckpointError:
+        raise
+    except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
         raise DamagedError(f"{path} is damaged: {error!r}") from error
     return description
 

@@ -240,7 +240,7 @@ def test_counters_versions_and_episodes_go_on(wire: tuple[Wire, Path]) -> None:
     numbers = [e.episode for e in heard.events if e.kind == EpisodeEvent.KIND_START]
     assert numbers == sorted(numbers)
     assert heard.learner[-1].samples >= max(message.samples for message in heard.learner)
-    assert heard.learner[-1].episodes == heard.learner[-1].episodes
+    assert heard.learner[-1].episodes >= max(message.episodes for message in heard.learner)
     assert len(list((run / "checkpoints").glob("step-*"))) <= 4
 
 

@@ -21,6 +21,7 @@ from rlt_ros.msg import (
     SessionState,
 )
 from ros_support import Graph, listener, up_sim
+from std_msgs.msg import Float64MultiArray
 
 from rlt_ros.bringup import Bringup
 from rlt_ros.control.actor import Actor, unpack_actor
@@ -220,3 +221,18 @@ def test_a_second_graph_on_the_same_domain_is_refused_and_a_dead_robot_stops_all
     graph.kill("sim_node")
     assert graph.process.wait(60) == 1
     assert "sim_node ended with code -9: stopping" in (tmp_path / "errors").read_text()
+
+
+def test_a_robot_that_somebody_else_commands_already_is_refused(domain: int, tmp_path: Path) -> None:
+    """Another graph's executor, in whatever namespace: a real robot's topics have one name for all."""
+    with listener() as ros:
+        ros.node.create_publisher(Float64MultiArray, "/forward_position_controller/commands", 1)
+        second = subprocess.run(
+            [sys.executable, "-m", "rlt_ros.cli", "up", "robot", "--namespace", "/cell_2", "--runs", str(tmp_path)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+    assert second.returncode == 2
+    assert "/rlt/listener publishes on /forward_position_controller/commands already" in second.stderr
+    assert not list(tmp_path.glob("*/run.json")), "what did not start is no run"

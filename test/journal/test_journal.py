@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import signal
@@ -323,3 +324,19 @@ def test_a_recorder_that_starts_again_gets_one_topic_after_the_other(order: list
     assert {k for k in critical if k % 2 == 0} <= set(inputs)
     if order[0] == "/rlt/policy_input":
         assert len(inputs) < 500 - 50, "what belongs to no phase is not recorded"
+
+
+@pytest.mark.parametrize("back", [1, 60, 3600])
+def test_a_clock_that_is_set_back_in_mid_phase_costs_no_input_and_no_memory(back: int) -> None:
+    """100 s of one critical phase; after ten of them the clock goes back by so many seconds."""
+    selection, out, kept = Selection(), [], 0
+    for k in range(5000):
+        shift = back * SECOND if k >= 500 else 0
+        for topic in ("/rlt/policy_input", "/rlt/step") if k % 2 == 0 else ("/rlt/step",):
+            item = record(k, topic)
+            item = dataclasses.replace(item, published=item.published + 10_000 * SECOND - shift)
+            out += selection.step(item, True) if topic == "/rlt/step" else selection.beside(item)
+        kept = max(kept, len(selection._recent))
+    assert sum(item.topic == "/rlt/step" for item in out) == 5000
+    assert sum(item.topic == "/rlt/policy_input" for item in out) >= 2500 - 1
+    assert kept < 1500
