@@ -11,8 +11,8 @@ from rclpy.executors import SingleThreadedExecutor
 
 from rlt_ros.msg import EpisodeEvent, ExecutorStatus, LearnerStatus, SessionState
 from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS
+from rlt_ros.nodes.convert import episode_from_msg
 from rlt_ros.session.statistics import EpisodeRecord, human_share, summarise
-from rlt_ros.types import Outcome
 
 
 class Monitor:
@@ -40,17 +40,7 @@ class Monitor:
 
     def _on_episode(self, message: EpisodeEvent) -> None:
         if message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
-            outcome = Outcome(message.outcome)
-            record = EpisodeRecord(
-                message.episode,
-                outcome,
-                message.duration,
-                message.actor_enabled,
-                message.ticks,
-                message.human_ticks,
-                message.interventions,
-            )
-            self._episodes[message.episode] = record
+            self._episodes[message.episode] = episode_from_msg(message)
 
     def _on_executor(self, message: ExecutorStatus) -> None:
         self.executor = message

@@ -14,7 +14,7 @@ from typing import Any
 from rlt_ros import __version__
 from rlt_ros.bringup import Bringup, NodeSpec
 from rlt_ros.config import ConfigError
-from rlt_ros.journal.journal import is_being_written, size_of
+from rlt_ros.journal.journal import is_being_written, read_journal
 from rlt_ros.session.statistics import EpisodeRecord, summarise
 from rlt_ros.vla.bundle import load_bundle
 
@@ -145,28 +145,18 @@ def resumed(given: Bringup, run: Path) -> Bringup:
 
 def episodes(run: Path) -> list[EpisodeRecord]:
     """The ended episodes of a run as its journal has them, with their last label, in order."""
-    from rlt_ros.journal.journal import read_journal
     from rlt_ros.msg import EpisodeEvent  # only where ROS 2 is installed
+    from rlt_ros.nodes.convert import episode_from_msg
     from rlt_ros.nodes.journal_records import message_of
-    from rlt_ros.types import Outcome
 
     found: dict[tuple[str, int, int], EpisodeRecord] = {}
     for record in read_journal(run / JOURNAL, ("episode",)):
         try:
             message: EpisodeEvent = message_of(record)
-            outcome = Outcome(message.outcome)
+            if message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
+                found[message.robot, message.epoch, message.episode] = episode_from_msg(message)
         except ValueError:
             continue
-        if message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
-            found[message.robot, message.epoch, message.episode] = EpisodeRecord(
-                message.episode,
-                outcome,
-                message.duration,
-                message.actor_enabled,
-                message.ticks,
-                message.human_ticks,
-                message.interventions,
-            )
     return list(found.values())
 
 
@@ -226,11 +216,6 @@ def list_runs(root: Path) -> list[Run]:
             )
         )
     return out
-
-
-def journal_size(run: Path) -> int:
-    """Bytes of a run's journal."""
-    return size_of(run / JOURNAL)
 
 
 def _keep(path: Path, number: int) -> None:

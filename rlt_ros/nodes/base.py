@@ -230,16 +230,13 @@ def run(make_node: Callable[[], Node], between: Callable[[Node], None] | None = 
     sys.exit(code)
 
 
-_LONGEST_DRAIN = 0.1
-
-
 def _drain(executor: SingleThreadedExecutor) -> None:
     """Run all callbacks that are ready: `spin_once` runs one, which is too few between two slices of work.
 
     With a timeout of 0 one pass takes one message of each topic and then tells of a timeout, whatever else waits; so
     passes go on until one finds nothing.
     """
-    until, found = time.monotonic() + _LONGEST_DRAIN, False
+    until, found = time.monotonic() + 0.1, False
     while True:
         try:
             handler, _, _ = executor.wait_for_ready_callbacks(timeout_sec=0.0)

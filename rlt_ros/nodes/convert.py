@@ -13,12 +13,13 @@ from sensor_msgs.msg import JointState
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.limits import Limit
 from rlt_ros.control.realtime import LoopStatistics
-from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus, PolicyInput, SessionState
+from rlt_ros.msg import ActionChunk, ControlStep, EpisodeEvent, ExecutorStatus, PolicyInput, SessionState
 from rlt_ros.nodes.base import floats, from_stamp, to_stamp
 from rlt_ros.normaliser import Normaliser
+from rlt_ros.session.statistics import EpisodeRecord
 from rlt_ros.types import ActionChunk as Chunk
 from rlt_ros.types import ControlStep as Step
-from rlt_ros.types import Phase, SessionView, State
+from rlt_ros.types import Outcome, Phase, SessionView, State
 from rlt_ros.types import PolicyInput as Input
 
 
@@ -91,6 +92,23 @@ def session_from_msg(message: SessionState) -> SessionView:
         ValueError: the phase is unknown.
     """
     return SessionView(message.epoch, message.episode, Phase(message.phase), message.actor_enabled, message.explore)
+
+
+def episode_from_msg(message: EpisodeEvent) -> EpisodeRecord:
+    """The episode that an event of its end or label tells of.
+
+    Raises:
+        ValueError: the outcome is unknown.
+    """
+    return EpisodeRecord(
+        message.episode,
+        Outcome(message.outcome),
+        message.duration,
+        message.actor_enabled,
+        message.ticks,
+        message.human_ticks,
+        message.interventions,
+    )
 
 
 def step_to_msg(step: Step, clock_offset: float, robot: str) -> ControlStep:
