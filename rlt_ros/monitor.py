@@ -66,9 +66,10 @@ class Monitor:
         return {f"{namespace.rstrip('/')}/{name}" for name, namespace in self._node.get_node_names_and_namespaces()}
 
     def publishers(self, topic: str) -> list[str]:
-        """Full names of the nodes that publish on a topic."""
+        """Full names of the nodes that publish on a topic; ROS may know of a publisher some seconds before its name."""
         found = self._node.get_publishers_info_by_topic(topic)
-        return [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found]
+        names = [f"{info.node_namespace.rstrip('/')}/{info.node_name}" for info in found]
+        return ["somebody" if "_UNKNOWN_" in name else name for name in names]
 
     def summary(self) -> dict[str, Any]:
         """The figures of a run so far."""

@@ -191,6 +191,8 @@ def _refuse_busy_domain(monitor: Any, bringup: Bringup, specs: list[NodeSpec]) -
 
     # Finding a node takes three seconds now and then; on a real robot they are worth waiting for.
     wait_until(found, 3.5 if topics else 1.0)
+    if "somebody" in others.values():
+        wait_until(lambda: found() and "somebody" not in others.values(), 4.0)
     domain = os.environ.get("ROS_DOMAIN_ID", "0")
     if busy:
         raise ConfigError(
