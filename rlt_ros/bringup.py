@@ -70,6 +70,7 @@ class Bringup:
         trained: no learner; the actor that ships with the bundle flies every other episode, the base the others.
         run_dir: where logs, journal and checkpoints go; None: neither journal nor checkpoints.
         episodes_before: of this run, when it is gone on with.
+        epoch_before: of its last session.
         settings: `node.parameter` -> value, beats everything else.
     """
 
@@ -85,6 +86,7 @@ class Bringup:
     trained: bool = False
     run_dir: Path | None = None
     episodes_before: int = 0
+    epoch_before: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -143,7 +145,7 @@ class Bringup:
         task = {"task": self.task_name}
         actor = {"actor": str(shipped_actor(self.bundle_path, self.task_name))} if self.trained else {}
         compared = {"warmup_episodes": 0, "base_every": 2, "explore_share": 0.0, "learner_wait": 0.0}
-        before = {"episodes_before": self.episodes_before} if self.episodes_before else {}
+        before = {name: getattr(self, name) for name in ("episodes_before", "epoch_before") if getattr(self, name)}
         specs = [
             NodeSpec(
                 "session_node", {**task, **seed, **before, **(compared if self.trained else {})}, weights, stage=0

@@ -13,8 +13,10 @@ from typing import Any
 
 from rlt_ros import __version__
 from rlt_ros.bringup import Bringup, NodeSpec
-from rlt_ros.config import ConfigError
+from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.journal.journal import is_being_written, read_journal
+from rlt_ros.nodes.parameters import LearnerParameters
+from rlt_ros.rl.config import differences, settings
 from rlt_ros.session.statistics import EpisodeRecord, summarise
 from rlt_ros.vla.bundle import load_bundle
 
@@ -127,7 +129,8 @@ def resumed(given: Bringup, run: Path) -> Bringup:
         raise ConfigError(f"{run} was flown with bundle {record['bundle_id']}, {bundle} is {found}: tokens differ")
     if is_being_written(run / JOURNAL):
         raise ConfigError(f"{run} is still running: stop it first")
-    return dataclasses.replace(
+    ended = _ended(run)
+    bringup = dataclasses.replace(
         given,
         task=record["task"],
         bundle=bundle,
@@ -139,12 +142,39 @@ def resumed(given: Bringup, run: Path) -> Bringup:
         trained=record["trained"],
         settings={**record["settings"], **given.settings},
         run_dir=run.absolute(),
-        episodes_before=max((episode.episode for episode in episodes(run)), default=0),
+        episodes_before=max((episode for _, _, episode in ended), default=0),
+        epoch_before=max((epoch for _, epoch, _ in ended), default=0),
     )
+    _refuse_other_settings(bringup, run)
+    return bringup
+
+
+def _refuse_other_settings(bringup: Bringup, run: Path) -> None:
+    """A learner refuses a checkpoint of other settings; better before the robot moves than after."""
+    spec = next((spec for spec in bringup.nodes() if spec.name == "learner_node"), None)
+    newest = max((run / CHECKPOINTS).glob("step-*/checkpoint.json"), default=None)
+    if spec is None or newest is None:
+        return
+    try:
+        theirs = json.loads(newest.read_text())["config"]
+    except (OSError, ValueError, KeyError):
+        return  # damaged: the learner goes back to an older one
+    given = {**bringup.parameters(spec.name), **spec.parameters}
+    changed = differences(theirs, settings(from_mapping(LearnerParameters, given, spec.name)))
+    if changed:
+        raise ConfigError(
+            f"{run} was trained with other settings (its -> now): {'; '.join(changed)}. "
+            "Set them back, or begin a new run"
+        )
 
 
 def episodes(run: Path) -> list[EpisodeRecord]:
     """The ended episodes of a run as its journal has them, with their last label, in order."""
+    return list(_ended(run).values())
+
+
+def _ended(run: Path) -> dict[tuple[str, int, int], EpisodeRecord]:
+    """The same by robot, epoch and number."""
     from rlt_ros.msg import EpisodeEvent  # only where ROS 2 is installed
     from rlt_ros.nodes.convert import episode_from_msg
     from rlt_ros.nodes.journal_records import message_of
@@ -157,7 +187,7 @@ def episodes(run: Path) -> list[EpisodeRecord]:
                 found[message.robot, message.epoch, message.episode] = episode_from_msg(message)
         except ValueError:
             continue
-    return list(found.values())
+    return found
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ from sensor_msgs.msg import CompressedImage
 
 from rlt_ros.bringup import Bringup
 from rlt_ros.cli import main
-from rlt_ros.config import ConfigError
+from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.journal.journal import JournalWriter
 from rlt_ros.journal.segment import Record
 from rlt_ros.nodes.base import floats, octets, to_stamp
 from rlt_ros.nodes.journal_records import definition, message_of, stamp_of
+from rlt_ros.nodes.parameters import LearnerParameters
+from rlt_ros.rl.config import settings
 from rlt_ros.runs import episodes, list_runs, resumed, write_record, write_summary
 from rlt_ros.types import Outcome
 from rlt_ros.vla.bundle import load_bundle
@@ -85,6 +87,7 @@ def test_a_run_is_gone_on_with_as_it_was_but_for_what_is_given_anew(run: Path) -
     again = resumed(Bringup(settings={"vla_node.threads": 2}), run)
     assert again.run_dir == run.absolute()
     assert again.episodes_before == 2
+    assert again.epoch_before == 5
     assert (again.task_name, again.seed, again.human) == ("ethernet", 3, "simulated")
     assert again.settings == {"session_node.time_limit": 7.0, "vla_node.threads": 2}
     assert again.config_path == run / "parameters.yaml"
@@ -137,6 +140,17 @@ def test_a_running_run_and_what_is_no_run_are_refused(run: Path, tmp_path: Path)
     (run / "run.json").write_text('{"command": ["rlt", "train"]}')
     with pytest.raises(ConfigError, match="made by 'rlt train'"):
         resumed(Bringup(), run)
+
+
+def test_a_changed_learner_is_refused_before_anything_moves(run: Path) -> None:
+    newest = run / "checkpoints" / "step-000000007"
+    newest.mkdir(parents=True)
+    learnt = from_mapping(LearnerParameters, Bringup().parameters("learner_node"), "learner_node")
+    (newest / "checkpoint.json").write_text(json.dumps({"config": settings(learnt)}))
+    assert resumed(Bringup(seed=8, settings={"learner_node.update_ratio": 0.25}), run).seed == 8
+    with pytest.raises(ConfigError, match=f"batch {learnt.batch} -> 7"):
+        resumed(Bringup(settings={"learner_node.batch": 7}), run)
+    assert resumed(Bringup(learner="/elsewhere", settings={"learner_node.batch": 7}), run).learner == "/elsewhere"
 
 
 # -- looking -------------------------------------------------------------------------------------------------

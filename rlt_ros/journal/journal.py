@@ -12,6 +12,7 @@ from pathlib import Path
 from rlt_ros.journal.segment import SUFFIX, Damage, Record, SegmentWriter, is_finished, read_segment, repair
 
 _LOCK = ".lock"
+_LOCK_WITHIN = 0.5
 _RETRY_AFTER = 1.0
 """Seconds between two attempts to write to a disk that is full or broken."""
 
@@ -105,14 +106,7 @@ class JournalWriter:
         self._segment: SegmentWriter | None = None
         self._dirty = False
         self._retry_at = 0.0
-        self._lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise JournalError(
-                f"another process records to {directory}: stop it, or choose another directory"
-            ) from error
+        self._lock = _locked(directory)
         for path in segments(directory):
             if not is_finished(path):
                 try:
@@ -192,6 +186,23 @@ class JournalWriter:
         existing = segments(self.directory)
         number = int(existing[-1].stem) + 1 if existing else 1
         return self.directory / f"{number:06d}{SUFFIX}"
+
+
+def _locked(directory: Path) -> int:
+    handle = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    deadline = time.monotonic() + _LOCK_WITHIN
+    while True:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return handle
+        except OSError as error:
+            if time.monotonic() < deadline:  # `is_being_written` holds it for a moment
+                time.sleep(0.05)
+                continue
+            os.close(handle)
+            raise JournalError(
+                f"another process records to {directory}: stop it, or choose another directory"
+            ) from error
 
 
 def _text(error: OSError) -> str:

@@ -48,6 +48,13 @@ def definition(name: str) -> str:
     return "\n".join(parts)
 
 
+@functools.lru_cache(maxsize=64)
+def _fields(text: str) -> tuple[str, ...]:
+    """Lines of a definition that say something to a computer."""
+    lines = (" ".join(line.split("#")[0].split()) for line in text.splitlines())
+    return tuple(line for line in lines if line)
+
+
 def _source(name: str) -> str:
     package, _, message = name.split("/")
     return Path(get_package_share_directory(package), "msg", f"{message}.msg").read_text()
@@ -69,7 +76,7 @@ def message_of(record: Record) -> Any:
     cls = _TYPES.get(record.type)
     if cls is None:
         raise ValueError(f"{record.type} is not read back")
-    if record.schema != definition(record.type):
+    if _fields(record.schema) != _fields(definition(record.type)):
         raise ValueError(f"{record.type} was recorded by another version of rlt_ros")
     try:
         return deserialize_message(record.data, cls)

@@ -193,6 +193,9 @@ class SessionParameters(SessionConfig):
     episodes_before: int = param(
         0, "episodes that this run had before: they are counted on, and are part of the warm-up", low=0
     )
+    epoch_before: int = param(
+        0, "epoch of this run's last session: the new one's is later, even where the clock was set back", low=0
+    )
     reset_seed: int = param(-1, "seed of the first reset, counted up; -1: the cell's own random starts", low=-1)
 
     def check(self) -> None:

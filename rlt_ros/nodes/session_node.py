@@ -47,7 +47,7 @@ class SessionNode(Node):
         p = self._config = read_parameters(self, SessionParameters)
         p.check()
         self._session = Session(p, p.episodes_before)
-        self._epoch = time.time_ns() // 1_000_000
+        self._epoch = max(time.time_ns() // 1_000_000, p.epoch_before + 1)
         self._next_heartbeat = 0.0
         self._steps_seen = False
         self._learner_deadline = time.monotonic() + p.learner_wait

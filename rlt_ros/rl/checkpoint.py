@@ -7,11 +7,12 @@ the same replay it goes on update by update the same.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from rlt_ros.normaliser import Normaliser
-from rlt_ros.rl.config import LearnerConfig
+from rlt_ros.rl.config import differences, settings
 from rlt_ros.rl.learner import Learner
 
-FORMAT = 7
+FORMAT = 8
 REPLAY_FILE = "replay.safetensors"
 _DESCRIPTION = "checkpoint.json"
-_FREE_TO_CHANGE = ("device", "capacity")
+_NETWORKS = "learner.safetensors"
 _BLOCK = 1000
 
 
@@ -97,7 +98,8 @@ def save_checkpoint(
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
-        (fresh / "learner.safetensors").write_bytes(save(_tensors(learner)))
+        networks = save(_tensors(learner))
+        (fresh / _NETWORKS).write_bytes(networks)
         description: dict[str, Any] = {
             "format": FORMAT,
             "layout": layout.described(learner),
@@ -105,7 +107,8 @@ def save_checkpoint(
             "updates": learner.updates,
             "samples": learner.replay.samples,
             "replay": {"written": learner.replay.written, "digest": learner.replay.digest.hex()},
-            "config": _settings(learner.config),
+            "config": settings(learner.config),
+            "sha256": hashlib.sha256(networks).hexdigest(),
             "generator": learner.generator_state,
             "score": score,
             "extra": extra or {},
@@ -148,16 +151,19 @@ def load_checkpoint(learner: Learner, path: Path, *, layout: Layout) -> dict[str
         description: dict[str, Any] = json.loads((path / _DESCRIPTION).read_text())
         if description["format"] != FORMAT:
             raise CheckpointError(f"{path} has format {description['format']}, this version reads {FORMAT}")
-        differences = [
-            *_differences(description["layout"], layout.described(learner)),
-            *_differences(description["config"], _settings(learner.config)),
+        changed = [
+            *differences(description["layout"], layout.described(learner)),
+            *differences(description["config"], settings(learner.config)),
         ]
-        if differences:
+        if changed:
             raise CheckpointError(
-                f"{path} was trained with other settings (its -> now): {'; '.join(differences)}. "
+                f"{path} was trained with other settings (its -> now): {'; '.join(changed)}. "
                 "Set them back, or begin a new run"
             )
-        stored = load((path / "learner.safetensors").read_bytes())
+        networks = (path / _NETWORKS).read_bytes()
+        if hashlib.sha256(networks).hexdigest() != description["sha256"]:
+            raise DamagedError(f"{path} is damaged: {_NETWORKS} is not what was written")
+        stored = load(networks)
         if (path / REPLAY_FILE).is_file():
             learner.replay.restore(load((path / REPLAY_FILE).read_bytes()))
         learner.restore(stored, description["updates"], description["generator"])
@@ -175,7 +181,7 @@ def resume(
     layout: Layout,
     tell: Callable[[str], None] = lambda _: None,
 ) -> tuple[Learner, dict[str, Any] | None]:
-    """A learner that goes on from the newest checkpoint that can be read.
+    """A learner that goes on from the newest checkpoint that can be read; newer ones are renamed `damaged-*`.
 
     Args:
         learner: makes a fresh one.
@@ -190,12 +196,19 @@ def resume(
         CheckpointError: checkpoints are there, but another training's, or none can be read.
     """
     found = sorted(path for path in directory.glob("step-*") if path.is_dir()) if directory else []
+    damaged: list[Path] = []
     for path in reversed(found):
         made = learner()
         try:
-            return made, load_checkpoint(made, path, layout=layout)
+            description = load_checkpoint(made, path, layout=layout)
         except DamagedError as error:
             tell(f"{error}; an older checkpoint is tried")
+            damaged.append(path)
+            continue
+        for newer in damaged:
+            with contextlib.suppress(OSError):  # else it would pass for the newest one for ever
+                newer.rename(newer.with_name(f"damaged-{newer.name}"))
+        return made, description
     if found:
         raise CheckpointError(f"none of the {len(found)} checkpoints in {directory} can be read: move them away")
     return learner(), None
@@ -248,27 +261,6 @@ class Versions:
             except OSError as error:
                 self.problem = f"{self._path}: {error.strerror}"
         return self.last
-
-
-def _settings(config: LearnerConfig) -> dict[str, Any]:
-    """What decides how the learner learns, as JSON gives it back."""
-    given = asdict(config)
-    names = [field.name for field in fields(LearnerConfig) if field.name not in _FREE_TO_CHANGE]
-    settings: dict[str, Any] = json.loads(json.dumps({name: given[name] for name in names}))
-    return settings
-
-
-def _differences(theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:
-    return [
-        f"{name} {_short(theirs.get(name))} -> {_short(mine.get(name))}"
-        for name in sorted({*theirs, *mine})
-        if theirs.get(name) != mine.get(name)
-    ]
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 def _sync(path: Path) -> None:

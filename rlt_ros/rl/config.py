@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from rlt_ros.config import ConfigError, param
+
+_FREE_TO_CHANGE = ("device", "capacity", "seed", "update_ratio")
+"""When a training goes on: the random state comes from its checkpoint, the ratio can be set while it runs."""
 
 
 @dataclass(frozen=True)
@@ -104,3 +109,25 @@ class LearnerConfig:
             raise ConfigError("noise_reference is noise along directions: set directions too")
         if not self.q_weight and self.q_weight_final:
             raise ConfigError("a geometric ramp cannot start at q_weight 0: set a small one")
+
+
+def settings(config: LearnerConfig) -> dict[str, Any]:
+    """What must stay as it is when a training goes on, as JSON gives it back."""
+    given = asdict(config)
+    names = [field.name for field in fields(LearnerConfig) if field.name not in _FREE_TO_CHANGE]
+    out: dict[str, Any] = json.loads(json.dumps({name: given[name] for name in names}))
+    return out
+
+
+def differences(theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:
+    """What two descriptions do not agree in, as `name theirs -> mine`."""
+    return [
+        f"{name} {_short(theirs.get(name))} -> {_short(mine.get(name))}"
+        for name in sorted({*theirs, *mine})
+        if name not in _FREE_TO_CHANGE and theirs.get(name) != mine.get(name)
+    ]
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

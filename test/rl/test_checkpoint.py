@@ -121,7 +121,8 @@ def test_another_chunk_is_refused(tmp_path: Path) -> None:
 
 def test_what_does_not_change_what_is_learnt_may_change(tmp_path: Path) -> None:
     save_checkpoint(learner(), tmp_path, version=1, layout=LAYOUT)
-    assert resume(lambda: learner(dataclasses.replace(CONFIG, capacity=500)), tmp_path, layout=LAYOUT)[1] is not None
+    for change in ({"capacity": 500}, {"seed": 8}, {"update_ratio": 0.25}):
+        assert resume(lambda change=change: learner(dataclasses.replace(CONFIG, **change)), tmp_path, layout=LAYOUT)[1]
 
 
 @pytest.mark.parametrize("file", ["learner.safetensors", "checkpoint.json"])
@@ -144,7 +145,11 @@ def test_a_checkpoint_cut_anywhere_falls_back_to_the_one_before(file: str, tmp_p
         assert found["version"] == 1
         assert again.export(1) == wanted
         assert "is damaged" in told[0]
-        assert newest.is_dir(), "nothing is thrown away"
+        aside = newest.with_name(f"damaged-{newest.name}")
+        assert (aside / file).read_bytes() == whole[:cut], (
+            "nothing is thrown away, and it passes for the newest no more"
+        )
+        aside.rename(newest)
     (newest / file).unlink()
     (good / file).write_bytes(b"")
     with pytest.raises(CheckpointError, match="none of the 2 checkpoints"):
@@ -163,6 +168,21 @@ def test_a_description_with_a_wrong_byte_falls_back_too(old: str, tmp_path: Path
     found = resume(learner, tmp_path, layout=LAYOUT)[1]
     assert found is not None
     assert found["version"] == 1
+
+
+def test_a_flipped_byte_among_the_numbers_is_noticed(tmp_path: Path) -> None:
+    made = learner()
+    save_checkpoint(made, tmp_path, version=1, layout=LAYOUT)
+    made.updates = 5
+    newest = save_checkpoint(made, tmp_path, version=2, layout=LAYOUT) / "learner.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-100] ^= 1
+    newest.write_bytes(data)
+    told: list[str] = []
+    found = resume(learner, tmp_path, layout=LAYOUT, tell=told.append)[1]
+    assert found is not None
+    assert found["version"] == 1
+    assert "not what was written" in told[0]
 
 
 def test_an_unfinished_checkpoint_is_none(tmp_path: Path) -> None:
