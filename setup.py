@@ -51,6 +51,10 @@ EXTRAS = {
     "teleop": ["pysdl2>=0.9.16,<0.10", "pysdl2-dll>=2.28,<3", "mujoco>=3.8,<4", "mink>=1.1,<1.4"],
     # Cameras, recordings of them, and their pictures in the journal.
     "cameras": ["opencv-python-headless>=4.10,<5"],
+    # The operator's page: a small ASGI server, and what the processes cost.
+    "console": ["starlette>=0.45,<2", "uvicorn>=0.32,<1", "websockets>=13,<17", "psutil>=5.9,<8", "pillow>=10,<14"],
+    # `rlt report` and the plots of docs/results.md.
+    "report": ["matplotlib>=3.9,<4"],
     # Stage 1: datasets of demonstrations, export of a bundle.
     "adapt": ["onnx>=1.17,<2", "onnxscript>=0.5,<1", "pyarrow>=17,<26", "pillow>=10,<14", "av>=12,<19"],
     "dev": [
@@ -59,11 +63,9 @@ EXTRAS = {
         "ruff>=0.15,<0.18",
         "mypy>=1.13,<3",
         "types-PyYAML>=6,<7",
-        "psutil>=5.9,<8",
+        "playwright>=1.49,<2",
         "rosbags>=0.10,<0.12",
     ],
-    # Plots of docs/results.md.
-    "docs": ["matplotlib>=3.9,<4"],
     # Hardware and heavyweights: never needed by the simulated cell.
     "cuda": ["onnxruntime-gpu>=1.18,<2"],
     "realsense": ["pyrealsense2>=2.55,<3"],
@@ -79,6 +81,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["rlt_ros", "rlt_ros.*"]),
+    package_data={"rlt_ros.console": ["static/*"]},
     install_requires=REQUIRES,
     extras_require=EXTRAS,
     entry_points={"console_scripts": ["rlt = rlt_ros.cli:main"]},

@@ -161,6 +161,8 @@ class Bringup:
             NodeSpec("vla_node", {**bundle, **task}, robot, restart=True),
             NodeSpec("learner_node", {**bundle, **seed, **kept}, required=False, restart=True, stop_seconds=15.0),
         ]
+        if self.target != "learner":
+            specs.append(NodeSpec("console_node", {}, robot, required=False, restart=True))
         if self.run_dir:
             # Started before and stopped after all that it records.
             journal = {"directory": kept["journal_dir"]}
@@ -221,7 +223,7 @@ class Bringup:
         """Everything that can be wrong in file and settings is found before any process starts."""
         names = [spec.name for spec in specs]
         # The file may speak of what does not run this time.
-        elsewhere = ("learner_node", "joystick_node", "recorder_node")
+        elsewhere = ("learner_node", "joystick_node", "recorder_node", "console_node")
         names += [name for name in (PARAMETERS if self.target == "learner" else elsewhere) if name not in names]
         for key in self.settings:
             if key.split(".")[0] not in names or "." not in key:

@@ -18,7 +18,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
-from rlt_ros.offline.evaluate import wilson
+from rlt_ros.session.statistics import wilson
 from rlt_ros.sim.cell import CONTROL_PERIOD
 from rlt_ros.sim.tasks import get_task
 

@@ -10,6 +10,7 @@ from rlt_ros.config import ConfigError, param
 from rlt_ros.control.executor import ExecutorConfig
 from rlt_ros.control.limits import JointLimits
 from rlt_ros.nodes.camera_parameters import CameraParameters
+from rlt_ros.nodes.console_parameters import ConsoleParameters
 from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.session.episodes import SessionConfig
 from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, JOINT_NAMES
@@ -285,5 +286,6 @@ PARAMETERS: dict[str, type] = {
     "teleop_node": TeleopParameters,
     "joystick_node": JoystickParameters,
     "camera_node": CameraParameters,
+    "console_node": ConsoleParameters,
     "sim_node": SimParameters,
 }

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rlt_ros.control.actor import read_actor
 from rlt_ros.offline.rollout import Rollout, RolloutConfig, Trial, make_executor
+from rlt_ros.session.statistics import wilson
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.types import Phase, SessionView
@@ -205,16 +206,6 @@ def ratio(base: list[Trial], final: list[Trial], limit: float) -> tuple[dict[str
     value = divide(much, little)
     throughput = {"value": value, "95": _percentiles(samples)} if np.isfinite(value) else None
     return speedup, throughput
-
-
-def wilson(successes: int, trials: int) -> list[float]:
-    """95 % score interval of a proportion (Wilson, 1927)."""
-    z = 1.959964
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    half = z * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    scale = 1 + z * z / trials
-    return [float(max(0.0, (centre - half) / scale)), float(min(1.0, (centre + half) / scale))]
 
 
 def _median(ticks: NDArray[np.int64], success: NDArray[np.bool_]) -> float:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from rlt_ros.types import Outcome
+
+_BAND_EPISODES = 5
+_DEMONSTRATED = 0.8
+_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,13 @@ class EpisodeRecord:
     ticks: int = 0
     human_ticks: int = 0
     interventions: int = 0
+
+    @property
+    def flown_by(self) -> str:
+        """`human` for most of it, else `actor` or `base`."""
+        if 2 * self.human_ticks > self.ticks:
+            return "human"
+        return "actor" if self.actor_enabled else "base"
 
 
 class Throughput:
@@ -104,6 +118,47 @@ def summarise(records: Iterable[EpisodeRecord]) -> dict[str, Any]:
         "median_s": round(median(done), 2) if done else None,
         "throughput_per_10min": round(_rate(len(done), sum(record.duration for record in counted)), 1),
     }
+
+
+def base_band(records: Iterable[EpisodeRecord]) -> dict[str, Any] | None:
+    """How good the base VLA is by itself, with 95 % intervals (throughput: bootstrap over episodes).
+
+    What a human had to help with is a failure of the base; what a human flew from the start says nothing of it.
+
+    Returns:
+        `episodes`, and `throughput_per_10min` and `success_rate` as [low, value, high]; None with fewer than five.
+    """
+    counted = [
+        record
+        for record in records
+        if not record.actor_enabled
+        and record.outcome is not Outcome.ABORT
+        and record.human_ticks < _DEMONSTRATED * max(1, record.ticks)
+    ]
+    if len(counted) < _BAND_EPISODES:
+        return None
+    done = np.array([record.outcome is Outcome.SUCCESS and not record.interventions for record in counted])
+    seconds = np.array([record.duration for record in counted])
+    drawn = np.random.default_rng(0).integers(0, len(counted), (_RESAMPLES, len(counted)))
+    rates = done[drawn].sum(1) / np.maximum(seconds[drawn].sum(1), 1e-9) * 600.0
+    low, high = (float(value) for value in np.percentile(rates, [2.5, 97.5]))
+    wins = int(done.sum())
+    shares = wilson(wins, len(counted))
+    return {
+        "episodes": len(counted),
+        "throughput_per_10min": [round(low, 1), round(_rate(wins, float(seconds.sum())), 1), round(high, 1)],
+        "success_rate": [round(value, 3) for value in (shares[0], wins / len(counted), shares[1])],
+    }
+
+
+def wilson(successes: int, trials: int) -> list[float]:
+    """95 % score interval of a proportion (Wilson, 1927)."""
+    z = 1.959964
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    half = z * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    scale = 1 + z * z / trials
+    return [max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)]
 
 
 def _rate(successes: int, seconds: float) -> float:

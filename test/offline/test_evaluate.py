@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from rlt_ros.bringup import Bringup
 from rlt_ros.config import ConfigError
-from rlt_ros.offline.evaluate import Policy, Trial, evaluate, ratio, summarise, wilson
+from rlt_ros.offline.evaluate import Policy, Trial, evaluate, ratio, summarise
 from rlt_ros.offline.report import read_run
 from rlt_ros.offline.rollout import Rollout, RolloutConfig, make_executor, outcome
+from rlt_ros.session.statistics import wilson
 from rlt_ros.sim.cell import Cell
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput, SessionView, State

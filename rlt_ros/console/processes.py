@@ -1,0 +1,64 @@
+"""What the nodes' processes cost."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+
+import psutil
+
+_LOOK_AROUND_EVERY = 3.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of a process.
+
+    Attributes:
+        pid: of it.
+        cpu: percent of one core since the last look.
+        memory: resident, MB.
+    """
+
+    pid: int
+    cpu: float
+    memory: float
+
+
+class Processes:
+    """The nodes of one namespace that run on this machine, found by their command line."""
+
+    def __init__(self, namespace: str) -> None:
+        """Look at nothing yet."""
+        self._mark = f"__ns:={namespace}"
+        self._found: dict[str, psutil.Process] = {}
+        self._looked = -_LOOK_AROUND_EVERY
+
+    def look(self) -> dict[str, Cost | None]:
+        """By name of the node; None: its process has ended since."""
+        now = time.monotonic()
+        if now - self._looked >= _LOOK_AROUND_EVERY:
+            self._looked = now
+            self._look_around()
+        out: dict[str, Cost | None] = {}
+        for name, process in self._found.items():
+            out[name] = None
+            with suppress(psutil.Error), process.oneshot():
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    out[name] = Cost(process.pid, process.cpu_percent(), round(process.memory_info().rss / 1e6, 1))
+        return out
+
+    def _look_around(self) -> None:
+        known = {process.pid for process in self._found.values() if process.is_running()}
+        for pid in psutil.pids():
+            if pid in known:
+                continue
+            with suppress(psutil.Error):
+                process = psutil.Process(pid)
+                words = process.cmdline()
+                if self._mark in words:
+                    name = next((word.rpartition("/")[2] for word in words if word.endswith("_node")), "")
+                    if name and process.status() != psutil.STATUS_ZOMBIE:
+                        process.cpu_percent()  # the first call begins its measurement
+                        self._found[name] = process

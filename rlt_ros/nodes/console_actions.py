@@ -1,0 +1,60 @@
+"""What the buttons of the page do: each is a call of a service that has always been there."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+from functools import partial
+from typing import Any
+
+from rclpy.node import Node
+from std_srvs.srv import Trigger
+
+from rlt_ros.srv import Label, SetIntervention, SetMode
+
+_CALLS: dict[str, tuple[type, str, dict[str, Any]]] = {
+    "estop": (Trigger, "executor_node/estop", {}),
+    "clear_estop_confirmed": (Trigger, "executor_node/clear_estop", {}),
+    "auto": (SetMode, "executor_node/set_mode", {"mode": SetMode.Request.MODE_AUTO}),
+    "reference": (SetMode, "executor_node/set_mode", {"mode": SetMode.Request.MODE_REFERENCE}),
+    "hold": (SetMode, "executor_node/set_mode", {"mode": SetMode.Request.MODE_HOLD}),
+    "start": (Trigger, "session_node/start", {}),
+    "stop": (Trigger, "session_node/stop", {}),
+    "reset_done": (Trigger, "session_node/reset_done", {}),
+    "begin_critical": (Trigger, "session_node/begin_critical", {}),
+    "success": (Label, "session_node/label", {"outcome": Label.Request.OUTCOME_SUCCESS}),
+    "failure": (Label, "session_node/label", {"outcome": Label.Request.OUTCOME_FAILURE}),
+    "undo": (Label, "session_node/label", {"outcome": Label.Request.OUTCOME_UNDO}),
+    "intervene": (SetIntervention, "teleop_node/set_intervention", {"active": True}),
+    "hand_back": (SetIntervention, "teleop_node/set_intervention", {"active": False}),
+}
+
+
+class ConsoleActions:
+    """Calls services by the names of buttons."""
+
+    def __init__(self, node: Node) -> None:
+        """Look for the services."""
+        self._clients = {service: node.create_client(kind, service) for kind, service, _ in _CALLS.values()}
+
+    def perform(self, action: str, answer: Future[tuple[bool, str]]) -> None:
+        """Call the action's service; the answer comes later."""
+        call = _CALLS.get(action)
+        if call is None:
+            answer.set_result((False, f"unknown action '{action}'"))
+            return
+        kind, service, values = call
+        client = self._clients[service]
+        if not client.service_is_ready():
+            answer.set_result((False, f"{action}: {service.partition('/')[0]} is not there"))
+            return
+        client.call_async(kind.Request(**values)).add_done_callback(partial(_pass_on, action, answer))
+
+
+def _pass_on(action: str, answer: Future[tuple[bool, str]], done: Any) -> None:
+    if answer.cancelled():
+        return  # nobody waits for it any more
+    try:
+        result = done.result()
+        answer.set_result((result.success, result.message or action))
+    except Exception as error:  # whatever rclpy makes of a dead server
+        answer.set_result((False, f"{action}: {error}"))

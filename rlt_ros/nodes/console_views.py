@@ -1,0 +1,83 @@
+"""What is only listened to while a page is open: pictures and control steps."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from PIL import Image as Pillow
+from rclpy.node import Node
+from sensor_msgs.msg import Image
+
+from rlt_ros.console.state import ConsoleState, Picture
+from rlt_ros.msg import ControlStep
+from rlt_ros.nodes.base import SENSOR_QOS, from_stamp
+from rlt_ros.nodes.console_parameters import ConsoleParameters
+from rlt_ros.types import State
+
+
+class ConsoleViews:
+    """Encodes the newest picture of each camera at the page's rate; the rest only leaves its age."""
+
+    def __init__(self, node: Node, state: ConsoleState, config: ConsoleParameters, changed: Callable[[], None]) -> None:
+        """Listen to nothing yet.
+
+        Args:
+            node: that listens.
+            state: to be filled.
+            config: of the cameras.
+            changed: called when a page should hear of it at once.
+        """
+        self._node, self._state, self._config, self._changed = node, state, config, changed
+        self._handles: list[Any] = []
+        self._newest: dict[str, Image] = {}
+
+    def show(self, shown: bool) -> None:
+        """Begin or cease to listen."""
+        for handle in self._handles:
+            handle.destroy()
+        self._handles = []
+        self._newest.clear()
+        if not shown:
+            return
+        subscribe = self._node.create_subscription
+        self._handles = [
+            *(
+                subscribe(Image, f"{camera}/color/image_raw", partial(self._on_image, camera), SENSOR_QOS)
+                for camera in self._config.cameras
+            ),
+            subscribe(ControlStep, "step", self._on_step, SENSOR_QOS),
+            self._node.create_timer(1.0 / self._config.picture_rate, self._encode),
+        ]
+
+    def _on_image(self, camera: str, message: Image) -> None:
+        self._newest[camera] = message
+        self._state.captured(camera, from_stamp(message.header.stamp))
+        self._state.heard(f"camera {camera}")
+
+    def _encode(self) -> None:
+        for camera, image in self._newest.items():
+            if image.encoding != "rgb8":
+                self._node.get_logger().warning(
+                    f"{camera}: pictures are {image.encoding}, only rgb8 is shown", throttle_duration_sec=10.0
+                )
+                continue
+            pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)[:, : 3 * image.width]
+            out = io.BytesIO()
+            picture = Pillow.fromarray(pixels.reshape(image.height, image.width, 3))
+            picture.save(out, "jpeg", quality=self._config.jpeg_quality)
+            self._state.picture(camera, Picture(from_stamp(image.header.stamp), out.getvalue()))
+        self._newest.clear()
+
+    def _on_step(self, message: ControlStep) -> None:
+        values = {
+            "state": State(message.state).name,
+            "reason": message.reason,
+            "policy_version": message.policy_version,
+        }
+        values["input_age"] = round(message.input_age, 3) if message.input_valid else -1.0
+        if self._state.put("executor", values, urgent=("state", "reason")):
+            self._changed()
