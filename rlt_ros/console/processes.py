@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,11 +28,12 @@ class Cost:
 
 
 class Processes:
-    """The nodes of one namespace that run on this machine, found by their command line."""
+    """The nodes of one namespace and ROS domain that run on this machine, found by their command line."""
 
     def __init__(self, namespace: str) -> None:
         """Look at nothing yet."""
         self._mark = f"__ns:={namespace}"
+        self._domain = os.environ.get("ROS_DOMAIN_ID", "0")
         self._found: dict[str, psutil.Process] = {}
         self._looked = -_LOOK_AROUND_EVERY
 
@@ -57,7 +59,7 @@ class Processes:
             with suppress(psutil.Error):
                 process = psutil.Process(pid)
                 words = process.cmdline()
-                if self._mark in words:
+                if self._mark in words and process.environ().get("ROS_DOMAIN_ID", "0") == self._domain:
                     name = next((word.rpartition("/")[2] for word in words if word.endswith("_node")), "")
                     if name and process.status() != psutil.STATUS_ZOMBIE:
                         process.cpu_percent()  # the first call begins its measurement

@@ -87,7 +87,7 @@ class Pages:
                 Route("/", self._page),
                 Route("/login", self._enter, methods=["POST"]),
                 WebSocketRoute("/ws", self._serve),
-                Mount("/static", StaticFiles(directory=STATIC)),
+                Mount("/static", StaticFiles(directory=STATIC, follow_symlink=True)),
             ]
         )
 

@@ -103,7 +103,7 @@ function show(state) {
     const camera = cameras.find((known) => known.name === name);
     const late = age == null || age > LATE_PICTURE;
     camera.figure.classList.toggle("late", late);
-    camera.age.textContent = age == null ? "no picture" : `${age < 10 ? (age * 1000).toFixed(0) + " ms" : age.toFixed(0) + " s"} old, ${rate.toFixed(0)} Hz`;
+    camera.age.textContent = age == null ? "no picture" : `${age < 10 ? (age * 1000).toFixed(0) + " ms" : age.toFixed(0) + " s"}, ${rate.toFixed(0)} Hz`;
   }
   showNodes(state.nodes);
   showWarnings(state.warnings);

@@ -10,6 +10,8 @@ export function niceStep(range, count) {
   return power * [1, 2, 5, 10].find((factor) => factor * power >= raw * (1 - 1e-9));
 }
 
+const rounded = (value, step) => String(Number((Math.round(value / step) * step).toPrecision(6)));
+
 function begin(canvas) {
   const ratio = window.devicePixelRatio || 1;
   const { clientWidth: width, clientHeight: height } = canvas;
@@ -37,16 +39,14 @@ function axes(pen, box, x, y, xLabel) {
   for (let value = Math.ceil(y.low / stepY) * stepY; value <= y.high + stepY * 1e-6; value += stepY) {
     const at = y.at(value);
     pen.beginPath(); pen.moveTo(box.left, at); pen.lineTo(box.right, at); pen.stroke();
-    pen.fillText(Number(value.toPrecision(6)).toString(), box.left - 4, at);
+    pen.fillText(rounded(value, stepY), box.left - 4, at);
   }
   pen.textAlign = "center";
   pen.textBaseline = "top";
   const stepX = niceStep(x.high - x.low, 5);
   for (let value = Math.ceil(x.low / stepX) * stepX; value <= x.high + stepX * 1e-6; value += stepX) {
-    pen.fillText(Number(value.toPrecision(6)).toString(), x.at(value), box.bottom + 3);
+    pen.fillText(xLabel(rounded(value, stepX)), Math.min(x.at(value), box.right - 14), box.bottom + 3);
   }
-  pen.textAlign = "right";
-  pen.fillText(xLabel, box.right, box.bottom + 3 - 16);
 }
 
 function scale(low, high, from, to) {
@@ -90,7 +90,7 @@ export function linePlot(canvas, series, { band, bandLabel = "base", low, high }
   const room = (top - bottom || Math.abs(top) || 1) * 0.06;
   const y = scale(low ?? bottom - room, high ?? top + room, box.bottom, box.top);
   const x = scale(Math.min(...times, -1), 0, box.left, box.right);
-  axes(pen, box, x, y, "min");
+  axes(pen, box, x, y, (text) => (Number(text) ? `${text} min` : "now"));
   if (band) {
     pen.fillStyle = "#6ea8fe33";
     pen.fillRect(box.left, y.at(band[2]), box.right - box.left, y.at(band[0]) - y.at(band[2]));
@@ -133,7 +133,7 @@ export function histogram(canvas, groups, bins = 24) {
   });
   const x = scale(0, count * width, box.left, box.right);
   const y = scale(0, 100 * Math.max(...shares.flat()), box.bottom, box.top);
-  axes(pen, box, x, y, "s, % of each");
+  axes(pen, box, x, y, (text) => `${text} s`);
   groups.forEach(({ colour }, index) => {
     pen.fillStyle = `${colour}99`;
     pen.strokeStyle = colour;
@@ -146,5 +146,5 @@ export function histogram(canvas, groups, bins = 24) {
   });
   const median = (values) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
   legend(pen, box, groups.filter(({ values }) => values.length).map(({ label, colour, values }) => (
-    { colour, label: `${label} ${values.length}, median ${median(values).toFixed(1)} s` })));
+    { colour, label: `${label} ${median(values).toFixed(1)} s (${values.length})` })));
 }

@@ -1,0 +1,103 @@
+"""`rlt bench console`: what the operator's page costs the graph.
+
+The simulated graph runs; the CPU time of `console_node`, and of all nodes together, is taken with no page open and with
+one open (three views, plots twice a second, in headless Chromium, whose own time is told apart). `ratio` is the open
+page's cost against that of `sim_node`, in the same run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from graph import own_domain
+from memory import children
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+def seconds_of(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def measure(graph: int, seconds: float, what: str) -> dict[str, float]:
+    """Share of a core of every node over a while."""
+    nodes = children(graph)
+    before = {name: seconds_of(pid) for name, pid in nodes.items()}
+    began = time.monotonic()
+    while (now := time.monotonic() - began) < seconds:
+        print(f"\r{what}: {now:.0f} of {seconds:.0f} s", end="", file=sys.stderr, flush=True)
+        time.sleep(0.5)
+    print(file=sys.stderr)
+    return {name: (seconds_of(pid) - before[name]) / now for name, pid in nodes.items()}
+
+
+def main() -> None:
+    """Run the graph, open the page, print one JSON object."""
+    parser = argparse.ArgumentParser(prog="rlt bench console", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement")
+    parser.add_argument("--browser", help="program; default: the Chromium that is installed")
+    arguments = parser.parse_args()
+    names = ("chromium", "chromium-browser", "google-chrome")
+    browser = arguments.browser or next(filter(None, map(shutil.which, names)), None)
+    if browser is None:
+        sys.exit("error: no Chromium is installed: apt-get install chromium, or name another with --browser")
+    own_domain()
+    with tempfile.TemporaryDirectory() as directory:
+        command = [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--json", "--runs", directory]
+        command += ["--human", "simulated", "--set", "recorder_node.reserve=0.0", "--set", "console_node.port=0"]
+        with (Path(directory) / "errors").open("w") as errors:
+            graph = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, text=True)
+        url = None
+        deadline = time.monotonic() + 60.0
+        while url is None:
+            found = [path.read_text() for path in Path(directory).glob("*/log/console_node.log")]
+            matched = re.search(r"console: (http://\S+)", found[0]) if found else None
+            url = matched.group(1) if matched else None
+            if graph.poll() is not None or time.monotonic() > deadline:
+                sys.exit(f"error: no console:\n{(Path(directory) / 'errors').read_text()[-2000:]}")
+            time.sleep(0.2)
+        time.sleep(10.0)
+        closed = measure(graph.pid, arguments.seconds, "no page open")
+        page = subprocess.Popen(
+            [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={directory}/browser"]
+            + ["--window-size=1400,950", "--remote-debugging-port=0", url],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(8.0)
+        opened = measure(graph.pid, arguments.seconds, "a page open")
+        os.killpg(page.pid, signal.SIGTERM)
+        page.wait(10)
+        graph.send_signal(signal.SIGINT)
+        graph.wait(60)
+    open_, closed_ = opened["console_node"], closed["console_node"]
+    others = sum(opened.values()) - sum(closed.values()) - (open_ - closed_)
+    print(
+        json.dumps(
+            {
+                "ratio": round(open_ / opened["sim_node"], 3),
+                "cpu_open": round(open_, 4),
+                "cpu_closed": round(closed_, 4),
+                "cpu_others_more": round(others, 4),
+                "seconds": arguments.seconds,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
