@@ -72,8 +72,10 @@ def main() -> None:
         time.sleep(10.0)
         closed = measure(graph.pid, arguments.seconds, "no page open")
         page = subprocess.Popen(
-            [browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={directory}/browser"]
-            + ["--window-size=1400,950", "--remote-debugging-port=0", url],
+            [
+                *(browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={directory}/browser"),
+                *("--window-size=1400,950", "--remote-debugging-port=0", url),
+            ],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import platform
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rlt_ros import __version__
 from rlt_ros.bringup import Bringup, NodeSpec
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.journal.journal import is_being_written, read_journal
 from rlt_ros.nodes.parameters import LearnerParameters
+from rlt_ros.provenance import provenance
 from rlt_ros.rl.config import differences, settings
 from rlt_ros.session.statistics import EpisodeRecord, summarise
 from rlt_ros.vla.bundle import load_bundle
@@ -59,14 +57,7 @@ def write_record(bringup: Bringup, specs: list[NodeSpec], argv: list[str]) -> No
     run = bringup.run_dir
     assert run is not None
     run.mkdir(parents=True, exist_ok=True)
-    now = {
-        "command": ["rlt", *argv],
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "version": __version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "episodes_before": bringup.episodes_before,
-    }
+    now = {**provenance(["rlt", *argv]), "episodes_before": bringup.episodes_before}
     record = {
         **now,
         "target": bringup.target,

@@ -1,6 +1,6 @@
 """Tables and plots of docs/results.md from runs of `rlt train`: one for each seed, of one task or of ablations.
 
-Usage: ./rlt exec python scripts/results.py RUN_DIR... [--out docs/images]   (needs the extra `docs`)
+Usage: ./rlt exec python scripts/results.py RUN_DIR... [--out docs/images]   (needs the extra `report`)
 """
 
 from __future__ import annotations
@@ -16,13 +16,8 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib import pyplot as plt
-from numpy.typing import NDArray
 
-from rlt_ros.session.statistics import wilson
-from rlt_ros.sim.cell import CONTROL_PERIOD
-from rlt_ros.sim.tasks import get_task
-
-RESAMPLES = 2000
+from rlt_ros.report.tables import pooled
 
 
 @dataclass(frozen=True)
@@ -55,33 +50,6 @@ def read(directory: Path) -> Run:
         episodes = list(csv.DictReader(file))
     base, curve = (json.loads((directory / name).read_text()) for name in ("base.json", "curve.json"))
     return Run(train["task"], without, train["seed"], base, curve, episodes)
-
-
-def throughputs(ticks: NDArray[np.float64], limit: int) -> Any:
-    """Successes per 10 minutes; the last axis are episodes, NaN a failure."""
-    flown = np.where(np.isnan(ticks), limit, ticks).sum(-1) * CONTROL_PERIOD
-    return 600.0 * (~np.isnan(ticks)).sum(-1) / flown
-
-
-def pooled(evaluations: list[dict[str, Any]], task: str) -> dict[str, Any]:
-    """Figures of the same evaluation of several seeds: means over seeds, intervals over seeds and episodes."""
-    limit = round(get_task(task).limit / CONTROL_PERIOD)
-    ticks = np.array([entry["ticks"] for entry in evaluations], dtype=np.float64)  # None becomes NaN
-    seeds, count = ticks.shape
-    rng = np.random.default_rng(0)
-    drawn = ticks[rng.integers(0, seeds, (RESAMPLES, seeds, 1)), rng.integers(0, count, (RESAMPLES, seeds, count))]
-    each = throughputs(ticks, limit)
-    return {
-        "seeds": seeds,
-        "success": float((~np.isnan(ticks)).mean()),
-        "success_95": wilson(int((~np.isnan(ticks)).sum()), ticks.size),
-        "median": float(np.nanmedian(ticks)),
-        "stopped": float(np.mean([entry["stopped"] for entry in evaluations])),
-        "throughput": float(each.mean()),
-        "throughput_95": [float(x) for x in np.percentile(throughputs(drawn, limit).mean(-1), [2.5, 97.5])],
-        "each": [float(x) for x in each],
-        "human": float(np.mean([entry["human_share"] for entry in evaluations])),
-    }
 
 
 def row(name: str, figures: dict[str, Any], base: float | None) -> str:

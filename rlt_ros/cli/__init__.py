@@ -13,6 +13,7 @@ from rlt_ros.cli.checks import doctor
 from rlt_ros.cli.evaluation import evaluate
 from rlt_ros.cli.graph import demo, up
 from rlt_ros.cli.journal import export, replay, runs
+from rlt_ros.cli.report import report
 from rlt_ros.cli.stage1 import adapt, collect
 from rlt_ros.cli.training import train
 from rlt_ros.config import ConfigError
@@ -24,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, demo, doctor, runs, replay, export, train, collect, adapt):
+for command in (up, demo, doctor, runs, report, replay, export, train, collect, adapt):
     app.command()(command)
 app.command("eval")(evaluate)
 # The benchmark's own options are its own parser's business.

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import hashlib
 import json
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from rlt_ros.config import ConfigError, from_mapping, param
 from rlt_ros.control.actor import receive_actor
 from rlt_ros.offline.evaluate import Policy, evaluate, make_backend, summarise
 from rlt_ros.offline.rollout import Rollout, Trial, make_executor, outcome
+from rlt_ros.provenance import provenance
 from rlt_ros.rl.checkpoint import REPLAY_FILE, CheckpointError, Layout, load_checkpoint, save_checkpoint
 from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.rl.ingest import Ingest
@@ -333,9 +335,11 @@ def read_settings(run_dir: Path) -> tuple[Path, TrainConfig, LearnerConfig]:
 
 def _write_config(bundle: Path, config: TrainConfig, learner: LearnerConfig, run_dir: Path) -> None:
     settings = {
+        **provenance(["rlt", *sys.argv[1:]]),
         "task": config.task,
         "clearance": config.clearance or None,
         "bundle": str(bundle),
+        "bundle_id": load_bundle(bundle).id,
         "train": dataclasses.asdict(config),
         "learner": dataclasses.asdict(learner),
     }

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rlt_ros.types import Outcome
 
@@ -121,34 +122,47 @@ def summarise(records: Iterable[EpisodeRecord]) -> dict[str, Any]:
 
 
 def base_band(records: Iterable[EpisodeRecord]) -> dict[str, Any] | None:
-    """How good the base VLA is by itself, with 95 % intervals (throughput: bootstrap over episodes).
-
-    What a human had to help with is a failure of the base; what a human flew from the start says nothing of it.
-
-    Returns:
-        `episodes`, and `throughput_per_10min` and `success_rate` as [low, value, high]; None with fewer than five.
-    """
-    counted = [
+    """How good the base VLA is by itself: `alone` of its episodes, without those that a human flew from the start."""
+    return alone(
         record
         for record in records
-        if not record.actor_enabled
-        and record.outcome is not Outcome.ABORT
-        and record.human_ticks < _DEMONSTRATED * max(1, record.ticks)
-    ]
+        if not record.actor_enabled and record.human_ticks < _DEMONSTRATED * max(1, record.ticks)
+    )
+
+
+def alone(records: Iterable[EpisodeRecord]) -> dict[str, Any] | None:
+    """Figures of a policy by itself: what a human had to help with is no success. Aborted episodes count nowhere.
+
+    Returns:
+        `episodes`, and `throughput_per_10min` (95 % interval by bootstrap over episodes) and `success_rate` (by
+        Wilson) as [low, value, high]; None with fewer than five episodes.
+    """
+    counted = [record for record in records if record.outcome is not Outcome.ABORT]
     if len(counted) < _BAND_EPISODES:
         return None
-    done = np.array([record.outcome is Outcome.SUCCESS and not record.interventions for record in counted])
-    seconds = np.array([record.duration for record in counted])
-    drawn = np.random.default_rng(0).integers(0, len(counted), (_RESAMPLES, len(counted)))
-    rates = done[drawn].sum(1) / np.maximum(seconds[drawn].sum(1), 1e-9) * 600.0
+    rates = throughput_samples(counted)
     low, high = (float(value) for value in np.percentile(rates, [2.5, 97.5]))
-    wins = int(done.sum())
+    wins = sum(_alone(record) for record in counted)
     shares = wilson(wins, len(counted))
+    value = _rate(wins, sum(record.duration for record in counted))
     return {
         "episodes": len(counted),
-        "throughput_per_10min": [round(low, 1), round(_rate(wins, float(seconds.sum())), 1), round(high, 1)],
-        "success_rate": [round(value, 3) for value in (shares[0], wins / len(counted), shares[1])],
+        "throughput_per_10min": [round(low, 1), round(value, 1), round(high, 1)],
+        "success_rate": [round(share, 3) for share in (shares[0], wins / len(counted), shares[1])],
     }
+
+
+def throughput_samples(records: Sequence[EpisodeRecord], seed: int = 0) -> NDArray[np.float64]:
+    """Bootstrapped successes per 10 minutes of a policy by itself, shape (1000,)."""
+    done = np.array([_alone(record) for record in records])
+    seconds = np.array([record.duration for record in records])
+    drawn = np.random.default_rng(seed).integers(0, len(records), (_RESAMPLES, len(records)))
+    rates: NDArray[np.float64] = done[drawn].sum(1) / np.maximum(seconds[drawn].sum(1), 1e-9) * 600.0
+    return rates
+
+
+def _alone(record: EpisodeRecord) -> bool:
+    return record.outcome is Outcome.SUCCESS and not record.interventions and not record.human_ticks
 
 
 def wilson(successes: int, trials: int) -> list[float]:
