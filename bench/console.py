@@ -1,8 +1,9 @@
 """`rlt bench console`: what the operator's page costs the graph.
 
-The simulated graph runs; the CPU time of `console_node`, and of all nodes together, is taken with no page open and with
-one open (three views, plots twice a second, in headless Chromium, whose own time is told apart). `ratio` is the open
-page's cost against that of `sim_node`, in the same run.
+The simulated graph runs; the CPU time of `console_node`, and of all other nodes together, is taken with no page open and
+with one open: three views, plots twice a second. Who reads is a program that throws everything away, because a browser on
+the same two cores slows everybody down; `--browser` opens the page in Chromium instead. `ratio` is the open page's cost
+against that of `sim_node`, in the same run.
 """
 
 from __future__ import annotations
@@ -11,13 +12,19 @@ import argparse
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 sys.path.insert(0, str(Path(__file__).parent))
 from graph import own_domain
@@ -44,16 +51,48 @@ def measure(graph: int, seconds: float, what: str) -> dict[str, float]:
     return {name: (seconds_of(pid) - before[name]) / now for name, pid in nodes.items()}
 
 
+@contextmanager
+def page(url: str, browser: str | None, profile: str) -> Iterator[Counter[str]]:
+    """An open page; counts frames where no browser opens it."""
+    counts: Counter[str] = Counter()
+    if browser:
+        options = (
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--window-size=1400,950",
+            "--remote-debugging-port=0",
+        )
+        shown = subprocess.Popen(
+            [browser, *options, f"--user-data-dir={profile}", url],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        yield counts
+        os.killpg(shown.pid, signal.SIGTERM)
+        shown.wait(10)
+        return
+    with connect(url.replace("http", "ws") + "/ws") as socket:
+
+        def read() -> None:
+            with suppress(ConnectionClosed):
+                for frame in socket:
+                    counts["pictures" if isinstance(frame, bytes) else "texts"] += 1
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        yield counts
+        socket.close()
+        reader.join(5.0)
+
+
 def main() -> None:
     """Run the graph, open the page, print one JSON object."""
     parser = argparse.ArgumentParser(prog="rlt bench console", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement")
-    parser.add_argument("--browser", help="program; default: the Chromium that is installed")
+    parser.add_argument("--browser", metavar="PROGRAM", help="for example chromium: it opens the page")
     arguments = parser.parse_args()
-    names = ("chromium", "chromium-browser", "google-chrome")
-    browser = arguments.browser or next(filter(None, map(shutil.which, names)), None)
-    if browser is None:
-        sys.exit("error: no Chromium is installed: apt-get install chromium, or name another with --browser")
     own_domain()
     with tempfile.TemporaryDirectory() as directory:
         command = [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--json", "--runs", directory]
@@ -71,19 +110,9 @@ def main() -> None:
             time.sleep(0.2)
         time.sleep(10.0)
         closed = measure(graph.pid, arguments.seconds, "no page open")
-        page = subprocess.Popen(
-            [
-                *(browser, "--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={directory}/browser"),
-                *("--window-size=1400,950", "--remote-debugging-port=0", url),
-            ],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        time.sleep(8.0)
-        opened = measure(graph.pid, arguments.seconds, "a page open")
-        os.killpg(page.pid, signal.SIGTERM)
-        page.wait(10)
+        with page(url, arguments.browser, f"{directory}/browser") as frames:
+            time.sleep(8.0)
+            opened = measure(graph.pid, arguments.seconds, "a page open")
         graph.send_signal(signal.SIGINT)
         graph.wait(60)
     open_, closed_ = opened["console_node"], closed["console_node"]
@@ -95,6 +124,7 @@ def main() -> None:
                 "cpu_open": round(open_, 4),
                 "cpu_closed": round(closed_, 4),
                 "cpu_others_more": round(others, 4),
+                "frames": dict(frames),
                 "seconds": arguments.seconds,
             }
         )

@@ -162,7 +162,9 @@ class Bringup:
             NodeSpec("learner_node", {**bundle, **seed, **kept}, required=False, restart=True, stop_seconds=15.0),
         ]
         if self.target != "learner":
-            specs.append(NodeSpec("console_node", {}, robot, required=False, restart=True))
+            shown = {"cameras": list(self.parameters("vla_node").get("cameras", VlaParameters.cameras))}
+            shown = {} if "cameras" in self.parameters("console_node") else shown
+            specs.append(NodeSpec("console_node", shown, robot, required=False, restart=True))
         if self.run_dir:
             # Started before and stopped after all that it records.
             journal = {"directory": kept["journal_dir"]}

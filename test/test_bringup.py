@@ -28,7 +28,7 @@ def test_the_session_stops_before_the_executor_and_the_executor_before_the_robot
 def test_who_may_die_and_who_starts_again(tmp_path: Path) -> None:
     specs = Bringup(run_dir=tmp_path).nodes()
     optional = [spec.name for spec in specs if not spec.required]
-    assert optional == ["teleop_node", "learner_node", "recorder_node", "joystick_node"]
+    assert optional == ["teleop_node", "learner_node", "console_node", "recorder_node", "joystick_node"]
     never = [spec.name for spec in specs if not spec.restart]
     assert never == ["session_node", "executor_node", "sim_node"], "a robot that moves by itself again surprises"
 

@@ -1,6 +1,5 @@
 """The operator's page on http://127.0.0.1:8700.
 
-Publishes: nothing.
 Subscribes: `session` (SessionState), `episode` (EpisodeEvent), `executor_status` (ExecutorStatus), `learner_status`
 (LearnerStatus), `action_chunk` (ActionChunk), `/diagnostics` (DiagnosticArray), `/rosout` (Log); while a page is open
 also `step` (ControlStep) and `<camera>/color/image_raw` (Image).

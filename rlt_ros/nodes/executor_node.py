@@ -1,7 +1,7 @@
 """The 50 Hz control loop: reference or actor, guarded, on the wire.
 
-Publishes: the robot command topics, `action_chunk` (ActionChunk), `step` (ControlStep), `executor_status`
-(ExecutorStatus), `/diagnostics` (DiagnosticArray).
+Publishes: `<command_topics>` (Float64MultiArray or JointTrajectory), `action_chunk` (ActionChunk), `step`
+(ControlStep), `executor_status` (ExecutorStatus), `/diagnostics` (DiagnosticArray).
 Subscribes: `policy_input` (PolicyInput), `joint_states` (JointState), `intervention` (Intervention), `policy`
 (PolicyWeights), `session` (SessionState), `estop` (Bool), `robot_description` (String).
 Services: `~/set_mode` (SetMode), `~/estop`, `~/clear_estop`, `~/home` (Trigger).

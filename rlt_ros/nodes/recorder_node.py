@@ -2,8 +2,9 @@
 
 Publishes: `/diagnostics` (DiagnosticArray).
 Subscribes, of every robot: `step` (ControlStep), `policy_input` (PolicyInput), `episode` (EpisodeEvent), `session`
-(SessionState), `executor_status` (ExecutorStatus), and with `images` the cameras; `learner_status` (LearnerStatus).
-Services: `~/status` (Trigger): a JSON object.
+(SessionState), `executor_status` (ExecutorStatus), and with images
+`<camera>/color/image_raw` (Image); `learner_status` (LearnerStatus).
+Services: `~/status` (Trigger), which answers with a JSON object.
 Parameters: `rlt_ros.nodes.parameters.RecorderParameters`.
 """
 

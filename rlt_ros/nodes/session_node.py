@@ -1,8 +1,9 @@
 """Episodes: reset, phases, outcomes, time-outs, throughput.
 
 Publishes: `session` (SessionState, latched, repeated as heartbeat), `episode` (EpisodeEvent).
-Subscribes: `step` (ControlStep), the success topic (GroundTruth or Bool) if one is configured, `policy_input`
+Subscribes: `step` (ControlStep), `<success_topic>` (GroundTruth or Bool) if one is configured, `policy_input`
 (PolicyInput) where the bundle's phase head proposes or performs the hand-over.
+Services called: `<reset_service>` (ResetCell) if one is configured.
 Services: `~/start`, `~/stop`, `~/begin_critical`, `~/reset_done` (Trigger), `~/label` (Label).
 Parameters: `rlt_ros.nodes.parameters.SessionParameters`.
 """

@@ -2,7 +2,7 @@
 
 Publishes: `joint_states` (JointState), `<camera>/color/image_raw` (Image), `<camera>/color/camera_info` (CameraInfo),
 `ground_truth` (GroundTruth), with a simulated human `joy` (Joy).
-Subscribes: the robot command topic (Float64MultiArray), with a simulated human `session` (SessionState).
+Subscribes: `<command_topic>` (Float64MultiArray), with a simulated human `session` (SessionState).
 Services: `~/reset` (ResetCell).
 Parameters: `rlt_ros.nodes.parameters.SimParameters`.
 """

@@ -1,7 +1,7 @@
 """A human takes over, corrects, hands back, marks the hard part and says how it ended.
 
 Publishes: `intervention` (Intervention) at 50 Hz while a human flies.
-Subscribes: `joy` (Joy), `step` (ControlStep), `session` (SessionState), the leader arms' joint states (JointState).
+Subscribes: `joy` (Joy), `step` (ControlStep), `session` (SessionState), with leader arms `<leader_topic>` (JointState).
 Services: `~/set_intervention` (SetIntervention).
 Services called: `session_node/start`, `reset_done`, `begin_critical` (Trigger), `session_node/label` (Label),
 `executor_node/estop` (Trigger).

@@ -51,6 +51,7 @@ def live(tmp_path: Path) -> Path:
                 setattr(step, name, floats(np.zeros(14)))
             writer.append(record("step", step))
             tick += 1
+        tick += 100  # between episodes nothing is recorded
         now += seconds
         wins = episode % 10 != 0 if actor else episode % 2 == 0
         event = EpisodeEvent(robot="/rlt", epoch=5, episode=episode, kind=EpisodeEvent.KIND_END, duration=seconds)
