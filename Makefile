@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test setup lint format lock clean
+.PHONY: help demo test commands setup lint format lock clean
 PYTHON ?= python3
 DURATION ?= 180
 
@@ -10,7 +10,11 @@ demo: setup ## set up if needed, then show the simulated robot learning (DURATIO
 	./rlt demo --duration $(DURATION)
 
 test: setup ## set up if needed, then run the whole test suite
-	./rlt exec python -m pytest
+	./rlt exec python -m pytest -n auto --maxprocesses 4 -m "not graph and not commands"
+	./rlt exec python -m pytest -m graph
+
+commands: setup ## run every command of README and docs/getting_started.md, shortened
+	./rlt exec python -m pytest -m commands
 
 setup: ## system packages, virtual environment, ROS 2, torch, build; does nothing when nothing changed
 	@PYTHON=$(PYTHON) bash scripts/setup.sh

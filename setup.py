@@ -59,6 +59,7 @@ EXTRAS = {
     "adapt": ["onnx>=1.17,<2", "onnxscript>=0.5,<1", "pyarrow>=17,<26", "pillow>=10,<14", "av>=12,<19"],
     "dev": [
         "pytest>=8,<10",
+        "pytest-xdist>=3.6,<4",
         "hypothesis>=6.100,<7",
         "ruff>=0.15,<0.18",
         "mypy>=1.13,<3",

@@ -1,9 +1,9 @@
 """`rlt bench console`: what the operator's page costs the graph.
 
-The simulated graph runs; the CPU time of `console_node`, and of all other nodes together, is taken with no page open and
-with one open: three views, plots twice a second. Who reads is a program that throws everything away, because a browser on
-the same two cores slows everybody down; `--browser` opens the page in Chromium instead. `ratio` is the open page's cost
-against that of `sim_node`, in the same run.
+The simulated graph runs; the CPU time of `console_node`, and of all other nodes together, is taken with no page open
+and with one open: three views, plots twice a second. Who reads is a program that throws everything away, because a
+browser on the same two cores slows everybody down; `--browser` opens the page in Chromium instead. `ratio` is the open
+page's cost against that of `sim_node`, in the same run.
 """
 
 from __future__ import annotations

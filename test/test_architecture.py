@@ -20,6 +20,7 @@ FORBIDDEN = {
     "cameras": ("rclpy", "torch", "mujoco"),
     "journal": ("rclpy", "torch", "mujoco"),
     "sim": ("rclpy", "torch"),
+    "console": ("rclpy", "torch", "mujoco"),
 }
 
 

@@ -8,7 +8,7 @@ import sys
 import time
 import traceback
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
@@ -105,6 +105,24 @@ def from_stamp(stamp: Time) -> float:
     return float(stamp.sec + stamp.nanosec * 1e-9)
 
 
+def destroy(node: Node, handles: Iterable[Any]) -> None:
+    """Destroy what a node created while it goes on spinning.
+
+    The node must forget it too: their own `destroy` leaves an executor with handles that are no more. Call it from
+    services, guard conditions or outside of callbacks; executors of rclpy look at those last.
+    """
+    for handle in handles:
+        known = (
+            node.destroy_publisher,
+            node.destroy_subscription,
+            node.destroy_timer,
+            node.destroy_service,
+            node.destroy_client,
+        )
+        if not any(forget(handle) for forget in known):
+            handle.destroy()
+
+
 class ManagedNode(LifecycleNode):
     """A lifecycle node with four hooks whose exceptions are logged instead of lost (rclpy#1673).
 
@@ -129,8 +147,7 @@ class ManagedNode(LifecycleNode):
 
     def release(self) -> None:
         """Disconnect: destroys what `setup` put into `handles`."""
-        for handle in self.handles:
-            handle.destroy()
+        destroy(self, self.handles)
         self.handles = []
 
     def autostart(self) -> None:

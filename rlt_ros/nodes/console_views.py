@@ -14,7 +14,7 @@ from sensor_msgs.msg import Image
 
 from rlt_ros.console.state import ConsoleState, Picture
 from rlt_ros.msg import ControlStep
-from rlt_ros.nodes.base import SENSOR_QOS, from_stamp
+from rlt_ros.nodes.base import SENSOR_QOS, destroy, from_stamp
 from rlt_ros.nodes.console_parameters import ConsoleParameters
 from rlt_ros.types import State
 
@@ -37,8 +37,7 @@ class ConsoleViews:
 
     def show(self, shown: bool) -> None:
         """Begin or cease to listen."""
-        for handle in self._handles:
-            handle.destroy()
+        destroy(self._node, self._handles)
         self._handles = []
         self._newest.clear()
         if not shown:

@@ -69,7 +69,7 @@ def _ratio(run: RunData, final: dict[str, Any] | None) -> str:
         return f"{ratio:.2f}"
     with np.errstate(divide="ignore", invalid="ignore"):
         samples = throughput_samples(_last(run), 1) / throughput_samples(base, 2)
-    low, high = np.nanpercentile(samples, [2.5, 97.5])
+    low, high = np.percentile(samples[~np.isnan(samples)], [2.5, 97.5], method="nearest")
     # The base may have no success at all in what is drawn from few episodes.
     return f"{ratio:.2f} ({low:.2f} to {high:.2f})" if np.isfinite(high) else f"{ratio:.2f} (at least {low:.2f})"
 

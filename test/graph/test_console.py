@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from node_pages import NODES, describe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from rlt_ros.msg import ControlStep
-from ros_support import Graph, listener, node_process, up_sim
+from ros_support import NAMESPACE, Graph, Listener, listener, node_process, up_sim
 
 from rlt_ros.nodes.base import RECORD_QOS, from_stamp
 
@@ -23,6 +24,12 @@ pytestmark = [
     pytest.mark.graph,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
 ]
+OPTIONAL = {
+    "sim_node": {"joy", "session"},  # with a simulated human
+    "session_node": {"policy_input"},  # with a hand-over by itself
+    "console_node": {"/rosout", "step"},
+}
+"""What the running configuration does not need, or what is left out as everybody's."""
 PIXELS = """name => {
   const image = document.querySelector(`[data-camera="${name}"] img`);
   const canvas = document.createElement("canvas");
@@ -74,6 +81,35 @@ def frames(page: Page) -> list[int]:
     return page.eval_on_selector_all(".camera", "all => all.map(one => Number(one.dataset.frames || 0))")
 
 
+def check_documentation(ros: Listener, name: str) -> None:
+    """Topics and services of a running node are those of its docstring, of which docs/nodes is made."""
+    node, said = ros.node, describe(NODES / f"{name}.py")
+    for section, ask in (
+        ("Publishes", node.get_publisher_names_and_types_by_node),
+        ("Subscribes", node.get_subscriber_names_and_types_by_node),
+        ("Services", node.get_service_names_and_types_by_node),
+    ):
+        live = {
+            topic.replace(f"{NAMESPACE}/{name}/", "~/").replace(f"{NAMESPACE}/", ""): types[0].split("/")
+            for topic, types in ask(name, NAMESPACE)
+        }
+        live = {
+            topic: kind[-1]
+            for topic, kind in live.items()
+            if kind[0] not in ("rcl_interfaces", "lifecycle_msgs", "type_description_interfaces")
+        }
+        documented = said.names(section)
+        for topic, kind in live.items():
+            known = [
+                types
+                for pattern, types in documented.items()
+                if re.fullmatch(re.sub(r"<[^>]*>", ".+", pattern), topic) and kind in types
+            ]
+            assert known, f"{name}: {section} says nothing of {topic} ({kind})"
+        absent = {topic for topic in documented if "<" not in topic} - set(live) - OPTIONAL.get(name, set())
+        assert not absent, f"{name} has no {absent}"
+
+
 @pytest.fixture
 def graph(domain: int, tmp_path: Path) -> Iterator[Graph]:
     settings = {
@@ -112,6 +148,10 @@ def test_an_operator_sees_stops_and_takes_over_and_deaths_are_seen(graph: Graph,
     expect(badge).to_have_attribute("data-state", re.compile("REFERENCE|ACTOR"), timeout=20_000)
     expect(page.locator('[data-node="vla_node"]')).to_contain_text("passes/s", timeout=10_000)
     expect(page.locator('[data-node="learner_node"]')).to_have_attribute("data-state", "ok", timeout=10_000)
+
+    # The pages in docs/nodes say of every running node what it says and hears, and nothing else.
+    for name in ("session", "executor", "vla", "learner", "recorder", "sim", "teleop", "console"):
+        check_documentation(ros, f"{name}_node")
 
     # 2. A click on "intervene": a human has the robot, which holds; "hand back" gives it back.
     page.click("text=Intervene")
@@ -162,6 +202,17 @@ def test_an_operator_sees_stops_and_takes_over_and_deaths_are_seen(graph: Graph,
     expect(page.locator("#answer")).to_contain_text("NOT sent")
     expect(page.locator("#lost")).to_be_hidden(timeout=20_000)
     wait(lambda: len(frames(page)) == 3 and min(frames(page)) >= 3, page, 20, "pictures after the restart")
+
+    # 6. Pages come and go; the console stays.
+    console = graph.pid("console_node")
+    page.close()
+    for _ in range(3):
+        again = browser.new_page()
+        again.goto(url_in(graph.run_dir / "log" / "console_node.log"))
+        wait(lambda page=again: min(frames(page), default=0) >= 1, again, 20, "pictures on a page that comes later")
+        again.close()
+        ros.spin(0.5)
+    assert graph.pid("console_node") == console
     assert faults == []
     assert graph.process.poll() is None
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from onnx import TensorProto, helper
 from rlt_ros.msg import PolicyInput
 from rlt_ros.srv import SetInstruction
@@ -89,6 +91,16 @@ def test_token_and_reference_come_together_with_the_capture_time(domain: int, tm
         ok = ros.call(SetInstruction, "vla_node/set_instruction", SetInstruction.Request(instruction="wait here"))
         assert ok.success
         assert not ros.call(SetInstruction, "vla_node/set_instruction", SetInstruction.Request(instruction="?")).success
+
+        # Through the whole life cycle by its services, and back: it spins on without what it gave up.
+        for step in (
+            *(Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP),
+            *(Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE),
+        ):
+            request = ChangeState.Request(transition=Transition(id=step))
+            assert ros.call(ChangeState, "vla_node/change_state", request).success
+        cameras.inputs.clear()
+        cameras.send_until_answered()
     assert "64x64 rgb8" in (tmp_path / "log").read_text()
 
 
