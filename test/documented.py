@@ -75,7 +75,7 @@ COMMANDS = (
         r"\./rlt adapt --out BUNDLE",
         "./rlt adapt --out BUNDLE --data DATASET --steps 4 --token-steps 2",
     ),
-    Documented(r"\./rlt adapt phase --data DATASET", "./rlt adapt phase --bundle BUNDLE --episodes 4"),
+    Documented(r"\./rlt adapt phase --data DATASET", "./rlt adapt phase --bundle BUNDLE --full-episodes 3"),
     Documented(r"\./rlt bench loop( --seconds 60)?", "./rlt bench loop --seconds 2"),
     Documented(r"\./rlt bench takeover", "./rlt bench takeover --takeovers 2"),
     Documented(r"\./rlt bench learner", "./rlt bench learner --seconds 1"),

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes.util
 import json
+import os
+import re
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -21,7 +25,22 @@ def rlt(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 
 @pytest.mark.parametrize(
     "command",
-    [[], ["up"], ["demo"], ["doctor"], ["train"], ["eval"], ["collect"], ["adapt"], ["bench"], ["bench", "loop"]],
+    [
+        [],
+        ["up"],
+        ["demo"],
+        ["doctor"],
+        ["runs"],
+        ["report"],
+        ["replay"],
+        ["export"],
+        ["train"],
+        ["eval"],
+        ["collect"],
+        ["adapt"],
+        ["bench"],
+        ["bench", "loop"],
+    ],
 )
 def test_everything_has_help(command: list[str]) -> None:
     result = rlt(*command, "--help")
@@ -134,3 +153,28 @@ def test_an_environment_in_which_nothing_can_run_is_explained(
     assert result.returncode == 2
     assert message in result.stderr
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["runs"], ["doctor", "bundle"]])
+def test_colours_are_for_terminals_that_want_them(arguments: list[str], tmp_path: Path) -> None:
+    """A pipe gets no escape codes; NO_COLOR is respected on a terminal (https://no-color.org)."""
+    assert "\x1b" not in rlt(*arguments, cwd=tmp_path).stdout
+    master, terminal = os.openpty()
+    command = [sys.executable, "-m", "rlt_ros.cli", *arguments]
+    environment = {**os.environ, "NO_COLOR": "1", "TERM": "xterm-256color"}
+    shown = bytearray()
+
+    def read() -> None:
+        with contextlib.suppress(OSError):  # the end of a terminal is an error
+            while data := os.read(master, 4096):
+                shown.extend(data)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    subprocess.run(command, stdout=terminal, stderr=terminal, env=environment, cwd=tmp_path, check=True)
+    os.close(terminal)
+    reader.join(10)
+    assert shown
+    codes = re.findall(rb"\x1b\[([0-9;]*)m", bytes(shown))
+    coloured = [code for code in codes if re.search(rb"(^|;)(3[0-7]|9[0-7]|38|48)(;|$)", code)]
+    assert not coloured

@@ -19,20 +19,28 @@ from rlt_ros.cli.training import train
 from rlt_ros.config import ConfigError
 
 app = typer.Typer(
-    help="Real-time robot control with a frozen VLA and reinforcement learning on the robot (RL Token), on ROS 2.",
+    help="Real-time robot control with a frozen VLA and reinforcement learning on the robot (RL Token), on ROS 2.\n\n"
+    "Begin with 'rlt demo', and open http://127.0.0.1:8700 while it runs.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, demo, doctor, runs, report, replay, export, train, collect, adapt):
-    app.command()(command)
-app.command("eval")(evaluate)
+_RUN, _LOOK, _LEARN, _CHECK = "Run the graph", "Look at what came of it", "Learn without the graph", "This machine"
+for command in (demo, up):
+    app.command(rich_help_panel=_RUN)(command)
+for command in (runs, report, replay, export):
+    app.command(rich_help_panel=_LOOK)(command)
+for command in (train, collect, adapt):
+    app.command(rich_help_panel=_LEARN)(command)
+app.command("eval", rich_help_panel=_LEARN)(evaluate)
+app.command(rich_help_panel=_CHECK)(doctor)
 # The benchmark's own options are its own parser's business.
-app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []})(bench)
+_FOREIGN = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+app.command(context_settings=_FOREIGN, rich_help_panel=_CHECK)(bench)
 
 
-@app.command()
+@app.command(rich_help_panel=_CHECK)
 def version() -> None:
     """Print version and where the package's files are."""
     print(f"rlt_ros {__version__} from {share_directory()}")

@@ -42,7 +42,7 @@ def up(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Run the graph as separate processes, and print a summary at the end."""
+    """Run the graph as separate processes, with the operator's page, and print a summary at the end."""
     bringup = Bringup(
         target=target,
         task=task,

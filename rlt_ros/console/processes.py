@@ -20,11 +20,13 @@ class Cost:
         pid: of it.
         cpu: percent of one core since the last look.
         memory: resident, MB.
+        age: seconds since it was started.
     """
 
     pid: int
     cpu: float
     memory: float
+    age: float
 
 
 class Processes:
@@ -48,7 +50,9 @@ class Processes:
             out[name] = None
             with suppress(psutil.Error), process.oneshot():
                 if process.status() != psutil.STATUS_ZOMBIE:
-                    out[name] = Cost(process.pid, process.cpu_percent(), round(process.memory_info().rss / 1e6, 1))
+                    memory = round(process.memory_info().rss / 1e6, 1)
+                    age = time.time() - process.create_time()
+                    out[name] = Cost(process.pid, process.cpu_percent(), memory, age)
         return out
 
     def _look_around(self) -> None:

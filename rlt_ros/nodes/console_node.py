@@ -196,9 +196,13 @@ class ConsoleNode(Node):
         for name in sorted(self._in_sight | set(costs)):
             cost = costs.get(name)
             age = self._state.age(name)
-            ended = name in costs and cost is None
-            late = age is not None and age > _LATE.get(name, 3.0)
-            state = "dead" if ended else "late" if late else "ok"
+            state = "ok"
+            if name in costs and cost is None:
+                state = "dead"
+            elif age is not None and cost is not None and age > cost.age + 1.0:
+                state = "starting"  # the last word was that of the process before
+            elif age is not None and age > _LATE.get(name, 3.0):
+                state = "late"
             row = {"name": name, "state": state, "age": age, "rate": self._rate(name)}
             rows.append({**row, "cpu": cost.cpu if cost else None, "memory": cost.memory if cost else None})
         self._state.nodes(rows)
