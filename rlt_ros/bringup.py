@@ -63,6 +63,7 @@ class Bringup:
         bundle: directory of the VLA bundle; None for the file's, or the shipped one.
         config: ROS parameter file; None for the target's default.
         namespace: of all nodes.
+        driver: namespace of the robot's driver, cameras and joystick; empty: their names are global.
         headless: do not open a window.
         seed: of start positions, exploration and learning; None for the file's.
         learner: namespace of a learner that runs elsewhere and records too; None: both are started here.
@@ -79,6 +80,7 @@ class Bringup:
     bundle: Path | None = None
     config: Path | None = None
     namespace: str = "/rlt"
+    driver: str = ""
     headless: bool = True
     seed: int | None = None
     learner: str | None = None
@@ -197,7 +199,7 @@ class Bringup:
         if self.target != "robot":
             return []
         topics = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node").wire_topics
-        return [f"/{name.lstrip('/')}" for name in topics]
+        return [name if name.startswith("/") else f"{self.driver.rstrip('/')}/{name}" for name in topics]
 
     def remappings(self) -> dict[str, str]:
         """Names of a ros2_control robot and of realsense-ros cameras, seen from inside our namespace."""
@@ -215,7 +217,7 @@ class Bringup:
             *topics,
             *(f"{name}/color/{topic}" for name in cameras for topic in ("image_raw", "camera_info")),
         ]
-        return {name: f"/{name}" for name in ours if not name.startswith("/")}
+        return {name: f"{self.driver.rstrip('/')}/{name}" for name in ours if not name.startswith("/")}
 
     def _settings(self, node: str) -> dict[str, Any]:
         prefix = f"{node}."

@@ -15,6 +15,7 @@ from rlt_ros.bringup import PACKAGE, Bringup, NodeSpec
 _RESPAWN_DELAY = 1.0
 _ARGUMENTS = {
     "namespace": ("/rlt", "namespace of all nodes"),
+    "driver": ("", "namespace of the robot's driver, cameras and joystick; empty: global names"),
     "config": ("", "ROS parameter file; empty: the target's default"),
     "bundle": ("", "directory of the VLA bundle; empty: the shipped one"),
     "task": ("", "task of the cell, or name of the work; empty: the file's"),
@@ -51,6 +52,7 @@ def _nodes(context: LaunchContext, target: str) -> list[Node]:
         bundle=path("bundle"),
         config=path("config"),
         namespace=given["namespace"],
+        driver=given["driver"],
         learner=elsewhere.get(given["learner"].lower(), given["learner"]) if target != "learner" else None,
         headless=given["headless"].lower() != "false",
         seed=int(given["seed"]) if given["seed"] else None,

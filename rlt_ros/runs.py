@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ def write_record(bringup: Bringup, specs: list[NodeSpec], argv: list[str]) -> No
         "clearance": bringup.parameters("sim_node").get("clearance") or None,
         "config": str(bringup.config_path),
         "namespace": bringup.namespace,
+        "driver": bringup.driver,
         "seed": bringup.seed,
         "human": bringup.human,
         "learner": bringup.learner,
@@ -112,6 +114,10 @@ def resumed(given: Bringup, run: Path) -> Bringup:
         raise ConfigError(f"{run} is a run of '{record['target']}', not of '{given.target}'")
     if given.task and given.task != record["task"]:
         raise ConfigError(f"{run} learnt task '{record['task']}', not '{given.task}'; begin a new run")
+    if given.namespace not in (Bringup.namespace, record["namespace"]):
+        raise ConfigError(f"{run} was flown in namespace {record['namespace']}, which names the robot in its journal")
+    if given.trained and not record["trained"]:
+        raise ConfigError(f"{run} was begun without --trained")
     if given.human not in ("none", record["human"]):
         raise ConfigError(f"{run} was begun with --human {record['human']}")
     bundle = given.bundle or Path(record["bundle"])
@@ -127,6 +133,7 @@ def resumed(given: Bringup, run: Path) -> Bringup:
         bundle=bundle,
         config=given.config or run / PARAMETERS,
         namespace=record["namespace"],
+        driver=given.driver or record.get("driver", ""),
         seed=record["seed"] if given.seed is None else given.seed,
         human=record["human"],
         learner=given.learner or record.get("learner"),
@@ -233,10 +240,18 @@ def list_runs(root: Path) -> list[Run]:
                 successes=figures.get("successes"),
                 per_10min=figures.get("throughput_per_10min"),
                 updates=int(checkpoints[-1].parent.name.split("-")[1].split(".")[0]) if checkpoints else None,
-                size=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+                size=_size(path),
             )
         )
     return out
+
+
+def _size(path: Path) -> int:
+    total = 0
+    for file in path.rglob("*"):
+        with contextlib.suppress(OSError):  # a running learner prunes its checkpoints
+            total += file.stat().st_size if file.is_file() else 0
+    return total
 
 
 def _keep(path: Path, number: int) -> None:

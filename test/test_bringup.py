@@ -165,6 +165,17 @@ def test_parameter_files_are_plain_ros_parameter_files() -> None:
         assert all(key.startswith("/**/") for key in yaml.safe_load(path.read_text()))
 
 
+def test_a_second_robots_driver_has_a_namespace_of_its_own() -> None:
+    one, two = Bringup(target="robot"), Bringup(target="robot", namespace="/cell_2", driver="/right_robot")
+    assert one.command_topics() == ["/forward_position_controller/commands"]
+    assert two.command_topics() == ["/right_robot/forward_position_controller/commands"]
+    assert set(one.remappings()) == set(two.remappings())
+    assert {name: f"/right_robot{theirs}" for name, theirs in one.remappings().items()} == two.remappings()
+    for spec in two.nodes():
+        if spec.name in ("executor_node", "vla_node"):
+            assert spec.remappings["joint_states"] == "/right_robot/joint_states"
+
+
 def test_the_users_file_beats_our_defaults(tmp_path: Path) -> None:
     """The shipped VLA must not fly where the file names another."""
     file = tmp_path / "robot.yaml"

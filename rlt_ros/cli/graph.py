@@ -22,6 +22,9 @@ def up(
     bundle: BundlePath = None,
     config: Annotated[Path | None, typer.Option(help="ROS parameter file; default: config/TARGET.yaml.")] = None,
     namespace: Annotated[str, typer.Option(help="ROS namespace of all nodes.")] = "/rlt",
+    driver: Annotated[
+        str, typer.Option(metavar="NAMESPACE", help="Of the robot's driver, cameras, joystick; default: global names.")
+    ] = "",
     headless: Annotated[bool, typer.Option("--headless", help="Do not open the cell's window.")] = False,
     duration: Annotated[float, typer.Option(min=0, help="Seconds from the first episode; 0: until Ctrl-C.")] = 0.0,
     seed: OptionalSeed = None,
@@ -49,6 +52,7 @@ def up(
         bundle=bundle,
         config=config,
         namespace=namespace,
+        driver=driver,
         headless=headless,
         seed=seed,
         human=human,
@@ -92,7 +96,7 @@ def _run_graph(bringup: Bringup, duration: float, runs: Path, as_json: bool) -> 
     if bringup.target == "sim" and not bringup.headless and not display_works():
         bringup = dataclasses.replace(bringup, headless=True)
         print("no display: the cell's window stays closed", file=sys.stderr)
-    for name in (bringup.namespace, bringup.learner or bringup.namespace):
+    for name in (bringup.namespace, bringup.learner or bringup.namespace, bringup.driver or bringup.namespace):
         if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", name):
             raise ConfigError(f"namespace '{name}' must begin with '/' and hold letters, digits and '_' only")
     bringup.nodes()  # finds what is wrong before a directory is made

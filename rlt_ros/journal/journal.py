@@ -9,7 +9,16 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
-from rlt_ros.journal.segment import SUFFIX, Damage, Record, SegmentWriter, is_finished, read_segment, repair
+from rlt_ros.journal.segment import (
+    SUFFIX,
+    Damage,
+    Record,
+    SegmentWriter,
+    is_finished,
+    read_segment,
+    repair,
+    sync_directory,
+)
 
 _LOCK = ".lock"
 _LOCK_WITHIN = 0.5
@@ -133,6 +142,7 @@ class JournalWriter:
                     self.lost += 1
                     return False
                 self._segment = SegmentWriter(self._next_path())
+                sync_directory(self.directory)
             self._segment.append(record)
         except OSError as error:
             self.lost += 1

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import IO
 
 from mcap.exceptions import McapError
 from mcap.records import Channel, Message, Schema
@@ -184,6 +185,23 @@ class Damage:
         return 0 if self.finished else self.size - self.offset
 
 
+class _Snapshot:
+    """A file up to where it ended when it was opened.
+
+    Its writer may be in the middle of a record: a reader that meets the end there and goes on a moment later would take
+    two halves for one.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._left = os.fstat(file.fileno()).st_size
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(min(size, self._left))
+        self._left -= len(data)
+        return data
+
+
 def read_segment(path: Path) -> Iterator[Record | Damage]:
     """The messages of a file in the order in which they were written, however it ends; last its state as `Damage`.
 
@@ -195,7 +213,7 @@ def read_segment(path: Path) -> Iterator[Record | Damage]:
     texts: dict[int, str] = {}
     finished, offset = False, 0
     with path.open("rb") as file:
-        reader = StreamReader(file, record_size_limit=_LARGEST_RECORD)
+        reader = StreamReader(_Snapshot(file), record_size_limit=_LARGEST_RECORD)  # type: ignore[arg-type]
         try:
             for record in reader.records:
                 if isinstance(record, Schema):

@@ -18,7 +18,7 @@ from rlt_ros.config import ConfigError
 from rlt_ros.journal.journal import read_journal
 from rlt_ros.journal.segment import Damage, Record
 from rlt_ros.msg import EpisodeEvent
-from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, from_stamp
+from rlt_ros.nodes.base import HISTORY_QOS, LATCHED_QOS, RECORD_QOS, from_stamp
 from rlt_ros.nodes.convert import step_from_msg
 from rlt_ros.nodes.journal_records import message_of
 from rlt_ros.types import Episode, Outcome
@@ -27,7 +27,9 @@ from rlt_ros.vla.dataset import DatasetWriter, Recipe, decode_jpeg
 from rlt_ros.vla.live import LiveEpisodes
 
 _COMPRESSED = "/color/image_raw/compressed"
-_DISCOVERY, _LONGEST_DISCOVERY = 0.5, 4.0
+_DISCOVERY, _LONGEST_DISCOVERY = 2.0, 4.0
+_QOS = {"session": LATCHED_QOS, **dict.fromkeys(("step", "policy_input", "episode"), HISTORY_QOS)}
+"""As the robot's nodes offer them, so that a learner hears a replay too."""
 _EpisodeId = tuple[str, int, int]
 
 
@@ -68,21 +70,23 @@ def replay(
             name = f"{namespace.rstrip('/')}{topic}"
             if node.count_publishers(name):
                 raise ConfigError(f"{name} has a publisher already: stop that graph, or give --namespace")
-            latched = topic.endswith("/session")
-            publishers[topic] = node.create_publisher(_message(kind), name, LATCHED_QOS if latched else RECORD_QOS)
+            publishers[topic] = node.create_publisher(
+                _message(kind), name, _QOS.get(topic.rpartition("/")[2], RECORD_QOS)
+            )
         # Whoever listens finds us within a second, now and then within three.
         until = time.monotonic() + _LONGEST_DISCOVERY
         while time.monotonic() < until and not any(p.get_subscription_count() for p in publishers.values()):
             time.sleep(0.1)
-        time.sleep(_DISCOVERY)
+        time.sleep(0.5)
         due = time.monotonic()
         for record in read_journal(journal):
             pause = min(longest_pause, max(0, record.logged - last) * 1e-9) if last else 0.0
             played, last = played + pause, max(last, record.logged)
             due += pause / rate
             time.sleep(max(0.0, due - time.monotonic()))
-            publishers[record.topic].publish(record.data)
-            count += 1
+            if record.topic in publishers:  # a journal that is being written to may go on with others
+                publishers[record.topic].publish(record.data)
+                count += 1
             if count % 200 == 0:
                 tell(count, played)
         for publisher in publishers.values():

@@ -105,7 +105,11 @@ class LearnerInputs:
             ingest.flush()
 
     def rebuild(self, directory: Path) -> None:
-        """Everything that was recorded becomes the replay it was."""
+        """Everything that was recorded becomes the replay it was.
+
+        Raises:
+            ConfigError: nothing of it can be read.
+        """
         total = size_of(directory)
         if not total:
             return
@@ -118,13 +122,14 @@ class LearnerInputs:
         def damaged(damage: Damage) -> None:
             self._node.get_logger().warning(f"{damage.path}: {damage.lost} of {damage.size} bytes cannot be read")
 
-        messages = 0
+        messages, reason = 0, ""
         for record in read_journal(directory, _READ_BACK, damaged, done):
             kind = record.topic.rsplit("/", 1)[-1]
             try:
                 message = message_of(record)
             except ValueError as error:
                 self._counters["journal_unreadable"] += 1
+                reason = str(error)
                 self._node.get_logger().error(f"{directory}: {error}", throttle_duration_sec=5.0)
                 continue
             messages += 1
@@ -142,6 +147,8 @@ class LearnerInputs:
                 said = time.monotonic()
                 share = min(1.0, read / total)
                 self._node.get_logger().info(f"rebuilding the replay: {share:.0%}, {self._replay.samples} samples")
+        if reason and not messages:
+            raise ConfigError(f"{directory} cannot be read: {reason}; move it away to begin anew")
         self.last_epoch = self.epoch
         for ingest in self._ingests.values():
             ingest.rebuilt()

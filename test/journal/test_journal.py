@@ -121,6 +121,24 @@ def test_flipped_bytes_never_stop_the_reader(tmp_path_factory: pytest.TempPathFa
     assert len(found) <= len(records)
 
 
+def test_a_record_that_is_being_written_is_not_read_in_halves(tmp_path: Path) -> None:
+    path = tmp_path / "000001.mcap"
+    records = [record(k, size=20_000) for k in range(3)]
+    with SegmentWriter(path) as writer:
+        for item in records:
+            writer.append(item)
+    content = path.read_bytes()
+    cut = content.index(records[2].data) + 9_000
+    path.write_bytes(content[:cut])
+    reader = read_segment(path)
+    found = [next(reader)]
+    with path.open("ab") as file:  # the writer's other half, while somebody reads
+        file.write(content[cut:])
+    found += [item for item in reader if isinstance(item, Record)]
+    assert found == records[:2]
+    assert [item for item in read_segment(path) if isinstance(item, Record)] == records
+
+
 def test_repair_that_finds_no_space_leaves_the_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = SegmentWriter(tmp_path / "000001.mcap")
     for k in range(20):

@@ -121,7 +121,8 @@ function showExecutor(executor) {
   $("state").textContent = silent ? "NO CONTACT" : executor.state;
   $("reason").textContent = silent
     ? (executor ? `executor_node silent for ${executor.age.toFixed(1)} s` : "no word from executor_node")
-    : executor.reason || `weights ${executor.policy_version || "none"}, missed ticks ${executor.missed_ticks ?? "–"}`;
+    : [executor.reason, executor.input_age >= 0 ? `inputs ${(1000 * executor.input_age).toFixed(0)} ms old` : "no inputs",
+      `missed ticks ${executor.missed_ticks ?? "–"}`].filter(Boolean).join(", ");
   badge.title = $("reason").textContent;
 }
 
