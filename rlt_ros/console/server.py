@@ -177,6 +177,7 @@ class Pages:
 
     async def _listen(self, page: WebSocket) -> None:
         asked = 0.0
+        calls: set[asyncio.Task[None]] = set()
         while True:
             try:
                 message = json.loads(await page.receive_text())
@@ -184,6 +185,7 @@ class Pages:
             except (ValueError, KeyError, TypeError):
                 await self._answer(page, -1, "", (False, "not understood"))
                 continue
+            answer: tuple[bool, str]
             if action == CLEAR:
                 asked = time.monotonic()
                 answer = (True, f"press again within {_CLEAR_WITHIN:.0f} s, if nobody is in the robot's reach")
@@ -192,11 +194,20 @@ class Pages:
             elif self._read_only and action not in ALWAYS_ALLOWED:
                 answer = (False, "this page is read-only")
             else:
+                # A stop must not wait for the answer of a node that is dead.
                 asked = 0.0
-                try:
-                    answer = await asyncio.wait_for(asyncio.wrap_future(self._perform(action)), _ANSWER_WITHIN)
-                except (asyncio.TimeoutError, TimeoutError):
-                    answer = (False, f"{action}: no answer within {_ANSWER_WITHIN:.0f} s")
+                call = asyncio.create_task(self._call(page, number, action))
+                calls.add(call)
+                call.add_done_callback(calls.discard)
+                continue
+            await self._answer(page, number, action, answer)
+
+    async def _call(self, page: WebSocket, number: int, action: str) -> None:
+        try:
+            answer = await asyncio.wait_for(asyncio.wrap_future(self._perform(action)), _ANSWER_WITHIN)
+        except (asyncio.TimeoutError, TimeoutError):
+            answer = (False, f"{action}: no answer within {_ANSWER_WITHIN:.0f} s")
+        with suppress(WebSocketDisconnect, RuntimeError):  # the page is gone
             await self._answer(page, number, action, answer)
 
     async def _answer(self, page: WebSocket, number: int, action: str, answer: tuple[bool, str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -78,12 +79,16 @@ class ConsoleState:
     # -- written by the node -------------------------------------------------------------------------------
 
     def put(self, kind: str, values: Mapping[str, Any], *, urgent: Sequence[str] = ()) -> bool:
-        """The newest of a kind; True where one of the `urgent` values is another than before."""
+        """The newest of a kind; True where one of the `urgent` values is another than before.
+
+        What is not finite becomes None: JSON has no word for it.
+        """
+        finite = {name: value if _is_finite(value) else None for name, value in values.items()}
         with self._lock:
             before = self._values.get(kind, {})
-            self._values[kind] = {**before, **values}
+            self._values[kind] = {**before, **finite}
             self._note(kind)
-            changed = any(before.get(name) != values.get(name) for name in urgent)
+            changed = any(before.get(name) != finite.get(name) for name in urgent)
             self.urgent += changed
             return changed
 
@@ -217,6 +222,10 @@ class ConsoleState:
     def _fresh(self, kind: str, seconds: float) -> dict[str, Any]:
         age = self.age(kind)
         return self._values.get(kind, {}) if age is not None and age <= seconds else {}
+
+
+def _is_finite(value: Any) -> bool:
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def _described(record: EpisodeRecord) -> dict[str, Any]:

@@ -64,6 +64,13 @@ class ConsoleViews:
                     f"{camera}: pictures are {image.encoding}, only rgb8 is shown", throttle_duration_sec=10.0
                 )
                 continue
+            if image.step < 3 * image.width or len(image.data) != image.height * image.step:
+                self._node.get_logger().warning(
+                    f"{camera}: {len(image.data)} bytes are no {image.width}x{image.height} picture with rows of "
+                    f"{image.step} bytes",
+                    throttle_duration_sec=10.0,
+                )
+                continue
             pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)[:, : 3 * image.width]
             out = io.BytesIO()
             picture = Pillow.fromarray(pixels.reshape(image.height, image.width, 3))

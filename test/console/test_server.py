@@ -33,6 +33,7 @@ class Console:
         self.state = ConsoleState("/rlt", ("base", "wrist"), 100)
         self.pressed: list[str] = []
         self.watched: list[int] = []
+        self.dead: set[str] = set()
         pages = Pages(self.state, access or Access(), self._perform, read_only=read_only, watched=self.watched.append)
         bound = bind("127.0.0.1", 0)
         self.port = bound.getsockname()[1]
@@ -42,6 +43,8 @@ class Console:
     def _perform(self, action: str) -> Future[tuple[bool, str]]:
         self.pressed.append(action)
         future: Future[tuple[bool, str]] = Future()
+        if action in self.dead:
+            return future
         future.set_result((True, f"did {action}"))
         return future
 
@@ -129,6 +132,18 @@ def test_a_stop_takes_one_step_and_clearing_it_two(make: Callable[..., Console])
         time.sleep(0.4)
         assert console.press(page, "clear_estop_confirmed")["ok"]
     assert console.pressed == ["estop", "success", "clear_estop_confirmed"]
+
+
+def test_a_stop_does_not_wait_for_a_node_that_does_not_answer(make: Callable[..., Console]) -> None:
+    console = make()
+    console.dead = {"intervene"}
+    with console.open() as page:
+        page.send(json.dumps({"action": "intervene", "id": 1}))
+        began = time.monotonic()
+        told = console.press(page, "estop")
+        assert told["ok"]
+        assert told["action"] == "estop"
+        assert time.monotonic() - began < 1.0
 
 
 def test_a_read_only_page_can_stop_and_nothing_else(make: Callable[..., Console]) -> None:

@@ -46,6 +46,14 @@ def test_only_what_is_urgent_hurries_the_page(state: ConsoleState) -> None:
     assert state.put("executor", {"state": "HOLD", "rate": 49}, urgent=("state",))
 
 
+def test_what_is_not_finite_has_no_word_in_json(state: ConsoleState) -> None:
+    state.put("learner", {"td_error": float("nan"), "updates_per_s": float("inf"), "updates": 3})
+    state.sample()
+    told = json.loads(json.dumps(state.snapshot(), allow_nan=False))
+    assert told["learner"]["updates"] == 3
+    assert told["learner"]["td_error"] is None
+
+
 def test_a_row_has_only_what_is_fresh(state: ConsoleState, clock: Clock) -> None:
     state.put("learner", {"updates_per_s": 90.0, "td_error": 0.1})
     state.sample()
