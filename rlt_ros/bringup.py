@@ -166,7 +166,8 @@ class Bringup:
         if self.target != "learner":
             shown = {"cameras": list(self.parameters("vla_node").get("cameras", VlaParameters.cameras))}
             shown = {} if "cameras" in self.parameters("console_node") else shown
-            specs.append(NodeSpec("console_node", shown, robot, required=False, restart=True))
+            far = {} if self.learner is None else {"learner_status": f"{self.learner.rstrip('/')}/learner_status"}
+            specs.append(NodeSpec("console_node", shown, {**robot, **far}, required=False, restart=True))
         if self.run_dir:
             # Started before and stopped after all that it records.
             journal = {"directory": kept["journal_dir"]}

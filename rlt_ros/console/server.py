@@ -79,6 +79,7 @@ class Pages:
         self._wake: dict[WebSocket, asyncio.Event] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._login = asyncio.Lock()
+        self._stops = 0
 
     def app(self) -> Callable[..., Awaitable[None]]:
         """The ASGI application."""
@@ -176,7 +177,7 @@ class Pages:
                 await asyncio.wait_for(wake.wait(), self._picture_period)
 
     async def _listen(self, page: WebSocket) -> None:
-        asked = 0.0
+        asked, stops = 0.0, -1
         calls: set[asyncio.Task[None]] = set()
         while True:
             try:
@@ -187,13 +188,16 @@ class Pages:
                 continue
             answer: tuple[bool, str]
             if action == CLEAR:
-                asked = time.monotonic()
+                asked, stops = time.monotonic(), self._stops
                 answer = (True, f"press again within {_CLEAR_WITHIN:.0f} s, if nobody is in the robot's reach")
-            elif action == CLEAR_AGAIN and not _CLEAR_NOT_BEFORE <= time.monotonic() - asked <= _CLEAR_WITHIN:
+            elif action == CLEAR_AGAIN and (
+                stops != self._stops or not _CLEAR_NOT_BEFORE <= time.monotonic() - asked <= _CLEAR_WITHIN
+            ):
                 answer = (False, "not cleared: press 'clear e-stop' first, then confirm it")
             elif self._read_only and action not in ALWAYS_ALLOWED:
                 answer = (False, "this page is read-only")
             else:
+                self._stops += action in ALWAYS_ALLOWED  # nobody clears a stop that was pressed after they asked
                 # A stop must not wait for the answer of a node that is dead.
                 asked = 0.0
                 call = asyncio.create_task(self._call(page, number, action))

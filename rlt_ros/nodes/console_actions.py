@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -40,21 +41,24 @@ class ConsoleActions:
         """Call the action's service; the answer comes later."""
         call = _CALLS.get(action)
         if call is None:
-            answer.set_result((False, f"unknown action '{action}'"))
+            _tell(answer, (False, f"unknown action '{action}'"))
             return
         kind, service, values = call
         client = self._clients[service]
         if not client.service_is_ready():
-            answer.set_result((False, f"{action}: {service.partition('/')[0]} is not there"))
+            _tell(answer, (False, f"{action}: {service.partition('/')[0]} is not there"))
             return
         client.call_async(kind.Request(**values)).add_done_callback(partial(_pass_on, action, answer))
 
 
 def _pass_on(action: str, answer: Future[tuple[bool, str]], done: Any) -> None:
-    if answer.cancelled():
-        return  # nobody waits for it any more
     try:
         result = done.result()
-        answer.set_result((result.success, result.message or action))
+        _tell(answer, (result.success, result.message or action))
     except Exception as error:  # whatever rclpy makes of a dead server
-        answer.set_result((False, f"{action}: {error}"))
+        _tell(answer, (False, f"{action}: {error}"))
+
+
+def _tell(answer: Future[tuple[bool, str]], result: tuple[bool, str]) -> None:
+    with suppress(InvalidStateError):  # nobody waits for it any more
+        answer.set_result(result)

@@ -26,14 +26,14 @@ from rlt_ros.msg import ActionChunk, EpisodeEvent, ExecutorStatus, LearnerStatus
 from rlt_ros.nodes.base import HISTORY_QOS, LATCHED_QOS, from_stamp, read_parameters, run
 from rlt_ros.nodes.console_actions import ConsoleActions
 from rlt_ros.nodes.console_parameters import ConsoleParameters
-from rlt_ros.nodes.console_views import ConsoleViews
+from rlt_ros.nodes.console_views import UNKNOWN, ConsoleViews, word
 from rlt_ros.nodes.convert import episode_from_msg
 from rlt_ros.types import Outcome, Phase, State
 
 try:
     from rlt_ros.console.access import Access, read_token
     from rlt_ros.console.processes import Processes
-    from rlt_ros.console.server import Pages, Server, bind
+    from rlt_ros.console.server import ALWAYS_ALLOWED, Pages, Server, bind
 except ImportError as error:  # the robot flies without a page
     print(f"error: {error}: pip install 'rlt_ros[console]'", file=sys.stderr)
     raise SystemExit(2) from error
@@ -110,6 +110,8 @@ class ConsoleNode(Node):
     def _work(self) -> None:
         while self._todo:
             action, future = self._todo.popleft()
+            if future.cancelled() and action not in ALWAYS_ALLOWED:
+                continue  # whoever pressed was told that nobody answers
             self._actions.perform(action, future)
             self.get_logger().info(f"pressed: {action}")
         if bool(self._watching) != bool(self._watched):
@@ -119,8 +121,8 @@ class ConsoleNode(Node):
 
     def _on_session(self, message: SessionState) -> None:
         values = {
-            "phase": Phase(message.phase).name.lower(),
-            "outcome": Outcome(message.outcome).name.lower(),
+            "phase": word(Phase, message.phase).lower(),
+            "outcome": word(Outcome, message.outcome).lower(),
             **{
                 name: getattr(message, name)
                 for name in (
@@ -135,7 +137,8 @@ class ConsoleNode(Node):
         self._state.heard("session_node")
 
     def _on_episode(self, message: EpisodeEvent) -> None:
-        if message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
+        ended = message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO)
+        if ended and word(Outcome, message.outcome) != UNKNOWN:
             self._state.episode(episode_from_msg(message), message.epoch, from_stamp(message.header.stamp))
 
     def _on_executor(self, message: ExecutorStatus) -> None:
@@ -144,7 +147,7 @@ class ConsoleNode(Node):
         values |= {
             f"period_error_{name}_ms": getattr(message, f"period_error_{name}_ms") for name in ("p50", "p99", "max")
         }
-        values |= {"state": State(message.state).name, "reason": message.reason, "bundle": message.bundle_id}
+        values |= {"state": word(State, message.state), "reason": message.reason, "bundle": message.bundle_id}
         if self._state.put("executor", values, urgent=("state", "reason")):
             self._changed()
         self._state.heard("executor_node")
@@ -159,6 +162,8 @@ class ConsoleNode(Node):
         self._state.heard("learner_node")
 
     def _on_chunk(self, message: ActionChunk) -> None:
+        if len(message.target) != len(message.reference):
+            return
         difference = np.subtract(message.target, message.reference)
         self._state.put(
             "chunk", {"action_distance": float(np.sqrt(np.mean(difference**2))) if len(difference) else 0.0}

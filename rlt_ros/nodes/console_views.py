@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from enum import IntEnum
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,16 @@ from rlt_ros.msg import ControlStep
 from rlt_ros.nodes.base import SENSOR_QOS, destroy, from_stamp
 from rlt_ros.nodes.console_parameters import ConsoleParameters
 from rlt_ros.types import State
+
+UNKNOWN = "?"
+
+
+def word(kind: type[IntEnum], value: int) -> str:
+    """The name of a number in a message; whoever shows things must not die of one that is not known."""
+    try:
+        return kind(value).name
+    except ValueError:
+        return UNKNOWN
 
 
 class ConsoleViews:
@@ -80,7 +91,7 @@ class ConsoleViews:
 
     def _on_step(self, message: ControlStep) -> None:
         values = {
-            "state": State(message.state).name,
+            "state": word(State, message.state),
             "reason": message.reason,
             "policy_version": message.policy_version,
         }

@@ -131,7 +131,12 @@ def test_a_stop_takes_one_step_and_clearing_it_two(make: Callable[..., Console])
         console.press(page, "clear_estop")
         time.sleep(0.4)
         assert console.press(page, "clear_estop_confirmed")["ok"]
-    assert console.pressed == ["estop", "success", "clear_estop_confirmed"]
+        console.press(page, "clear_estop")
+        with console.open() as other:
+            assert console.press(other, "estop")["ok"]
+        time.sleep(0.4)
+        assert not console.press(page, "clear_estop_confirmed")["ok"], "a new stop, by somebody else"
+    assert console.pressed == ["estop", "success", "clear_estop_confirmed", "estop"]
 
 
 def test_a_stop_does_not_wait_for_a_node_that_does_not_answer(make: Callable[..., Console]) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import http.server
+import os
 import re
 import shutil
+import signal
 import socket
 import threading
 import time
@@ -38,7 +40,7 @@ PIXELS = """name => {
   pen.drawImage(image, 0, 0, 64, 64);
   return Array.from(pen.getImageData(0, 0, 64, 64).data);
 }"""
-WHEN_PRESSED = """() => document.addEventListener("click", event => {
+WHEN_PRESSED = """() => document.addEventListener("pointerdown", event => {
   window.pressed = performance.timeOrigin + event.timeStamp;
 }, { capture: true, once: true })"""
 
@@ -203,7 +205,21 @@ def test_an_operator_sees_stops_and_takes_over_and_deaths_are_seen(graph: Graph,
     expect(page.locator("#lost")).to_be_hidden(timeout=20_000)
     wait(lambda: len(frames(page)) == 3 and min(frames(page)) >= 3, page, 20, "pictures after the restart")
 
-    # 6. Pages come and go; the console stays.
+    # 6. A console that hangs closes no connection: the page must not show its last word for long.
+    hung = graph.pid("console_node")
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        expect(page.locator("#lost")).to_be_visible(timeout=5_000)
+        expect(badge).to_have_attribute("data-state", "NONE")
+        page.click("#estop")
+        expect(page.locator("#answer")).to_contain_text("NOT CONFIRMED", timeout=3_000)
+    finally:
+        os.kill(hung, signal.SIGCONT)
+    flown(ControlStep.STATE_ESTOP)  # it is asked for until it is done
+    expect(page.locator("#estop")).to_have_text("E-STOP", timeout=5_000)
+    expect(page.locator("#lost")).to_be_hidden(timeout=20_000)
+
+    # 7. Pages come and go; the console stays.
     console = graph.pid("console_node")
     page.close()
     for _ in range(3):

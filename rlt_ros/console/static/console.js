@@ -6,6 +6,8 @@ const [TIME, UPDATES, RATIO, VALUE, TARGET, TD, DISTANCE, P50, P99] = Array.from
 const WINDOW = 20;
 const LATE_PICTURE = 0.5;
 const SILENT_EXECUTOR = 1.6;
+const SILENT_SERVER = 2000;
+const STOP_AGAIN = 700;
 const HISTORY = 3600;
 const PLOT_POINTS = 400;
 
@@ -23,6 +25,7 @@ let armed = 0;
 // -- connection --------------------------------------------------------------------------------------------
 
 function connect() {
+  heard = performance.now();
   socket = new WebSocket(`${location.protocol === "https:" ? "wss" : "ws"}://${location.host}/ws`);
   socket.binaryType = "arraybuffer";
   socket.onmessage = ({ data }) => {
@@ -30,13 +33,21 @@ function connect() {
     if (typeof data === "string") onMessage(JSON.parse(data));
     else onPicture(new DataView(data));
   };
-  socket.onclose = () => {
-    $("lost").hidden = false;
-    document.body.dataset.connected = "false";
-    showExecutor(null);
-    setTimeout(connect, retry);
-    retry = Math.min(2000, retry * 1.5);
-  };
+  socket.onclose = lose;
+}
+
+function lose() {
+  $("lost").hidden = false;
+  document.body.dataset.connected = "false";
+  showExecutor(null);
+  showSession(null, null);
+  for (const camera of cameras) {
+    camera.figure.classList.add("late");
+    camera.age.textContent = "old";
+  }
+  showNodes([]);
+  setTimeout(connect, retry);
+  retry = Math.min(2000, retry * 1.5);
 }
 
 function onMessage(message) {
@@ -58,10 +69,14 @@ function onMessage(message) {
   }
 }
 
-// A socket can hang without closing: the server speaks twice a second.
+// A socket can hang without closing, and its closing can take a minute: the server speaks twice a second.
 setInterval(() => {
-  if (socket?.readyState === WebSocket.OPEN && performance.now() - heard > 3000) socket.close();
-}, 500);
+  if (!socket || socket.readyState > WebSocket.OPEN || performance.now() - heard < SILENT_SERVER) return;
+  socket.onclose = socket.onmessage = null;
+  socket.close();
+  socket = null;
+  lose();
+}, 250);
 
 // -- pictures ----------------------------------------------------------------------------------------------
 
@@ -218,6 +233,28 @@ function press(action) {
   socket.send(JSON.stringify({ action, id: number }));
 }
 
+// A stop is asked for again, over new connections too, until somebody says that it is done.
+let stopping = 0;
+
+function pressStop() {
+  clearInterval(stopping);
+  let asked = 0;
+  const ask = () => {
+    if (asked > 0) showAnswer({ ok: false, message: "E-STOP NOT CONFIRMED: use the robot's own stop" });
+    $("estop").textContent = asked > 0 ? "NOT CONFIRMED" : "stopping…";
+    asked += 1;
+    if (socket?.readyState === WebSocket.OPEN) press("estop");
+  };
+  ask();
+  stopping = setInterval(ask, STOP_AGAIN);
+}
+
+function stopConfirmed() {
+  clearInterval(stopping);
+  stopping = 0;
+  $("estop").textContent = "E-STOP";
+}
+
 function pressClear() {
   press(armed ? "clear_estop_confirmed" : "clear_estop");
   clearTimeout(armed);
@@ -230,24 +267,33 @@ function showClear() {
   $("clear").textContent = armed ? "Really clear it" : "Clear e-stop…";
 }
 
-function showAnswer({ ok, message }) {
+function showAnswer({ ok, message, action }) {
+  if (action === "estop" && ok) stopConfirmed();
   $("answer").textContent = message;
   $("answer").classList.toggle("failed", !ok);
 }
 
-document.addEventListener("click", ({ target }) => {
+// A hand that slaps the screen slides: the stop counts when it touches, not when it lets go in the same place.
+$("estop").addEventListener("pointerdown", pressStop);
+
+document.addEventListener("click", ({ target, detail }) => {
   const button = target.closest("[data-action]");
   if (!button || button.disabled) return;
+  if (button.id === "estop") {
+    if (detail === 0) pressStop();  // by the keyboard: a finger has already pressed
+    return;
+  }
   if (button.id === "clear") pressClear(); else press(button.dataset.action);
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (event.code === "Space") {
     event.preventDefault();
-    if (!event.repeat) press("estop");
+    if (!event.repeat) pressStop();
     return;
   }
+  if (event.repeat) event.preventDefault();  // a held key presses nothing twice
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const button = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
   if (!button || button.disabled || event.repeat) return;
   event.preventDefault();
