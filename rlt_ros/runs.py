@@ -15,7 +15,7 @@ from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.journal.journal import is_being_written, read_journal
 from rlt_ros.nodes.parameters import LearnerParameters
 from rlt_ros.provenance import provenance
-from rlt_ros.rl.config import differences, settings
+from rlt_ros.rl.config import CHECKPOINT_FORMAT, differences, settings
 from rlt_ros.session.statistics import EpisodeRecord, summarise
 from rlt_ros.vla.bundle import load_bundle
 
@@ -154,11 +154,16 @@ def _refuse_other_settings(bringup: Bringup, run: Path) -> None:
     if spec is None or newest is None:
         return
     try:
-        theirs = json.loads(newest.read_text())["config"]
+        described = json.loads(newest.read_text())
+        theirs, layout = described["config"], described.get("layout", {})
     except (OSError, ValueError, KeyError):
         return  # damaged: the learner goes back to an older one
     given = {**bringup.parameters(spec.name), **spec.parameters}
-    changed = differences(theirs, settings(from_mapping(LearnerParameters, given, spec.name)))
+    learner = from_mapping(LearnerParameters, given, spec.name)
+    mine = {name: getattr(learner, name) for name in ("chunk", "stride") if name in layout}
+    changed = differences({**theirs, **{name: layout[name] for name in mine}}, {**settings(learner), **mine})
+    if described.get("format", CHECKPOINT_FORMAT) != CHECKPOINT_FORMAT:
+        changed.append(f"checkpoint format {described['format']} -> {CHECKPOINT_FORMAT}")
     if changed:
         raise ConfigError(
             f"{run} was trained with other settings (its -> now): {'; '.join(changed)}. "

@@ -146,11 +146,17 @@ def test_a_changed_learner_is_refused_before_anything_moves(run: Path) -> None:
     newest = run / "checkpoints" / "step-000000007"
     newest.mkdir(parents=True)
     learnt = from_mapping(LearnerParameters, Bringup().parameters("learner_node"), "learner_node")
-    (newest / "checkpoint.json").write_text(json.dumps({"config": settings(learnt)}))
+    described = {"config": settings(learnt), "layout": {"chunk": 10, "stride": 2}}
+    (newest / "checkpoint.json").write_text(json.dumps(described))
     assert resumed(Bringup(seed=8, settings={"learner_node.update_ratio": 0.25}), run).seed == 8
     with pytest.raises(ConfigError, match=f"batch {learnt.batch} -> 7"):
         resumed(Bringup(settings={"learner_node.batch": 7}), run)
+    with pytest.raises(ConfigError, match="stride 2 -> 1"):
+        resumed(Bringup(settings={"learner_node.stride": 1}), run)
     assert resumed(Bringup(learner="/elsewhere", settings={"learner_node.batch": 7}), run).learner == "/elsewhere"
+    (newest / "checkpoint.json").write_text(json.dumps({**described, "format": 7}))
+    with pytest.raises(ConfigError, match="checkpoint format 7 -> 8"):
+        resumed(Bringup(), run)
 
 
 # -- looking -------------------------------------------------------------------------------------------------

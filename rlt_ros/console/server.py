@@ -40,6 +40,9 @@ _CLEAR_NOT_BEFORE = 0.3
 _STATE_PERIOD = 0.5
 _ANSWER_WITHIN = 5.0
 _PORTS = 10
+_LARGEST_LOGIN = 1024
+_GUESSES = 5
+"""That wait at a time."""
 _HEADERS = {
     "Content-Security-Policy": "default-src 'self'; img-src 'self' blob:; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
@@ -79,7 +82,7 @@ class Pages:
         self._wake: dict[WebSocket, asyncio.Event] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._login = asyncio.Lock()
-        self._stops = 0
+        self._guesses = self._stops = 0
 
     def app(self) -> Callable[..., Awaitable[None]]:
         """The ASGI application."""
@@ -120,14 +123,25 @@ class Pages:
         return FileResponse(STATIC / name, code, headers=_HEADERS)
 
     async def _enter(self, request: Request) -> Response:
+        body = b""
+        async for part in request.stream():
+            body += part
+            if len(body) > _LARGEST_LOGIN:
+                return JSONResponse({"error": "too long for a token"}, 413)
         try:
-            token = str((await request.json())["token"])
+            token = str(json.loads(body)["token"])
         except (ValueError, KeyError, TypeError):
             return JSONResponse({"error": "a token is needed"}, 400)
-        if not self._access.knows(token):
+        if self._guesses >= _GUESSES:
+            return JSONResponse({"error": "too many try to enter: wait a little"}, 429)
+        self._guesses += 1
+        try:
             async with self._login:  # one guess a second, whoever guesses
-                await asyncio.sleep(1.0)
-            return JSONResponse({"error": "wrong token"}, 403)
+                if not self._access.knows(token):
+                    await asyncio.sleep(1.0)
+                    return JSONResponse({"error": "wrong token"}, 403)
+        finally:
+            self._guesses -= 1
         response = JSONResponse({})
         response.set_cookie(COOKIE, self._access.cookie, httponly=True, samesite="strict", max_age=30 * 86400)
         return response

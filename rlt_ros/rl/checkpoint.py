@@ -21,10 +21,9 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from rlt_ros.normaliser import Normaliser
-from rlt_ros.rl.config import differences, settings
+from rlt_ros.rl.config import CHECKPOINT_FORMAT, differences, settings
 from rlt_ros.rl.learner import Learner
 
-FORMAT = 8
 REPLAY_FILE = "replay.safetensors"
 _DESCRIPTION = "checkpoint.json"
 _NETWORKS = "learner.safetensors"
@@ -101,7 +100,7 @@ def save_checkpoint(
         networks = save(_tensors(learner))
         (fresh / _NETWORKS).write_bytes(networks)
         description: dict[str, Any] = {
-            "format": FORMAT,
+            "format": CHECKPOINT_FORMAT,
             "layout": layout.described(learner),
             "version": version,
             "updates": learner.updates,
@@ -149,8 +148,8 @@ def load_checkpoint(learner: Learner, path: Path, *, layout: Layout) -> dict[str
     """
     try:
         description: dict[str, Any] = json.loads((path / _DESCRIPTION).read_text())
-        if description["format"] != FORMAT:
-            raise CheckpointError(f"{path} has format {description['format']}, this version reads {FORMAT}")
+        if description["format"] != CHECKPOINT_FORMAT:
+            raise CheckpointError(f"{path} has format {description['format']}, this version reads {CHECKPOINT_FORMAT}")
         changed = [
             *differences(description["layout"], layout.described(learner)),
             *differences(description["config"], settings(learner.config)),

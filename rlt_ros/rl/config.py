@@ -8,6 +8,7 @@ from typing import Any
 
 from rlt_ros.config import ConfigError, param
 
+CHECKPOINT_FORMAT = 8
 _FREE_TO_CHANGE = ("device", "capacity", "seed", "update_ratio")
 """When a training goes on: the random state comes from its checkpoint, the ratio can be set while it runs."""
 

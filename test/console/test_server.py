@@ -212,6 +212,7 @@ def test_a_token_is_asked_for_once_and_a_wrong_one_refused(make: Callable[..., C
         console.open(cookie=f"{COOKIE}={'0' * 64}")
     assert console.request("POST", "/login", {"token": "wrong"})[0].status == 403
     assert console.request("POST", "/login", ["token"])[0].status == 400
+    assert console.request("POST", "/login", {"token": "x" * 2000})[0].status == 413
     entered, _ = console.request("POST", "/login", {"token": TOKEN})
     assert entered.status == 200
     cookie = entered.headers["set-cookie"]
