@@ -194,7 +194,7 @@ function plot({ now, base }) {
   const column = (index, label, colour) => (
     { label, colour, points: shown.map((row) => [(row[TIME] - now) / 60, row[index]]) });
   linePlot($("plot-updates"), [column(UPDATES, "updates/s", COLOURS.actor), column(RATIO, "updates per sample", COLOURS.human)], { low: 0 });
-  linePlot($("plot-critic"), [column(VALUE, "value", COLOURS.actor), column(TARGET, "target", COLOURS.base), column(TD, "TD error", COLOURS.warm)]);
+  linePlot($("plot-critic"), [column(VALUE, "value", COLOURS.actor), column(TARGET, "target", COLOURS.base), column(TD, "loss (squared TD error)", COLOURS.warm)]);
   linePlot($("plot-distance"), [column(DISTANCE, "chunk − reference", COLOURS.actor)], { low: 0 });
   linePlot($("plot-loop"), [column(P50, "p50", COLOURS.plain), column(P99, "p99", COLOURS.human)], { low: 0 });
   plotEpisodes(now, base);
