@@ -1,12 +1,18 @@
 """The executor's state machine: from the newest inputs to one guarded command a tick.
 
 Pure logic on one clock; the node around it owns threads and messages. Human beats actor beats reference beats
-hold. Whatever is missing, late or absurd ends in HOLD: the last command again, with the reason.
+hold. Whatever is missing, late or absurd ends in HOLD: the robot slows down to rest, with the reason.
+
+What is on the wire while nobody flies: a command is never further from a fresh measured pose than `following`, and
+without a fresh pose nothing is sent. A hold is repeated for `hold_time` and then kept in silence: the controller holds
+it, and whoever else moves the robot is not disturbed. Flight begins at the command that was kept, if the robot is
+still there, and otherwise where the robot is.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +20,11 @@ import numpy as np
 from rlt_ros.config import param
 from rlt_ros.control.actor import Actor, WeightsError
 from rlt_ros.control.chunks import ChunkPlayer
-from rlt_ros.control.limits import JointLimits, Limit, guard
+from rlt_ros.control.limits import JointLimits, Limit, guard, slowed
+from rlt_ros.control.measured import MeasuredJoints
 from rlt_ros.control.realtime import Histogram
 from rlt_ros.normaliser import Normaliser
+from rlt_ros.refusals import Refusals
 from rlt_ros.types import (
     ActionChunk,
     Array,
@@ -28,6 +36,12 @@ from rlt_ros.types import (
     State,
 )
 
+FLYING = (State.REFERENCE, State.ACTOR, State.HUMAN)
+"""States in which somebody moves the robot."""
+_MOVING = (Phase.BASE, Phase.CRITICAL)
+_LEFT = 0.3
+"""How much further than before a joint without a `following` limit may be from a command that is kept."""
+
 
 @dataclass(frozen=True)
 class ExecutorConfig:
@@ -38,9 +52,22 @@ class ExecutorConfig:
     reference_rows: int = param(20, "rows of the reference flown before the next one is taken", low=1, high=100)
     max_input_age: float = param(0.3, "oldest policy input a chunk may start from", unit="s", low=0.0, high=5.0)
     max_joint_age: float = param(0.1, "oldest joint state under which the robot may move", unit="s", low=0.0, high=5.0)
+    max_joint_speed: float = param(
+        6.3,
+        "fastest that a joint moves, by itself or by hand; a measured pose that moves faster is not believed",
+        unit="rad/s, grippers 1/s",
+        low=0.1,
+        high=50.0,
+    )
     max_session_age: float = param(1.5, "longest silence of the session", unit="s", low=0.0, high=60.0)
     max_intervention_age: float = param(0.2, "longest silence of an active human", unit="s", low=0.0, high=5.0)
     handover_ticks: int = param(10, "ticks over which control passes to a human and back", low=1, high=200)
+    hold_time: float = param(
+        0.5, "how long a hold is repeated on the wire; then it is kept in silence", unit="s", low=0.0, high=3600.0
+    )
+    stop_heartbeat: float = param(
+        0.0, "longest silence of a stop source; more is a stop. 0: any", unit="s", low=0.0, high=60.0
+    )
     blend_ticks: int = param(
         0, "ticks over which a reference chunk gives way to the next one; 0: at once", low=0, high=100
     )
@@ -54,7 +81,14 @@ class ExecutorConfig:
 class Executor:
     """Feed it what arrives; call `tick` once a period."""
 
-    def __init__(self, config: ExecutorConfig, bundle_id: str, normaliser: Normaliser, limits: JointLimits) -> None:
+    def __init__(
+        self,
+        config: ExecutorConfig,
+        bundle_id: str,
+        normaliser: Normaliser,
+        limits: JointLimits,
+        stop_sources: Sequence[str] = (),
+    ) -> None:
         """Start in HOLD, knowing nothing of the robot.
 
         Args:
@@ -62,22 +96,24 @@ class Executor:
             bundle_id: the only bundle whose inputs are flown.
             normaliser: the bundle's.
             limits: of every joint.
+            stop_sources: whose silence is a stop, where `stop_heartbeat` is set; see `stop_source`.
         """
         self.config = config
         self.bundle_id = bundle_id
         self.normaliser = normaliser
         self.limits = limits
-        self.counters: Counter[str] = Counter()
+        self.refusals = Refusals()
+        self.holds: Counter[str] = Counter()
+        self.limited_ticks = 0
         self.mode = Mode.AUTO
         self.estop_reason = ""
         self.lent = False
+        self.ending = False
         self._player = ChunkPlayer(config, normaliser)
         self._joints = len(limits.low)
         self._session = SessionView()
         self._session_time = -np.inf
-        self._position: Array | None = None
-        self._velocity = np.zeros(self._joints)
-        self._joint_time = -np.inf
+        self._measured = MeasuredJoints(self._joints, config.max_joint_speed, self.refusals)
         self._input: PolicyInput | None = None
         self._inputs_from = -np.inf
         self._human_target: Array | None = None
@@ -85,13 +121,17 @@ class Executor:
         self._human_lost = False
         self._human_ticks = 0
         self._human_flew = False
-        self._estop_held = False
+        self._pressed: set[str] = set()
+        self._stop_heard: dict[str, float] = dict.fromkeys(stop_sources, -np.inf)
+        self._lend_asked = self._was_lent = False
+        self._begins = False
+        self._holding = 0
+        self._nearest = np.full(self._joints, np.inf)
         self._last: Array | None = None
         self._before: Array | None = None
         self._tick_time = -np.inf
         self.limited = np.zeros((len(Limit), self._joints), dtype=np.int64)
         self._state = State.HOLD
-        self._was_sent = False
         self._sequence = 0
         self._hold_reason = ""
 
@@ -106,32 +146,43 @@ class Executor:
         return self._player.actor_time
 
     @property
+    def counters(self) -> Counter[str]:
+        """What was refused, limited and held, and how often."""
+        held = {f"hold_{reason}": count for reason, count in self.holds.items()}
+        limited = {"limited_ticks": self.limited_ticks} if self.limited_ticks else {}
+        return Counter({**self.refusals.counts, **held, **limited})
+
+    @property
     def position(self) -> Array | None:
-        """Measured joint positions, shape (J,); None before the first."""
-        return self._position
+        """Joint positions that are believed, shape (J,); None before the first."""
+        return self._measured.position
+
+    @property
+    def rests(self) -> bool:
+        """Whether the last command stands still, or none is kept."""
+        return self._last is None or self._before is None or bool(np.array_equal(self._last, self._before))
 
     def forget_robot(self) -> None:
         """Start from where the robot will be found: after a pause in which others may have moved it."""
-        self._last = self._before = self._position = None
+        self._last = self._before = None
+        self._measured.forget()
         self._input = None
+        self.ending = False
         self._player.stop()
 
     # -- what arrives --------------------------------------------------------------------------------------
 
-    def joint_state(self, time: float, position: Array, velocity: Array) -> None:
-        """The robot's measured state; refused if not finite or of the wrong size."""
-        if position.shape != (self._joints,) or velocity.shape != (self._joints,):
-            self.counters["joint_state_shape"] += 1
-        elif not (np.isfinite(position).all() and np.isfinite(velocity).all()):
-            self.counters["joint_state_not_finite"] += 1
-        else:
-            self._position, self._velocity, self._joint_time = position, velocity, time
+    def joint_state(self, time: float, position: Array, velocity: Array, source: str = "") -> None:
+        """The robot's measured state; see `MeasuredJoints.read`."""
+        self._measured.read(time, position, velocity, source, others_move=self._others_move(self._state))
+        if self._measured.relocated:
+            self._let_go()
 
     def policy_input(self, now: float, message: PolicyInput) -> None:
         """A new reference and token; refused if it is not newer, not ours, malformed or from the future."""
         reason = self._input_fault(now, message)
         if reason:
-            self.counters[f"input_{reason}"] += 1
+            self.refusals.refuse(f"input_{reason}", self._input_detail(now, message))
         else:
             self._input = message
 
@@ -154,6 +205,11 @@ class Executor:
             return "out_of_order"
         return ""
 
+    def _input_detail(self, now: float, message: PolicyInput) -> str:
+        if message.bundle_id != self.bundle_id:
+            return f"{message.bundle_id}, flown is {self.bundle_id}"
+        return f"{now - message.captured:.3f} s old"
+
     def weights(self, actor: Actor) -> None:
         """An actor that takes over at the next chunk boundary; `check_actor` must have passed it."""
         self._player.offer(actor)
@@ -174,10 +230,10 @@ class Executor:
     def session(self, time: float, view: SessionView) -> None:
         """The session's state or heartbeat."""
         old, self._session, self._session_time = self._session, view, time
-        moving = (Phase.BASE, Phase.CRITICAL)
-        if view.phase in moving and (old.phase not in moving or old.episode != view.episode):
+        if view.phase in _MOVING and (old.phase not in _MOVING or old.episode != view.episode):
             # A new episode: what was seen before it started shows another scene.
             self._inputs_from = time
+            self._begins = True
             self._player.stop()
             self._player.ease_in(0)
 
@@ -195,10 +251,10 @@ class Executor:
                 self._inputs_from = max(self._inputs_from, time)
             return
         if target is not None and (target.shape != (self._joints,) or not np.isfinite(target).all()):
-            self.counters["intervention_malformed"] += 1
+            self.refusals.refuse("intervention_malformed")
             return
         # Before the robot was found there was nothing that a target could have started from.
-        self._human_target, self._human_time = None if self._last is None else target, time
+        self._human_target, self._human_time = None if self._measured.position is None else target, time
         self._human_lost = False
 
     def estop(self, reason: str, *, held: bool = False) -> None:
@@ -209,26 +265,50 @@ class Executor:
             held: the button is still pressed; see `estop_released`.
         """
         self.estop_reason = reason or "emergency stop"
-        self._estop_held |= held
+        if held:
+            self._pressed.add("")
         self.lent = False
 
     def estop_released(self) -> None:
         """The button is no longer pressed; the stop stays latched."""
-        self._estop_held = False
+        self._pressed.discard("")
+
+    def stop_source(self, time: float, source: str, pressed: bool) -> None:
+        """What a stop source says: pressed stops and latches, and so does its silence if a heartbeat is configured."""
+        self._stop_heard[source] = time
+        if pressed:
+            self._pressed.add(source)
+            if not self.estop_reason:
+                self.estop("emergency stop by topic" + (f" {source}" if len(self._stop_heard) > 1 else ""))
+        else:
+            self._pressed.discard(source)
+
+    def _silent_stops(self, now: float) -> list[str]:
+        """Stop sources that were not heard within the heartbeat."""
+        longest = self.config.stop_heartbeat
+        return [source for source, at in self._stop_heard.items() if now - at > longest] if longest else []
+
+    def estop_fault_at(self, now: float) -> str:
+        """Why an emergency stop cannot be cleared at a time; "" if it can."""
+        silent = self._silent_stops(now)
+        if self.estop_reason and silent:
+            return f"the stop source {', '.join(silent)} is silent: connect it first"
+        return self.estop_fault
 
     @property
     def estop_fault(self) -> str:
-        """Why an emergency stop cannot be cleared now; "" if it can."""
+        """Why an emergency stop cannot be cleared now, but for silent sources; "" if it can."""
         if not self.estop_reason:
             return "no emergency stop is latched"
-        return "the emergency stop is still pressed: release it first" if self._estop_held else ""
+        return "the emergency stop is still pressed: release it first" if self._pressed else ""
 
     def clear_estop(self) -> str:
-        """Back to HOLD; returns `estop_fault` if that is not possible."""
+        """Back to HOLD; returns `estop_fault` if that is not possible. What flies next starts from the robot."""
         fault = self.estop_fault
         if not fault:
             self.estop_reason = ""
             self.mode = Mode.HOLD
+            self._let_go()
         return fault
 
     @property
@@ -238,7 +318,7 @@ class Executor:
             return self.estop_reason
         if self._human_time > -np.inf:
             return "a human flies"
-        moving = self._session.phase in (Phase.BASE, Phase.CRITICAL)
+        moving = self._session.phase in _MOVING
         return (
             "an episode runs: stop the session, or set the mode to HOLD"
             if moving and self.mode is not Mode.HOLD
@@ -246,62 +326,81 @@ class Executor:
         )
 
     def lend(self) -> None:
-        """Send nothing, so that somebody else may bring the robot home.
+        """Send nothing, as soon as the robot rests, so that somebody else may bring it home.
 
         It ends when `lent` is set to False, and by itself with the first `lend_fault` or a lost joint state: then the
         robot is held where it is.
         """
-        self.lent = not self.lend_fault
+        self._lend_asked = True
 
     # -- one tick ------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> ControlStep:
         """Decide, move the running chunk on by a row, guard, and say what was done."""
-        self._find_robot(now)
-        state, reason = self._decide(now)
+        if self._others_move(self._state) and self._can_rest:
+            self._measured.adopt()
+        unknown = self._measured.fault(now, self.config.max_joint_age)
+        self._hear_stops(now)
+        self._lend(unknown)
+        state, reason = self._decide(now, unknown)
         self.lent = self.lent and reason == "homing"
-        previous = self._last if self._last is not None else np.zeros(self._joints)
+        if not self._others_move(state) or not self._can_rest:
+            self._seat(state, unknown)
+        elif self._last is not None:
+            self._let_go()
+        self._was_lent = self.lent
+        previous = self._known_command()
         started = None
         if state in (State.REFERENCE, State.ACTOR):
-            fault, started = self._boundary(now, state)
+            fault, started = self._boundary(now, state, previous)
             if fault:
                 state, reason = State.HOLD, fault
         if state != self._state:
             self._human_ticks = 0
-        wish = previous
-        if state in (State.REFERENCE, State.ACTOR):
-            wish = self._player.target(previous)
-        elif state is State.HUMAN:
-            wish = self._human_wish(previous)
-            self._human_flew = True
         if state not in (State.REFERENCE, State.ACTOR):
             self._player.stop()
-        limited = False
-        # During a reset somebody else moves the robot; where it is unknown there is nothing to repeat.
-        sent = self._last is not None and not self._released(state)
-        command = previous
-        if state in (State.REFERENCE, State.ACTOR, State.HUMAN):
+        command, limited, sent, ahead = previous, False, False, None
+        if state in FLYING:
+            self._last = previous
+            wish = self._human_wish(previous) if state is State.HUMAN else self._player.target(previous)
+            self._human_flew |= state is State.HUMAN
             guarded = guard(
-                wish, previous, self.limits, self._elapsed(now), before=self._before, measured=self._position
+                wish,
+                previous,
+                self.limits,
+                self._elapsed(now),
+                before=self._before,
+                measured=self._measured.position,
             )
-            command, limited = guarded.command, bool(guarded.acted.any())
+            command, limited, sent = guarded.command, bool(guarded.acted.any()), True
+            if limited:
+                self.limited += guarded.acted
+                self.limited_ticks += 1
             if guarded.refused:
                 state, reason = State.HOLD, "command_not_finite"
                 self._player.stop()
-                self.counters["command_not_finite"] += 1
-            if limited:
-                self.limited += guarded.acted
-                self.counters["limited_ticks"] += 1
-        ahead = self._ahead(command, previous) if state in (State.REFERENCE, State.ACTOR) else None
+                self.refusals.refuse("command_not_finite")
+            elif guarded.elsewhere.any():
+                state, reason, command, limited, sent = State.HOLD, "robot_elsewhere", previous, False, False
+                joint = int(np.argmax(guarded.elsewhere))
+                self.refusals.refuse("robot_elsewhere", f"joint {joint}")
+                self._player.stop()
+                self._let_go()
+            elif state is not State.HUMAN:
+                ahead = self._ahead(command, previous)
+            self._hold_again()
+        elif self._last is not None:
+            command, sent = self._held(unknown)
         if state is State.HOLD and reason != self._hold_reason:
-            self.counters[f"hold_{reason}"] += 1
+            self.holds[reason] += 1
         self._hold_reason = reason if state is State.HOLD else ""
         self._state = state
         if self._last is not None:
             self._before, self._last = self._last, command
-        self._tick_time, self._was_sent = now, sent
+        self._tick_time = now
         self._sequence += 1
         usable = self._usable_input(now)
+        position = self._measured.position
         return ControlStep(
             time=now,
             sequence=self._sequence - 1,
@@ -310,8 +409,8 @@ class Executor:
             reason=reason,
             command=command,
             previous=previous,
-            position=self._position if self._position is not None else np.zeros(self._joints),
-            velocity=self._velocity,
+            position=position if position is not None else np.zeros(self._joints),
+            velocity=self._measured.velocity,
             input_sequence=usable.sequence if usable else -1,
             input_age=now - usable.captured if usable else 0.0,
             row=self._player.row,
@@ -331,36 +430,116 @@ class Executor:
             rows.append(row)
         return np.array(rows) if rows else None
 
-    def _find_robot(self, now: float) -> None:
-        """Where commands start from: the robot itself at first and while others move it, if that is known now."""
-        known = self._position is not None and now - self._joint_time <= self.config.max_joint_age
-        untouched = self._human_time == -np.inf or not self._was_sent
-        if self.lent or (self._session.phase is Phase.RESET and untouched):
-            self._last, self._before = self._position if known else None, None
-        elif self._last is None and known:
-            self._last, self._before = self._position, None
+    # -- whose robot it is ---------------------------------------------------------------------------------
+
+    def _others_move(self, state: State) -> bool:
+        """Somebody else has the robot: a reset, unless a human flies in it, or a controller that brings it home."""
+        return self.lent or (self._session.phase is Phase.RESET and state is not State.HUMAN)
+
+    @property
+    def _can_rest(self) -> bool:
+        """Whether the last command may be the last one: stopping at once is within the deceleration limit."""
+        if self._last is None or self._before is None:
+            return True
+        loss = self.limits.deceleration * self.config.period**2
+        return bool((np.abs(self._last - self._before) <= loss + 1e-12).all())
+
+    def _known_command(self) -> Array:
+        """The last command, or where the robot is."""
+        if self._last is not None:
+            return self._last
+        position = self._measured.position
+        return position.copy() if position is not None else np.zeros(self._joints)
+
+    def _let_go(self) -> None:
+        self._last = self._before = None
+
+    def _hold_again(self) -> None:
+        self._holding = round(self.config.hold_time / self.config.period)
+        self._nearest[:] = np.inf
+
+    def _seat(self, state: State, unknown: str) -> None:
+        """Take the robot where it is, once: when an episode begins, and when it comes back from somebody else."""
+        back = self._was_lent and not self.lent
+        begins = self._begins and state is not State.ESTOP and self.mode is not Mode.HOLD
+        if self._last is None and not unknown and (back or begins):
+            self._last = self._known_command()
+            # Somebody else's motion ends as softly as ours.
+            step = self._measured.velocity * self.config.period
+            reach = self.limits.velocity * self.config.period
+            self._before = self._last - np.clip(step, -reach, reach) if back else None
+            self._hold_again()
+        if self._last is not None or not self._in_episode:
+            self._begins = False
+
+    @property
+    def _in_episode(self) -> bool:
+        return self._session.phase in _MOVING
+
+    def _held(self, unknown: str) -> tuple[Array, bool]:
+        """The command of a tick in which nobody flies, and whether it is sent."""
+        assert self._last is not None
+        command = slowed(self._last, self._before, self.limits, self.config.period)
+        moving = not np.array_equal(command, self._last)
+        if not moving and unknown:
+            # Without a fresh pose nothing is sent, and what flies next starts from the robot.
+            command = self._last
+            self._let_go()
+            return command, False
+        position = self._measured.position
+        if position is not None and self._has_left(command, position, moving):
+            self._let_go()
+            return position.copy(), False
+        if moving:
+            self._hold_again()
+            return command, True
+        self._holding = max(0, self._holding - 1)
+        return command, self._holding > 0
+
+    def _has_left(self, command: Array, position: Array, moving: bool) -> bool:
+        """Whether the robot is elsewhere: out of reach, or moved away from a command that it had come to."""
+        distance = np.abs(position - command)
+        if (distance > self.limits.following).any():
+            return True
+        if moving:
+            return False
+        self._nearest = np.minimum(self._nearest, distance)
+        return bool((distance > self._nearest + _LEFT).any())
+
+    def _lend(self, unknown: str) -> None:
+        if self._lend_asked and (self.lend_fault or unknown):
+            self._lend_asked = False
+        elif self._lend_asked and self._can_rest:
+            self._lend_asked, self.lent = False, True
+
+    def _hear_stops(self, now: float) -> None:
+        """Silence of a stop source that was heard before is a stop."""
+        if self.estop_reason or not self.config.stop_heartbeat:
+            return
+        silent = [source for source in self._silent_stops(now) if self._stop_heard[source] > -np.inf]
+        if silent:
+            self.estop(f"stop source {silent[0]} is silent")
 
     def _elapsed(self, now: float) -> float:
         """Seconds since the last tick, for the limits: a late tick earns no longer step, an early one a shorter."""
         period, elapsed = self.config.period, now - self._tick_time
-        return period if elapsed > 0.99 * period else max(0.0, elapsed)
+        return period if elapsed > 0.5 * period else max(0.0, elapsed)
 
-    def _released(self, state: State) -> bool:
-        return (self._session.phase is Phase.RESET or self.lent) and state is not State.HUMAN
-
-    def _decide(self, now: float) -> tuple[State, str]:
+    def _decide(self, now: float, unknown: str) -> tuple[State, str]:
         """Who may command in this tick, before looking at the policy's inputs."""
         config, session = self.config, self._session
         if self.estop_reason:
             return State.ESTOP, self.estop_reason
-        if self._position is None:
-            return State.HOLD, "no_joint_states"
-        if now - self._joint_time > config.max_joint_age:
-            return State.HOLD, "joint_states_stale"
+        if unknown:
+            return State.HOLD, unknown
+        if self.ending:
+            return State.HOLD, "shutting_down"
         if self.lent and not self.lend_fault:
             return State.HOLD, "homing"
         if self.mode is Mode.HOLD:
             return State.HOLD, "mode_hold"
+        if self._silent_stops(now):
+            return State.HOLD, "stop_source_silent"
         if self._human_lost:
             return State.HOLD, "intervention_lost"
         if self._human_time > -np.inf:
@@ -370,7 +549,7 @@ class Executor:
             return State.HUMAN, ""
         if now - self._session_time > config.max_session_age:
             return State.HOLD, "session_silent"
-        if session.phase not in (Phase.BASE, Phase.CRITICAL):
+        if not self._in_episode:
             return State.HOLD, f"phase_{session.phase.name.lower()}"
         wanted = session.phase is Phase.CRITICAL and session.actor_enabled and self.mode is Mode.AUTO
         if wanted and self._player.has_actor:
@@ -384,16 +563,17 @@ class Executor:
             return None
         return newest if now - newest.captured <= self.config.max_input_age else None
 
-    def _boundary(self, now: float, state: State) -> tuple[str, ActionChunk | None]:
+    def _boundary(self, now: float, state: State, base: Array) -> tuple[str, ActionChunk | None]:
         """Start a new chunk where one is due; the fault if that is impossible."""
         if not self._player.due(now, state):
             return "", None
         usable = self._usable_input(now)
         if usable is None:
             return "policy_input_stale" if self._input is not None else "no_policy_input", None
-        assert self._position is not None and self._last is not None
-        proprio = self.normaliser.proprio(self._position, self._velocity)
-        return self._player.start(now, state, usable, proprio, self._last, self._session)
+        position = self._measured.position
+        assert position is not None
+        proprio = self.normaliser.proprio(position, self._measured.velocity)
+        return self._player.start(now, state, usable, proprio, base, self._session)
 
     def _human_wish(self, previous: Array) -> Array:
         """Towards the human's target, taking it in over the hand-over ticks."""

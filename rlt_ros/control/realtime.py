@@ -15,6 +15,8 @@ _BINS = 2000
 _SPIN = 3e-4
 """Seconds before a deadline that are waited awake: sleepers wake up late, and wait for the interpreter."""
 _MCL_CURRENT_FUTURE_ON_FAULT = 7
+_LOOK_AGAIN = 5e-4
+"""Seconds between two looks at a clock that is not the machine's."""
 
 
 class Histogram:
@@ -62,19 +64,27 @@ class LoopStatistics:
 
 
 class PeriodicThread:
-    """Calls a function at a fixed rate on the monotonic clock until told to stop.
+    """Calls a function at a fixed rate until told to stop, on the monotonic clock or a simulated one.
 
     A late tick is counted; ticks that were missed are skipped, never caught up in a burst.
     """
 
-    def __init__(self, period: float, tick: Callable[[float], None], failed: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        period: float,
+        tick: Callable[[float], None],
+        failed: Callable[[Exception], None],
+        clock: Callable[[], float] | None = None,
+    ) -> None:
         """Prepare.
 
         Args:
             period: seconds between ticks.
-            tick: called with `time.monotonic()`; must be quick.
+            tick: called with the time; must be quick.
             failed: called once, in the thread, if `tick` raises; the thread then ends.
+            clock: a simulated one, which may run slower or faster, or stand still; None: `time.monotonic`.
         """
+        self._clock = clock
         self._period = period
         self._tick = tick
         self._failed = failed
@@ -103,15 +113,23 @@ class PeriodicThread:
         self.warning = raise_priority(self._priority) if self._priority else ""
         self._ready.set()
         statistics, period = self.statistics, self._period
-        deadline = time.monotonic() + period
+        read = self._clock or time.monotonic
+        deadline = read() + period
         last = None
         while not self._stop.is_set():
-            delay = deadline - time.monotonic()
-            if delay > _SPIN:
-                time.sleep(delay - _SPIN)
-            while time.monotonic() < deadline:
-                pass
-            now = time.monotonic()
+            if self._clock is None:
+                delay = deadline - time.monotonic()
+                if delay > _SPIN:
+                    time.sleep(delay - _SPIN)
+                while time.monotonic() < deadline:
+                    pass
+                now = time.monotonic()
+            else:
+                now = self._clock()
+                if now < deadline:
+                    time.sleep(_LOOK_AGAIN)
+                    continue
+            began = time.monotonic()
             missed = int((now - deadline) / period)
             statistics.lateness.add(max(0.0, now - deadline))
             deadline += (missed + 1) * period
@@ -124,7 +142,7 @@ class PeriodicThread:
             except Exception as error:
                 self._failed(error)
                 return
-            statistics.compute.add(time.monotonic() - now)
+            statistics.compute.add(time.monotonic() - began)
             statistics.ticks += 1
 
 

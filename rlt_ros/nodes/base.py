@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import signal
 import sys
 import time
 import traceback
 from array import array
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import rclpy
 from builtin_interfaces.msg import Duration, Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor, TimeoutException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
+from rlt_ros import endings
 from rlt_ros.config import ConfigError, from_mapping
+from rlt_ros.refusals import Refusals
 
 T = TypeVar("T")
+
+_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
 
 SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """For consumers of pictures and joint states: the newest one or none."""
@@ -123,6 +130,89 @@ def destroy(node: Node, handles: Iterable[Any]) -> None:
             handle.destroy()
 
 
+class Ears:
+    """Hears a topic however it is offered: reliable or best effort, latched or not.
+
+    DDS matches nobody who asks for more than is offered, and gives what was latched to those only who ask for it.
+    """
+
+    def __init__(self, node: Node, kind: type, topic: str, callback: Callable[[Any], None], depth: int = 10) -> None:
+        """Subscribe reliably, and as others offer it once they are found.
+
+        Args:
+            node: that listens.
+            kind: of messages.
+            topic: to be heard.
+            callback: called with every message; where one topic is offered in several ways it may come twice.
+            depth: of the queue.
+        """
+        self._node, self._subscribe = node, partial(node.create_subscription, kind, topic, callback)
+        self._topic, self._depth = topic, depth
+        silent = SubscriptionEventCallbacks(use_default_callbacks=False)
+        reliable = QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)
+        self._subscriptions = {"reliable": self._subscribe(reliable, event_callbacks=silent)}
+        self._timer = node.create_timer(0.25, self._look, clock=_STEADY)
+
+    def _look(self) -> None:
+        for offered in self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(self._topic)):
+            quality = offered.qos_profile
+            if quality.reliability is ReliabilityPolicy.BEST_EFFORT:
+                if "best effort" not in self._subscriptions:
+                    eager = QoSProfile(depth=self._depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+                    self._subscriptions["best effort"] = self._subscribe(eager)
+            elif quality.durability is DurabilityPolicy.TRANSIENT_LOCAL and "latched" not in self._subscriptions:
+                self._subscriptions["latched"] = self._subscribe(LATCHED_QOS)
+
+    def destroy(self) -> None:
+        """Hear no more."""
+        destroy(self._node, [self._timer, *self._subscriptions.values()])
+        self._subscriptions = {}
+
+
+class Teller:
+    """Logs what a node refuses, throttled, and keeps its counts on `/diagnostics` while there are any."""
+
+    def __init__(self, node: Node, *places: Refusals) -> None:
+        """Look every half second, whatever the simulated clock does.
+
+        Args:
+            node: in whose name it speaks.
+            places: where refusals are counted.
+        """
+        self._node, self._places = node, places
+        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self._before: dict[str, int] = {}
+        self._changed = -np.inf
+        self.handles = [
+            self._publisher,
+            node.create_timer(0.5, self._tell, clock=Clock(clock_type=ClockType.STEADY_TIME)),
+        ]
+
+    def _tell(self) -> None:
+        now = time.monotonic()
+        counts: dict[str, int] = {}
+        details: dict[str, str] = {}
+        for place in self._places:
+            for line in place.untold(now):
+                self._node.get_logger().warning(line)
+            for kind, count in list(place.counts.items()):
+                counts[kind] = counts.get(kind, 0) + count
+                details[f"{kind}/detail"] = place.detail(kind)
+        if not counts:
+            return
+        if counts != self._before:
+            self._before, self._changed = counts, now
+        lately = now - self._changed < 5.0
+        status = DiagnosticStatus(name=f"{self._node.get_fully_qualified_name()}: refused")
+        status.level = DiagnosticStatus.WARN if lately else DiagnosticStatus.OK
+        status.message = "refuses what comes" if lately else "nothing refused lately"
+        values = {**counts, **{key: text for key, text in details.items() if text}}
+        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self._node.get_clock().now().to_msg()
+        self._publisher.publish(message)
+
+
 class ManagedNode(LifecycleNode):
     """A lifecycle node with four hooks whose exceptions are logged instead of lost (rclpy#1673).
 
@@ -201,15 +291,8 @@ def run(make_node: Callable[[], Node], between: Callable[[Node], None] | None = 
             that sets its attribute `failure` to a text ends the process with code 1.
         between: called when no callback is ready, by nodes that work in the same thread.
     """
+    endings.listen()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    stopping = False
-
-    def stop(_signal: int, _frame: object) -> None:
-        nonlocal stopping
-        stopping = True
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
     node: Node | None = None
     code, spinning = 0, False
     try:
@@ -219,7 +302,8 @@ def run(make_node: Callable[[], Node], between: Callable[[Node], None] | None = 
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         spinning = True
-        while not stopping:
+        while not endings.asked():
+            _look_for_clock(node)
             if between is None:
                 executor.spin_once(timeout_sec=0.1)
             else:
@@ -244,7 +328,20 @@ def run(make_node: Callable[[], Node], between: Callable[[Node], None] | None = 
                 close()
             node.destroy_node()
         rclpy.try_shutdown()
+        endings.deaf()
     sys.exit(code)
+
+
+def _look_for_clock(node: Node) -> None:
+    """A node that waits for a simulated clock which nobody publishes would be silent for ever."""
+    clock = node.get_clock()
+    if clock.ros_time_is_active and not clock.now().nanoseconds:
+        node.get_logger().warning(
+            "use_sim_time is set, and nobody publishes /clock: start the simulator, or leave use_sim_time out",
+            throttle_duration_sec=5.0,
+            throttle_time_source_type=_STEADY,
+            skip_first=True,
+        )
 
 
 def _drain(executor: SingleThreadedExecutor) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 import numpy as np
@@ -48,7 +47,7 @@ class JointOrder:
         return self._index
 
     def read(self, message: JointState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Positions and velocities, each (J,); velocities are zero if the driver gives none.
+        """Positions and velocities, each (J,); velocities are NaN where the driver gives none.
 
         Raises:
             ValueError: a joint is missing, or the arrays do not fit the names.
@@ -56,7 +55,7 @@ class JointOrder:
         index = self.index(message.name)
         count = len(message.name)
         position = np.array(message.position, dtype=np.float64)
-        velocity = np.array(message.velocity, dtype=np.float64) if message.velocity else np.zeros(count)
+        velocity = np.array(message.velocity, dtype=np.float64) if message.velocity else np.full(count, np.nan)
         if len(position) != count or len(velocity) != count:
             raise ValueError(
                 f"joint_states has {count} names, {len(position)} positions and {len(velocity)} velocities"
@@ -198,7 +197,7 @@ def chunk_to_msg(
 def status_to_msg(
     step: Step, statistics: LoopStatistics, executor: Executor, names: Sequence[str], failure: str
 ) -> ExecutorStatus:
-    """The executor's health, but for what only the node knows: rate, age of the weights, bundle.
+    """The executor's health, but for what only the node knows: stamp, rate, age of the weights, bundle.
 
     Args:
         step: the newest.
@@ -208,7 +207,6 @@ def status_to_msg(
         failure: what stopped the loop, or "".
     """
     message = ExecutorStatus()
-    message.header.stamp = to_stamp(time.time())
     message.state = int(State.HOLD if failure else step.state)
     message.reason = failure or step.reason
     message.ticks = statistics.ticks

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 from rclpy.node import Node
@@ -12,9 +12,12 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 
 from rlt_ros.control.actor import WeightsError, receive_actor
+from rlt_ros.control.clocks import SourceClock
 from rlt_ros.control.executor import Executor
+from rlt_ros.control.limits import JointLimits
 from rlt_ros.msg import Intervention, PolicyInput, PolicyWeights, SessionState
-from rlt_ros.nodes.base import LATCHED_QOS, SENSOR_QOS, from_stamp
+from rlt_ros.nodes.base import LATCHED_QOS, SENSOR_QOS, Ears, from_stamp
+from rlt_ros.nodes.clock import LoopClock
 from rlt_ros.nodes.convert import JointOrder, policy_input_from_msg, session_from_msg
 from rlt_ros.vla.bundle import Bundle
 
@@ -25,99 +28,131 @@ Put = Callable[[Callable[[], object]], None]
 class ExecutorInputs:
     """Malformed messages are refused and counted here; what the state machine refuses, it counts itself."""
 
-    def __init__(self, node: Node, executor: Executor, bundle: Bundle, put: Put, settle: Put) -> None:
+    def __init__(
+        self,
+        node: Node,
+        executor: Executor,
+        bundle: Bundle,
+        clock: LoopClock,
+        stop_topics: tuple[str, ...],
+        put: Put,
+        settle: Put,
+    ) -> None:
         """Subscribe.
 
         Args:
             node: that listens.
             executor: that is told.
             bundle: whose joints and weights are meant.
-            put: for what only counts while the node is active.
-            settle: for what also counts while it is not: stops and limits.
+            clock: that the control thread lives by.
+            stop_topics: of stop sources.
+            put: for what only counts while the node is active: news of the robot, the VLA, the human, the session.
+            settle: for what also counts while it is not: stops, limits, weights.
         """
-        self._node, self._executor, self._bundle = node, executor, bundle
+        self._node, self._executor, self._bundle, self._clock = node, executor, bundle, clock
         self._put, self._settle = put, settle
         self._order = JointOrder(bundle.joints)
+        self._target_order = JointOrder(bundle.joints)
+        self._driver_clocks: dict[str, SourceClock] = {}
+        self._configured = executor.limits
         self._epoch = 0
-        self._weights_made = (0, 0.0)
+        self._weights_heard = (0, -1)
         subscribe = node.create_subscription
-        self.subscriptions = [
+        self.handles: list[Any] = [
             subscribe(PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS),
-            subscribe(JointState, "joint_states", self._on_joint_state, SENSOR_QOS),
+            subscribe(JointState, "joint_states", self._on_joint_state_of, SENSOR_QOS),
             subscribe(Intervention, "intervention", self._on_intervention, SENSOR_QOS),
             subscribe(PolicyWeights, "policy", self._on_policy, LATCHED_QOS),
             subscribe(SessionState, "session", self._on_session, LATCHED_QOS),
-            subscribe(Bool, "estop", self._on_estop, 10),
             subscribe(String, "robot_description", self._on_robot_description, LATCHED_QOS),
         ]
+        self.handles += [Ears(node, Bool, topic, partial(self._on_estop, topic=topic)) for topic in stop_topics]
+
+    def _refuse(self, kind: str, detail: str = "") -> None:
+        self._executor.refusals.refuse(kind, detail)
 
     def _on_policy_input(self, message: PolicyInput) -> None:
-        offset = time.monotonic() - time.time()
+        now = self._clock.now()
         try:
-            policy_input = policy_input_from_msg(message, offset)
-        except ValueError:
-            self._executor.counters["input_shape"] += 1
+            policy_input = policy_input_from_msg(message, now - self._clock.ros())
+        except ValueError as error:
+            self._refuse("input_shape", str(error))
             return
-        self._put(lambda: self._executor.policy_input(time.monotonic(), policy_input))
+        self._put(lambda: self._executor.policy_input(self._clock.now(), policy_input))
 
-    def _on_joint_state(self, message: JointState) -> None:
+    def _on_joint_state_of(self, message: JointState, info: dict[str, Any]) -> None:
+        self._on_joint_state(message, _publisher(info))
+
+    def _on_joint_state(self, message: JointState, source: str = "") -> None:
         try:
             position, velocity = self._order.read(message)
         except ValueError as error:
-            self._executor.counters["joint_state_shape"] += 1
-            self._node.get_logger().error(str(error), throttle_duration_sec=5.0)
+            self._refuse("joint_state_shape", str(error))
             return
-        stamp = min(time.monotonic(), from_stamp(message.header.stamp) + time.monotonic() - time.time())
-        self._put(partial(self._executor.joint_state, stamp, position, velocity))
+        now = self._clock.now()
+        driver = self._driver_clocks.setdefault(source, SourceClock())
+        at = driver.local(from_stamp(message.header.stamp), now, self._clock.ros())
+        if at is None:
+            self._refuse("joint_state_clock", f"{self._clock.ros() - from_stamp(message.header.stamp):.1f} s old")
+            return
+        self._put(partial(self._executor.joint_state, min(at, now), position, velocity, source))
 
     def _on_intervention(self, message: Intervention) -> None:
         target = None
         if message.active and message.target:
             try:
-                target = np.array(message.target, dtype=np.float64)[
-                    JointOrder(self._bundle.joints).index(message.joint_names)
-                ]
-            except (ValueError, IndexError):
-                self._executor.counters["intervention_malformed"] += 1
+                order = self._target_order.index(message.joint_names)
+                target = np.array(message.target, dtype=np.float64)[order]
+            except (ValueError, IndexError) as error:
+                self._refuse("intervention_malformed", str(error))
                 return
-        self._put(partial(self._executor.intervention, time.monotonic(), message.active, target))
+        self._put(partial(self._executor.intervention, self._clock.now(), message.active, target))
 
-    def _on_estop(self, message: Bool) -> None:
-        if message.data:
-            self._settle(partial(self._executor.estop, "emergency stop by topic", held=True))
-        else:
-            self._settle(self._executor.estop_released)
+    def _on_estop(self, message: Bool, topic: str = "estop") -> None:
+        self._settle(partial(self._executor.stop_source, self._clock.now(), topic, message.data))
 
     def _on_robot_description(self, message: String) -> None:
+        def tell(problem: str) -> None:
+            self._refuse("robot_description", problem)
+
         try:
-            limits = self._executor.limits.tightened(self._bundle.joints, message.data)
+            limits = self._configured.tightened(self._bundle.joints, message.data, tell)
         except ValueError as error:
-            self._node.get_logger().error(f"robot_description not used: {error}")
+            tell(str(error))
             return
-        self._settle(partial(setattr, self._executor, "limits", limits))
+        self._settle(partial(self._narrow, limits))
+
+    def _narrow(self, limits: JointLimits) -> None:
+        self._executor.limits = limits
 
     def _on_session(self, message: SessionState) -> None:
         try:
             view = session_from_msg(message)
-        except ValueError:
-            self._executor.counters["session_malformed"] += 1
+        except ValueError as error:
+            self._refuse("session_malformed", str(error))
             return
         self._epoch = view.epoch
-        self._put(partial(self._executor.session, time.monotonic(), view))
+        self._put(partial(self._executor.session, self._clock.now(), view))
 
     def _on_policy(self, message: PolicyWeights) -> None:
-        made = from_stamp(message.header.stamp)
-        if message.epoch < self._epoch or (message.epoch, made) <= self._weights_made:
+        heard = (message.epoch, message.version)
+        if message.epoch < self._epoch or heard <= self._weights_heard:
             # A learner that has not heard of this session yet sends them again as soon as it has.
             kind = "other_session" if message.epoch < self._epoch else "old"
-            self._executor.counters[f"weights_{kind}"] += 1
+            self._refuse(f"weights_{kind}", f"version {message.version} of epoch {message.epoch}")
             return
+        made = from_stamp(message.header.stamp)
         try:
             actor = receive_actor(bytes(message.data), message.sha256, message.version, self._bundle.id, made)
             self._executor.check_actor(actor)
         except WeightsError as error:
-            self._executor.counters[f"weights_{error.kind}"] += 1
-            self._node.get_logger().error(f"weights {message.version} refused: {error}", throttle_duration_sec=5.0)
+            self._refuse(f"weights_{error.kind}", f"version {message.version}: {error}")
             return
-        self._weights_made = (message.epoch, made)
-        self._put(partial(self._executor.weights, actor))
+        self._weights_heard = heard
+        self._settle(partial(self._executor.weights, actor))
+
+
+def _publisher(info: dict[str, Any]) -> str:
+    """Who published a message; empty where the middleware does not tell."""
+    gid = info.get("publisher_gid")
+    return bytes(gid["data"]).hex() if gid else ""

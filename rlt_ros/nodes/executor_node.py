@@ -3,7 +3,7 @@
 Publishes: `<command_topics>` (Float64MultiArray or JointTrajectory), `action_chunk` (ActionChunk), `step`
 (ControlStep), `executor_status` (ExecutorStatus), `/diagnostics` (DiagnosticArray).
 Subscribes: `policy_input` (PolicyInput), `joint_states` (JointState), `intervention` (Intervention), `policy`
-(PolicyWeights), `session` (SessionState), `estop` (Bool), `robot_description` (String).
+(PolicyWeights), `session` (SessionState), `<stop_topics>` (Bool), `robot_description` (String).
 Services: `~/set_mode` (SetMode), `~/estop`, `~/clear_estop`, `~/home` (Trigger).
 Actions called: `<controller>/follow_joint_trajectory` (FollowJointTrajectory) for `~/home`.
 Parameters: `rlt_ros.nodes.parameters.ExecutorParameters`.
@@ -18,6 +18,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from std_srvs.srv import Trigger
@@ -25,15 +26,19 @@ from std_srvs.srv import Trigger
 from rlt_ros.config import ConfigError
 from rlt_ros.control.actor import WeightsError, read_actor
 from rlt_ros.control.executor import Executor
+from rlt_ros.control.limits import slowed
 from rlt_ros.control.realtime import PeriodicThread, raise_priority
 from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus
 from rlt_ros.nodes.base import (
     HISTORY_QOS,
     RECORD_QOS,
     ManagedNode,
+    Teller,
     read_parameters,
     run,
+    to_stamp,
 )
+from rlt_ros.nodes.clock import LoopClock
 from rlt_ros.nodes.convert import (
     JointOrder,
     chunk_to_msg,
@@ -45,6 +50,7 @@ from rlt_ros.nodes.executor_inputs import ExecutorInputs
 from rlt_ros.nodes.homing import Homing
 from rlt_ros.nodes.parameters import ExecutorParameters
 from rlt_ros.nodes.robot_output import RobotOutput
+from rlt_ros.runner import wait_until
 from rlt_ros.srv import SetMode
 from rlt_ros.types import ControlStep as Step
 from rlt_ros.types import Mode
@@ -52,6 +58,8 @@ from rlt_ros.vla.bundle import load_bundle
 
 _LAST_WORD = Duration(seconds=0.5)
 """How long the final hold may take to arrive before the node goes down."""
+_LONGEST_STOP = 2.0
+"""Seconds within which the robot must have come to rest before the node goes down."""
 
 
 class ExecutorNode(ManagedNode):
@@ -61,6 +69,7 @@ class ExecutorNode(ManagedNode):
         """Read the parameters."""
         super().__init__("executor_node")
         self._config = read_parameters(self, ExecutorParameters)
+        self._time = LoopClock(self)
         self._inbox: deque[Callable[[], object]] = deque()
         self._loop: PeriodicThread | None = None
 
@@ -72,9 +81,9 @@ class ExecutorNode(ManagedNode):
         bundle = load_bundle(p.bundle)
         if abs(bundle.period - p.period) > 1e-6:
             raise ConfigError(f"period is {p.period} s, the bundle's rows are {bundle.period} s apart")
-        bundle.check_fits(p.joints, bundle.cameras)
+        bundle.check_fits(p.joints, bundle.cameras, robot=p.robot)
         self._bundle = bundle
-        self._executor = Executor(p, bundle.id, bundle.normaliser, p.limits(bundle.joints))
+        self._executor = Executor(p, bundle.id, bundle.normaliser, p.limits(bundle.joints), p.stops)
         if p.actor:
             try:
                 actor = read_actor(Path(p.actor), bundle.id)
@@ -95,15 +104,17 @@ class ExecutorNode(ManagedNode):
         self._chunk_publisher = self.create_publisher(ActionChunk, "action_chunk", RECORD_QOS)
         self._status = self.create_publisher(ExecutorStatus, "executor_status", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._inputs = ExecutorInputs(self, self._executor, self._bundle, self._put, self._settle)
+        self._inputs = ExecutorInputs(self, self._executor, self._bundle, self._time, p.stops, self._put, self._settle)
         self._homing = Homing(self, self._executor, p, self._put)
+        teller = Teller(self, self._executor.refusals)
         self.handles = [
             *self._robot.publishers,
             self._steps,
             self._chunk_publisher,
             self._status,
             self._diagnostics,
-            *self._inputs.subscriptions,
+            *self._inputs.handles,
+            *teller.handles,
             self._homing,
             self.create_timer(0.05, self._homing.watch),
             self.create_service(Trigger, "~/home", self._home),
@@ -119,9 +130,9 @@ class ExecutorNode(ManagedNode):
         # A callback must not keep the interpreter from the control thread for the usual 5 ms.
         sys.setswitchinterval(1e-4)
         self._executor.forget_robot()
-        self._executor.mode = Mode.AUTO
         self._last_ticks = 0
-        self._loop = PeriodicThread(p.period, self._tick, self._loop_failed)
+        clock = self._time.now if self._time.simulated else None
+        self._loop = PeriodicThread(p.period, self._tick, self._loop_failed, clock)
         self._loop.start(p.priority)
         if p.priority > 1:
             # This thread runs the callbacks. Were it put aside while it holds the interpreter, the loop would wait.
@@ -131,18 +142,22 @@ class ExecutorNode(ManagedNode):
         self.get_logger().info(f"flying bundle {self._bundle.id} at {1 / p.period:.0f} Hz")
 
     def halt(self) -> None:
-        """Stop the control thread; the last command on the wire repeats the one before, and has arrived."""
-        if self._loop is not None:
-            self._loop.stop()
-            self._homing.halt()
-            self._executor.lent = False
-            self._loop = None
-            self._drain()
-            if not self.failure:
-                self._executor.mode = Mode.HOLD
-                self._tick(time.monotonic())
-            for publisher in (*self._robot.publishers, self._steps):
-                publisher.wait_for_all_acked(_LAST_WORD)
+        """Slow down to rest, then stop the control thread; the last command on the wire is a hold, and has arrived."""
+        loop = self._loop
+        if loop is None:
+            return
+        self._homing.halt()
+        self._inbox.append(self._end)
+        wait_until(lambda: bool(self.failure) or (self._executor.ending and self._executor.rests), _LONGEST_STOP, 0.01)
+        loop.stop()
+        self._loop = None
+        self._drain()
+        for publisher in (*self._robot.publishers, self._steps):
+            publisher.wait_for_all_acked(_LAST_WORD)
+
+    def _end(self) -> None:
+        self._executor.lent = False
+        self._executor.ending = True
 
     # -- the control thread --------------------------------------------------------------------------------
 
@@ -151,7 +166,7 @@ class ExecutorNode(ManagedNode):
         step = self._executor.tick(now)
         if step.sent:
             self._robot.send(step.command, step.ahead)
-        offset = time.time() - now
+        offset = self._time.stamp(now) - now
         self._steps.publish(step_to_msg(step, offset, self._robot_id))
         if step.chunk is not None:
             self._chunk_publisher.publish(
@@ -185,10 +200,17 @@ class ExecutorNode(ManagedNode):
             call()
 
     def _loop_failed(self, error: Exception) -> None:
-        """An exception in the loop: the last command again, then nothing more."""
+        """An exception in the loop: what moves slows down to rest, then nothing more is sent."""
+        step = self._last_step
+        if step is not None and step.sent:
+            last, before, period = step.command, step.previous, self._config.period
+            while True:
+                before, last = last, slowed(last, before, self._executor.limits, period)
+                self._robot.send(last)
+                if np.array_equal(last, before):
+                    break
+                time.sleep(period)
         self.failure = f"control loop stopped: {error!r}"
-        if self._last_step is not None and self._last_step.sent:
-            self._robot.send(self._last_step.command)
         self.get_logger().fatal(self.failure)
 
     # -- services ------------------------------------------------------------------------------------------
@@ -199,9 +221,13 @@ class ExecutorNode(ManagedNode):
         except ValueError:
             response.message = f"mode {request.mode} is unknown: 0 HOLD, 1 REFERENCE, 2 AUTO"
             return response
-        self._put(partial(setattr, self._executor, "mode", mode))
-        response.success, response.message = True, mode.name
+        self._settle(partial(self._change_mode, mode))
+        inactive = "" if self._loop is not None else "; executor_node is inactive, it holds once it is activated"
+        response.success, response.message = True, f"{mode.name}{inactive}"
         return response
+
+    def _change_mode(self, mode: Mode) -> None:
+        self._executor.mode = mode
 
     def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self._settle(partial(self._executor.estop, "emergency stop by service"))
@@ -209,13 +235,16 @@ class ExecutorNode(ManagedNode):
         return response
 
     def _clear_estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.message = self._executor.estop_fault
+        response.message = self._executor.estop_fault_at(self._time.now())
         if not response.message:
             self._settle(self._executor.clear_estop)
             response.success, response.message = True, "cleared; mode is HOLD, set it to AUTO to go on"
         return response
 
     def _home(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._loop is None:
+            response.message = "executor_node is inactive: activate it first"
+            return response
         position = self._executor.position
         order = JointOrder(self._config.joints).index(self._bundle.joints)
         response.message = self._homing.start(None if position is None else position[order])
@@ -229,9 +258,10 @@ class ExecutorNode(ManagedNode):
             return
         rate, self._last_ticks = loop.statistics.ticks - self._last_ticks, loop.statistics.ticks
         message = status_to_msg(self._last_step, loop.statistics, executor, self._bundle.joints, self.failure)
+        message.header.stamp = to_stamp(self._time.ros())
         message.rate = float(rate)
         actor = executor.actor
-        message.weight_age = time.time() - actor.made if actor is not None and actor.made else -1.0
+        message.weight_age = self._time.ros() - actor.made if actor is not None and actor.made else -1.0
         message.bundle_id = self._bundle.id
         self._status.publish(message)
         self._diagnostics.publish(diagnostics_to_msg(message, self.get_fully_qualified_name()))

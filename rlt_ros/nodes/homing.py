@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
 _SPEED = 0.5
 """Share of the joints' velocity limits that homing uses at its fastest."""
 _SHORTEST = 1.0
-_PATIENCE = 10
-"""Calls of `watch` within which the executor must have let go."""
+_PATIENCE = 2.0
+"""Seconds within which the executor must have let go."""
+_LONGER = 2.0
+"""Times as long as planned homing may take, and so many seconds more, before it counts as stuck."""
 
 
 class Homing:
@@ -55,7 +58,8 @@ class Homing:
         self._clients: list[ActionClient] = []
         self._goals: list[Any] = []
         self._running = 0
-        self._waiting = 0
+        self._waiting_until = 0.0
+        self._until = float("inf")
         self._seconds = 0.0
         if self._home is not None and importlib.util.find_spec("control_msgs") is not None:
             from control_msgs.action import FollowJointTrajectory  # not everywhere installed
@@ -84,7 +88,9 @@ class Homing:
             return f"{', '.join(missing)} does not answer: is the controller running?"
         # A cubic from rest to rest is 1.5 times as fast in its middle as on average.
         self._seconds = max(_SHORTEST, float((1.5 * np.abs(self._home - position) / (_SPEED * self._velocity)).max()))
-        self._goals, self._running, self._waiting = [], len(self._clients), _PATIENCE
+        self._goals, self._running = [], len(self._clients)
+        self._waiting_until = time.monotonic() + _PATIENCE
+        self._until = float("inf")
         self._put(self._executor.lend)
         return ""
 
@@ -92,13 +98,18 @@ class Homing:
         """Send the goals once the executor has let go; call them off once it has taken the robot back."""
         if not self._running:
             return
-        if self._waiting and self._executor.lent:
-            self._waiting = 0
+        now = time.monotonic()
+        if self._waiting_until and self._executor.lent:
+            self._waiting_until = 0.0
+            self._until = now + _LONGER * (self._seconds + 1.0)
             self._send()
-        elif self._waiting > 1:
-            self._waiting -= 1
+        elif self._waiting_until:
+            if now > self._waiting_until:
+                self._stop("the executor does not let go of the robot")
         elif not self._executor.lent:
             self._stop("interrupted")
+        elif now > self._until:
+            self._stop(f"no answer within {_LONGER * (self._seconds + 1.0):.0f} s: is the controller active?")
 
     def _send(self) -> None:
         share = len(self._joints) // len(self._clients)
@@ -131,11 +142,12 @@ class Homing:
 
     def _answered(self, answer: Future) -> None:
         goal = answer.result()
+        if not self._running:  # called off meanwhile
+            if goal is not None and goal.accepted:
+                goal.cancel_goal_async()
+            return
         if goal is None or not goal.accepted:
             self._stop("a controller refused")
-            return
-        if not self._running:  # called off meanwhile
-            goal.cancel_goal_async()
             return
         self._goals.append(goal)
         goal.get_result_async().add_done_callback(self._ended)
@@ -159,8 +171,10 @@ class Homing:
     def _stop(self, why: str) -> None:
         if not self._running:
             return
+        self._executor.refusals.refuse("homing", why)
         self._node.get_logger().error(f"homing stopped: {why}")
         self._running = 0
+        self._waiting_until = 0.0
         self._take_back()
         for goal in self._goals:
             goal.cancel_goal_async()

@@ -9,6 +9,7 @@ import numpy as np
 from rlt_ros.config import ConfigError, param
 from rlt_ros.control.executor import ExecutorConfig
 from rlt_ros.control.limits import JointLimits
+from rlt_ros.control.measured import LARGEST_ANGLE
 from rlt_ros.nodes.camera_parameters import CameraParameters
 from rlt_ros.nodes.console_parameters import ConsoleParameters
 from rlt_ros.rl.config import LearnerConfig
@@ -17,6 +18,7 @@ from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.teleop.teleop import TeleopConfig
 from rlt_ros.types import Array, Phase
 
+_STOP_WITHIN = 0.2
 COMMAND_TOPICS = {
     "forward_position": "forward_position_controller/commands",
     "joint_trajectory": "joint_trajectory_controller/joint_trajectory",
@@ -28,19 +30,31 @@ class ExecutorParameters(ExecutorConfig):
     """Of `executor_node`."""
 
     bundle: str = param("", "directory of the VLA bundle")
+    robot: str = param("", "name of the robot, as the bundle's `robot` has it; empty: it is not compared")
     actor: str = param("", "file of an actor that flies from the start on; empty: the learner's weights are awaited")
     joints: tuple[str, ...] = param(JOINT_NAMES, "the robot's joints, in the order of its command topic")
-    joint_low: tuple[float, ...] = param((-3.14,) * 14, "smallest target of each joint", unit="rad, grippers 0-1")
-    joint_high: tuple[float, ...] = param((3.14,) * 14, "largest target of each joint", unit="rad, grippers 0-1")
+    joint_low: tuple[float, ...] = param(
+        (-3.14,) * 14, "smallest target of each joint", unit="rad, grippers 0-1", low=-LARGEST_ANGLE, high=LARGEST_ANGLE
+    )
+    joint_high: tuple[float, ...] = param(
+        (3.14,) * 14, "largest target of each joint", unit="rad, grippers 0-1", low=-LARGEST_ANGLE, high=LARGEST_ANGLE
+    )
     joint_velocity: tuple[float, ...] = param((1.0,) * 14, "largest speed of each joint's target", unit="1/s", low=0.0)
     joint_acceleration: tuple[float, ...] = param(
         (0.0,) * 14,
-        "largest gain in speed of each joint's target; 0: any; slowing down is never limited",
+        "largest gain in speed of each joint's target; 0: any",
+        unit="1/s^2",
+        low=0.0,
+    )
+    joint_deceleration: tuple[float, ...] = param(
+        (0.0,) * 14,
+        "largest loss of speed of each joint's target, in flight and in every stop; 0: its acceleration, or where that "
+        "is 0 too, a stop from full speed within 0.2 s",
         unit="1/s^2",
         low=0.0,
     )
     joint_following: tuple[float, ...] = param(
-        (0.0,) * 14,
+        (0.3,) * 14,
         "largest distance of each joint's target from its measured position; 0: any",
         unit="rad, grippers 0-1",
         low=0.0,
@@ -55,6 +69,9 @@ class ExecutorParameters(ExecutorConfig):
         (0.0,),
         "joint targets of ~/home in the order of `joints`; a single 0: none. Needs joint_trajectory and control_msgs",
         unit="rad, grippers 0-1",
+    )
+    stop_topics: tuple[str, ...] = param(
+        ("estop",), "stop sources (Bool): `true` stops and latches; with stop_heartbeat their silence does too"
     )
     priority: int = param(50, "SCHED_FIFO priority of the control loop; 0: normal priority", low=0, high=99)
     autostart: bool = param(True, "configure and activate at start")
@@ -101,16 +118,38 @@ class ExecutorParameters(ExecutorConfig):
         Raises:
             ConfigError: a list of limits has the wrong length, or the bundle leaves a joint without a command.
         """
-        names = ("joint_low", "joint_high", "joint_velocity", "joint_acceleration", "joint_following")
+        names = (
+            *("joint_low", "joint_high", "joint_velocity"),
+            *("joint_acceleration", "joint_deceleration", "joint_following"),
+        )
         for name in names:
             if len(getattr(self, name)) != len(self.joints):
                 raise ConfigError(f"{name} has {len(getattr(self, name))} entries for {len(self.joints)} joints")
         if set(order) != set(self.joints):
             raise ConfigError(f"the bundle commands {', '.join(order)}; the command topic has {', '.join(self.joints)}")
         pick = [self.joints.index(name) for name in order]
-        low, high, velocity, acceleration, following = (np.array(getattr(self, name))[pick] for name in names)
+        low, high, velocity, acceleration, deceleration, following = (
+            np.array(getattr(self, name))[pick] for name in names
+        )
+        softest = np.where(acceleration > 0, acceleration, velocity / _STOP_WITHIN)
+        deceleration = np.where(deceleration > 0, deceleration, softest)
         acceleration, following = (np.where(x > 0, x, np.inf) for x in (acceleration, following))
-        return JointLimits(low, high, velocity, acceleration, following)
+        try:
+            return JointLimits(low, high, velocity, acceleration, following, deceleration)
+        except ValueError as error:
+            raise ConfigError(f"executor_node: {error}") from error
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        """The stop topics that are named.
+
+        Raises:
+            ConfigError: a heartbeat is asked for, but of nobody.
+        """
+        named = tuple(topic for topic in self.stop_topics if topic)
+        if self.stop_heartbeat and not named:
+            raise ConfigError("executor_node: stop_heartbeat needs stop_topics whose silence is a stop")
+        return named
 
 
 @dataclass(frozen=True)
@@ -118,6 +157,7 @@ class VlaParameters:
     """Of `vla_node`."""
 
     bundle: str = param("", "directory of the VLA bundle")
+    robot: str = param("", "name of the robot, as the bundle's `robot` has it; empty: it is not compared")
     task: str = param("", "task whose instruction the VLA is told; one the bundle does not know: its first")
     instruction: str = param("", "what the VLA is told instead; empty: the instruction of the task")
     joints: tuple[str, ...] = param(JOINT_NAMES, "the robot's joints; the bundle's must be among them")
@@ -128,6 +168,7 @@ class VlaParameters:
     )
     threads: int = param(1, "threads of one forward pass on the CPU", low=1, high=64)
     max_joint_age: float = param(0.05, "largest distance of joint state and picture", unit="s", low=0.0, high=5.0)
+    max_camera_skew: float = param(0.01, "largest time between the pictures of a set", unit="s", low=0.0, high=1.0)
     autostart: bool = param(True, "configure and activate at start")
 
 

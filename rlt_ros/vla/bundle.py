@@ -74,12 +74,22 @@ class Bundle:
         """The ONNX file."""
         return self.directory / MODEL_FILE
 
-    def check_fits(self, joints: tuple[str, ...], cameras: tuple[str, ...]) -> None:
-        """Refuse a robot that lacks a joint or a camera of this bundle.
+    def check_fits(self, joints: tuple[str, ...], cameras: tuple[str, ...], robot: str = "") -> None:
+        """Refuse another robot, or one that lacks a joint or a camera of this bundle.
+
+        Args:
+            joints: the robot's.
+            cameras: the robot's.
+            robot: its name; empty: not known.
 
         Raises:
-            BundleError: names what is missing.
+            BundleError: says what differs.
         """
+        if robot and robot != self.robot:
+            raise BundleError(
+                f"bundle '{self.name}' flies robot '{self.robot}', this one is '{robot}': choose a bundle that was "
+                "made for it (--bundle), or correct `robot` in its parameter file"
+            )
         for what, needed, present in (("joints", self.joints, joints), ("cameras", self.cameras, cameras)):
             missing = [name for name in needed if name not in present]
             if missing:

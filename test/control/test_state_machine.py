@@ -1,0 +1,337 @@
+"""Executor and session beside an adversarial robot: whatever comes in whatever order, the wire keeps its promises.
+
+`RLT_RUNS=100000 ./rlt exec python -m pytest test/control/test_state_machine.py` looks longer, with `--hypothesis-seed`
+elsewhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
+from support import BUNDLE, JOINTS, PERIOD, actor, normaliser, policy_input
+
+from rlt_ros.control.executor import FLYING, Executor, ExecutorConfig
+from rlt_ros.control.limits import JointLimits
+from rlt_ros.session.episodes import Session, SessionConfig, SessionError
+from rlt_ros.types import Array, ControlStep, Mode, Outcome, Phase, SessionView, State
+
+RUNS = int(os.environ.get("RLT_RUNS", "2000"))
+PARTS = 2
+"""So that both cores have work."""
+FOLLOWING, TOLERANCE = 0.2, 1e-9
+LIMITS = JointLimits(
+    low=np.full(JOINTS, -2.0),
+    high=np.full(JOINTS, 2.0),
+    velocity=np.array([1.0, 0.5, 2.0]),
+    acceleration=np.array([4.0, 2.0, 20.0]),
+    following=np.full(JOINTS, FOLLOWING),
+    deceleration=np.array([5.0, 2.0, 10.0]),
+)
+from collections import Counter
+
+COUNT: Counter = Counter()
+import atexit
+
+atexit.register(lambda: print(*sorted(COUNT.items()), sep="\n"))
+CONFIG = ExecutorConfig(max_input_age=0.2, stop_heartbeat=0.0, hold_time=0.2)
+
+
+class RobotAndPeople(RuleBasedStateMachine):
+    """Rules are what drivers, people and programs do; every tick is checked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.executor = Executor(CONFIG, BUNDLE, normaliser(), LIMITS)
+        self.session = Session(SessionConfig(settle_time=0.04, pause_time=0.06, warmup_episodes=0))
+        self.now = 100.0
+        self.robot = np.array([0.3, -0.2, 0.1])
+        self.pushed = np.zeros(JOINTS)
+        self.lag, self.sag = 1.0, 0.0
+        self.speaks = True
+        self.heart_beats = True
+        self.source = "driver"
+        self.sequence = 0
+        self.wire: Array | None = None
+        self.human: tuple[float, Array | None] | None = None
+        self.human_spoke = -np.inf
+        self.human_speaks = False
+        self.stopped = False
+        self.heard_session = -np.inf
+        self.sent: ControlStep | None = None
+        self.before: ControlStep | None = None
+        self.speed = np.zeros(JOINTS)
+        self.chunk_input = -np.inf
+        self.inputs: dict[int, float] = {}
+        self.unsent = 0
+
+    # -- the robot -----------------------------------------------------------------------------------------
+
+    @rule(lag=st.sampled_from([1.0, 0.5, 0.1]), sag=st.sampled_from([0.0, 0.02, -0.1]))
+    def lags_and_sags(self, lag: float, sag: float) -> None:
+        self.lag, self.sag = lag, sag
+
+    @rule(x=st.sampled_from([0.0, 0.3, -1.0, 5.0, -30.0]))
+    def is_moved_by_others(self, x: float) -> None:
+        self.pushed = np.array([x, -x, x / 2])
+
+    @rule(speaks=st.booleans())
+    def falls_silent(self, speaks: bool) -> None:
+        self.speaks = speaks
+
+    @rule(x=st.sampled_from([0.0, 0.05, 0.5, -1.5]))
+    def is_elsewhere(self, x: float) -> None:
+        self.robot = self.robot + x
+
+    @rule(source=st.sampled_from(["driver", "driver", "driver", "driver again"]))
+    def restarts(self, source: str) -> None:
+        self.source = source
+        self.executor.joint_state(self.now, np.zeros(JOINTS), np.zeros(JOINTS), source)
+
+    @rule(kind=st.sampled_from(["nan", "size", "degrees", "old", "no velocity", "none", "none", "none", "stray"]))
+    def says_nonsense(self, kind: str) -> None:
+        position, velocity, time = self.robot.copy(), np.zeros(JOINTS), self.now
+        if kind == "nan":
+            position[0] = np.nan
+        elif kind == "size":
+            position = position[:2]
+        elif kind == "degrees":
+            position = np.degrees(position) + 20
+        elif kind == "old":
+            time -= 1.0
+        elif kind == "no velocity":
+            velocity = np.full(JOINTS, np.nan)
+        self.executor.joint_state(time, position, velocity, "stray" if kind == "stray" else self.source)
+
+    # -- the VLA and the learner ---------------------------------------------------------------------------
+
+    @rule(age=st.sampled_from([0.0, 0.04, 0.15, 0.19, 0.5, -0.01, -3600.0]), slope=st.sampled_from([1e-3, 0.02, -0.5]))
+    def vla_speaks(self, age: float, slope: float) -> None:
+        self.executor.policy_input(self.now, policy_input(self.now - age, self.sequence, slope=slope))
+        self.inputs[self.sequence] = self.now - age
+        self.sequence += 1
+
+    @rule(bias=st.sampled_from([0.0, 3.0, -40.0, 1e5]))
+    def learner_speaks(self, bias: float) -> None:
+        self.executor.weights(actor(bias=bias))
+
+    # -- people --------------------------------------------------------------------------------------------
+
+    @rule(x=st.sampled_from([None, 0.0, 0.1, 1.0, -9.0, np.nan]))
+    def human_flies(self, x: float | None) -> None:
+        target = None if x is None else np.full(JOINTS, x)
+        self.executor.intervention(self.now, True, target)
+        if x is None or np.isfinite(x):
+            self.human, self.human_spoke, self.human_speaks = (self.now, target), self.now, True
+
+    @rule()
+    def human_lets_go(self) -> None:
+        self.human, self.human_speaks = None, False
+        self.executor.intervention(self.now, False, None)
+
+    @rule()
+    def joystick_dies(self) -> None:
+        self.human_speaks = False
+
+    @rule(mode=st.sampled_from(list(Mode)))
+    def operator_sets_the_mode(self, mode: Mode) -> None:
+        self.executor.mode = mode
+
+    @rule(held=st.booleans())
+    def emergency_stop(self, held: bool) -> None:
+        self.executor.estop("button", held=held)
+        self.stopped = True
+
+    @rule(release=st.booleans())
+    def operator_clears(self, release: bool) -> None:
+        if release:
+            self.executor.estop_released()
+        if self.stopped and not self.executor.clear_estop():
+            self.stopped = False
+            self.unsent = 1
+
+    @rule()
+    def somebody_homes(self) -> None:
+        self.executor.lend()
+
+    @rule()
+    def is_home(self) -> None:
+        self.executor.lent = False
+
+    @rule(what=st.sampled_from(["start", "reset_done", "begin_critical", "success", "abort", "stop"]))
+    def session_is_told(self, what: str) -> None:
+        try:
+            if what in ("success", "abort"):
+                self.session.label(self.now, Outcome.SUCCESS if what == "success" else Outcome.ABORT)
+            else:
+                getattr(self.session, what)(self.now)
+        except SessionError:
+            pass
+
+    @rule(beats=st.booleans())
+    def session_falls_silent(self, beats: bool) -> None:
+        self.heart_beats = beats
+
+    @rule()
+    def node_is_activated_again(self) -> None:
+        self.executor.forget_robot()
+        self.sent, self.unsent = None, 1
+
+    # -- time ----------------------------------------------------------------------------------------------
+
+    @rule(ticks=st.integers(1, 30), late=st.sampled_from([0.0, 0.005, 0.03, 0.5]))
+    def time_passes(self, ticks: int, late: float) -> None:
+        self.now += late
+        for _ in range(ticks):
+            self.tick()
+
+    @rule(ticks=st.integers(1, 40), slope=st.sampled_from([1e-3, -0.02, 0.05]))
+    def all_goes_well(self, ticks: int, slope: float) -> None:
+        self.speaks = self.heart_beats = True
+        self.pushed = np.zeros(JOINTS)
+        self.operator_clears(release=True)
+        self.executor.mode = Mode.AUTO
+        if self.human is not None:
+            self.human_lets_go()
+        if self.session.phase is Phase.IDLE:
+            self.session.start(self.now)
+        for count in range(ticks):
+            if self.session.wants_reset:
+                self.session.reset_done(self.now)
+            if self.session.phase is Phase.BASE:
+                self.session.begin_critical(self.now)
+            if count % 3 == 0:
+                self.vla_speaks(0.0, slope)
+            self.tick()
+
+    @invariant()
+    def a_tick_goes_by(self) -> None:
+        self.tick()
+
+    def tick(self) -> None:
+        self.now += PERIOD
+        aim = self.robot if self.wire is None else self.wire - self.sag
+        self.robot = np.clip(self.robot + self.lag * (aim - self.robot) * (not self.pushed.any()), -3, 3)
+        self.robot = np.clip(self.robot + self.pushed * PERIOD, -3, 3)
+        if self.speaks:
+            self.executor.joint_state(self.now, self.robot.copy(), self.pushed.copy(), self.source)
+        self.session.tick(self.now)
+        if self.heart_beats:
+            view = SessionView(1, self.session.episode, self.session.phase, self.session.actor_enabled, False)
+            self.executor.session(self.now, view)
+            self.heard_session = self.now
+        if self.human_speaks and self.human is not None:
+            self.executor.intervention(self.now, True, self.human[1])
+            self.human_spoke = self.now
+        step = self.executor.tick(self.now)
+        self.check(step)
+        if step.sent:
+            self.wire = step.command
+
+    def check(self, step: ControlStep) -> None:
+        executor = self.executor
+        known = executor._measured.fault(step.time, CONFIG.max_joint_age) == ""
+        command = step.command
+        COUNT[(step.state.name, step.reason, step.sent)] += 1
+        assert np.isfinite(command).all()
+        assert (step.reason != "") == (step.state in (State.HOLD, State.ESTOP))
+        if step.sent and self.sent is not None and not self.unsent:
+            change = command - self.sent.command
+            assert (np.abs(change) <= LIMITS.velocity * PERIOD + TOLERANCE).all(), "faster than the limit"
+            same_way = change * self.speed > 0
+            gained = np.abs(change) - np.where(same_way, np.abs(self.speed), 0.0)
+            lost = np.abs(self.speed) - np.where(same_way, np.abs(change), -np.abs(change) * (self.speed != 0))
+            assert (gained <= LIMITS.acceleration * PERIOD**2 + TOLERANCE).all(), "gains speed too fast"
+            assert (lost <= LIMITS.deceleration * PERIOD**2 + TOLERANCE).all(), "loses speed too fast"
+            self.speed = change
+        elif step.sent:
+            kept = self.sent is not None and np.abs(command - self.sent.command).max() <= 1e-2
+            near = np.abs(command - step.position).max() <= (LIMITS.velocity * PERIOD).max() + TOLERANCE
+            assert kept or near, "begins neither at the command that was kept nor at the robot"
+            self.speed = command - step.previous
+        if step.sent and known:
+            assert (np.abs(command - step.position) <= FOLLOWING + 1e-6).all(), "further from the robot than allowed"
+        if step.sent and not known:
+            assert step.state not in FLYING
+            assert not self.unsent, "a stop goes on, none begins, without a pose"
+            assert np.abs(command - step.previous).max() > 0 or self.speed.any(), "rest is not repeated blindly"
+        if not step.sent and self.sent is not None and not self.unsent and not np.allclose(self.speed, 0):
+            stopped = np.abs(self.speed) <= LIMITS.deceleration * PERIOD**2 + TOLERANCE
+            gone = np.abs(step.position - self.sent.command).max() > FOLLOWING - 0.03
+            assert stopped.all() or gone or executor.position is None, "commands end while the robot still moves"
+        if step.state in FLYING:
+            assert known, "flies without knowing where the robot is"
+            assert not self.stopped
+            assert executor.mode is not Mode.HOLD
+        if self.stopped:
+            assert step.state is State.ESTOP, "a stop latches"
+        if step.chunk is not None:
+            assert step.chunk.input_age <= CONFIG.max_input_age + TOLERANCE
+            assert step.chunk.input_age >= -PERIOD - TOLERANCE
+            self.chunk_input = self.now
+        if step.state in (State.REFERENCE, State.ACTOR):
+            rows = CONFIG.chunk if step.state is State.ACTOR else CONFIG.reference_rows
+            assert self.now - self.chunk_input < rows * PERIOD, "a chunk is flown beyond its end"
+            assert self.human is None or step.time - self.human_spoke > CONFIG.max_intervention_age
+        asked = self.human is not None and self.human_speaks
+        lost = step.reason in ("intervention_lost", "robot_elsewhere")
+        if asked and known and not self.stopped and executor.mode is not Mode.HOLD and not lost:
+            assert step.state is State.HUMAN, f"the human is not obeyed within a tick: {step.state} {step.reason}"
+        self.check_reason(step)
+        self.unsent = 0 if step.sent else self.unsent + 1
+        if step.sent:
+            self.sent = step
+        elif self.unsent:
+            self.speed = np.zeros(JOINTS)
+        self.before = step
+
+    def check_reason(self, step: ControlStep) -> None:
+        """What it says is the case."""
+        executor, session = self.executor, self.session
+        true = {
+            "": lambda: step.state in FLYING,
+            "button": lambda: self.stopped,
+            "mode_hold": lambda: executor.mode is Mode.HOLD,
+            "no_joint_states": lambda: executor.position is None,
+            "joint_states_stale": lambda: step.time - executor._measured.time > CONFIG.max_joint_age,
+            "joint_states_implausible": lambda: executor.counters["joint_state_jump"] > 0,
+            "joint_states_two_publishers": lambda: executor.counters["joint_state_second_publisher"] > 0,
+            "homing": lambda: executor.lent,
+            "intervention_lost": lambda: step.time - self.human_spoke > 0 and self.human is not None,
+            "session_silent": lambda: step.time - self.heard_session > CONFIG.max_session_age,
+            "policy_input_stale": lambda: session.running or not self.heart_beats,
+            "no_policy_input": lambda: session.running or not self.heart_beats,
+            "reference_too_short": lambda: session.running or not self.heart_beats,
+            "robot_elsewhere": lambda: executor.counters["robot_elsewhere"] > 0,
+            "command_not_finite": lambda: executor.counters["command_not_finite"] > 0,
+            **{f"phase_{phase.name.lower()}": lambda: step.session.phase not in (Phase.BASE, Phase.CRITICAL)
+               for phase in (Phase.IDLE, Phase.RESET, Phase.ENDED)},
+        }  # fmt: skip
+        assert true[step.reason](), f"'{step.reason}' is not the case"
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_whatever_comes_in_whatever_order(part: int) -> None:
+    machine = type(f"RobotAndPeople{part}", (RobotAndPeople,), {})
+    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+        machine,
+        settings=settings(
+            max_examples=RUNS // PARTS,
+            stateful_step_count=200,
+            deadline=None,
+            database=None,
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+        ),
+    )
+
+
+def test_the_limits_of_this_test_are_those_of_an_owner() -> None:
+    """A joint without a deceleration limit would make half of the checks above empty."""
+    for field in dataclasses.fields(JointLimits):
+        assert np.isfinite(getattr(LIMITS, field.name)).all()
