@@ -161,7 +161,7 @@ REFUSALS: dict[str, Refusal] = {
     "image_encoding": Refusal(
         "<camera>/color/image_raw", "pictures are not rgb8", "let the driver give rgb8, or use camera_node"
     ),
-    "image_size": Refusal(
+    "image_shape": Refusal(
         "<camera>/color/image_raw",
         "pictures do not have the size of the bundle's model",
         "let camera_node or the driver scale them",

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 from rlt_ros.cameras.camera import Frame
 
+MAX_SKEW = 0.01
+"""Seconds that the pictures of a set may be apart, where nothing else is configured: drivers stamp one by one."""
+
 
 @dataclass(frozen=True)
 class FrameSet:

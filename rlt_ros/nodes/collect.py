@@ -18,8 +18,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
+from rlt_ros import endings
 from rlt_ros.msg import ControlStep, EpisodeEvent
-from rlt_ros.nodes.base import RECORD_QOS, SENSOR_QOS, from_stamp
+from rlt_ros.nodes.base import RECORD_QOS, SENSOR_QOS, Teller, from_stamp
 from rlt_ros.nodes.convert import step_from_msg
 from rlt_ros.types import Episode, Outcome
 from rlt_ros.vla.dataset import Recipe
@@ -47,24 +48,25 @@ class CollectNode(Node):
             self.create_subscription(Image, remappings.get(topic, topic), callback, SENSOR_QOS)
         self.create_subscription(ControlStep, "step", self._on_step, RECORD_QOS)
         self.create_subscription(EpisodeEvent, "episode", self._on_event, RECORD_QOS)
+        Teller(self, live.refusals)
 
     def _on_image(self, camera: str, message: Image) -> None:
         if message.encoding != "rgb8":
-            self._live.counters[f"image_encoding_{message.encoding}"] += 1
+            self._live.refusals.refuse("image_encoding", f"{camera}: {message.encoding}")
             return
         try:
             picture = np.frombuffer(message.data, dtype=np.uint8).reshape(message.height, message.step)
             picture = picture[:, : message.width * 3].reshape(message.height, message.width, 3)
-        except ValueError:
-            self._live.counters["image_malformed"] += 1
+        except ValueError as error:
+            self._live.refusals.refuse("image_malformed", f"{camera}: {error}")
             return
         self._live.image(camera, from_stamp(message.header.stamp), picture.copy())
 
     def _on_step(self, message: ControlStep) -> None:
         try:
             self._live.step(step_from_msg(message))
-        except ValueError:
-            self._live.counters["step_malformed"] += 1
+        except ValueError as error:
+            self._live.refusals.refuse("step_malformed", str(error))
 
     def _on_event(self, message: EpisodeEvent) -> None:
         stamp = from_stamp(message.header.stamp)
@@ -75,8 +77,8 @@ class CollectNode(Node):
         elif message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
             try:
                 outcome = Outcome(message.outcome)
-            except ValueError:
-                self._live.counters["outcome_unknown"] += 1
+            except ValueError as error:
+                self._live.refusals.refuse("event_malformed", str(error))
                 return
             self._live.ended(message.epoch, message.episode, stamp, outcome)
 
@@ -93,7 +95,7 @@ def record(recipe: Recipe, live: LiveEpisodes, namespace: str, remappings: Mappi
         remappings: topic names of ours -> of the robot, as in bring-up.
     """
     stop = threading.Event()
-    numbers = (signal.SIGINT, signal.SIGTERM)
+    numbers = endings.SIGNALS
     handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)

@@ -18,6 +18,7 @@ from rlt_ros.nodes.base import HISTORY_QOS, LATCHED_QOS, from_stamp, robots_of
 from rlt_ros.nodes.convert import policy_input_from_msg, step_from_msg
 from rlt_ros.nodes.journal_records import message_of
 from rlt_ros.nodes.parameters import LearnerParameters
+from rlt_ros.refusals import Refusals, merged
 from rlt_ros.rl.ingest import Ingest
 from rlt_ros.rl.replay import Replay
 from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
@@ -62,7 +63,7 @@ class LearnerInputs:
             )
             for robot in self._robots
         }
-        self._counters: Counter[str] = Counter()
+        self.refusals = Refusals()
         self._records: dict[tuple[str, int, int], EpisodeRecord] = {}
         self._events: dict[tuple[str, int, int, int, int], None] = {}
         self.epoch = self.last_epoch = 0
@@ -81,7 +82,12 @@ class LearnerInputs:
     @property
     def counters(self) -> Counter[str]:
         """What was refused, and how often."""
-        return sum((ingest.counters for ingest in self._ingests.values()), self._counters)
+        return merged(self.places)
+
+    @property
+    def places(self) -> list[Refusals]:
+        """Where things are refused."""
+        return [self.refusals, *(ingest.refusals for ingest in self._ingests.values())]
 
     @property
     def score(self) -> float | None:
@@ -128,9 +134,8 @@ class LearnerInputs:
             try:
                 message = message_of(record)
             except ValueError as error:
-                self._counters["journal_unreadable"] += 1
                 reason = str(error)
-                self._node.get_logger().error(f"{directory}: {error}", throttle_duration_sec=5.0)
+                self.refusals.refuse("journal_unreadable", f"{directory}: {error}")
                 continue
             messages += 1
             if kind == "step":
@@ -160,7 +165,7 @@ class LearnerInputs:
     def _ingest(self, robot: str, kind: str) -> Ingest | None:
         ingest = self._ingests.get(robot)
         if ingest is None:
-            self._counters[f"{kind}_of_unknown_robot"] += 1
+            self.refusals.refuse(f"{kind}_of_unknown_robot", robot)
         return ingest
 
     def _on_policy_input(self, message: PolicyInput) -> None:
@@ -169,8 +174,8 @@ class LearnerInputs:
             return
         try:
             ingest.policy_input(policy_input_from_msg(message))
-        except ValueError:
-            self._counters["input_malformed"] += 1
+        except ValueError as error:
+            self.refusals.refuse("input_malformed", str(error))
 
     def _on_session(self, robot: str, message: SessionState) -> None:
         ingest = self._ingest(robot, "session")
@@ -185,15 +190,15 @@ class LearnerInputs:
             return
         try:
             ingest.step(step_from_msg(message))
-        except ValueError:
-            self._counters["step_malformed"] += 1
+        except ValueError as error:
+            self.refusals.refuse("step_malformed", str(error))
 
     def _on_event(self, message: EpisodeEvent) -> None:
         ingest = self._ingest(message.robot, "event")
         try:
             outcome = Outcome(message.outcome)
-        except ValueError:
-            self._counters["event_malformed"] += 1
+        except ValueError as error:
+            self.refusals.refuse("event_malformed", str(error))
             return
         stamp = message.header.stamp
         event = (message.robot, message.epoch, message.kind, stamp.sec, stamp.nanosec)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from rlt_ros.cameras.sets import MAX_SKEW
 from rlt_ros.config import ConfigError, param
 from rlt_ros.control.executor import ExecutorConfig
 from rlt_ros.control.limits import JointLimits
@@ -168,7 +169,7 @@ class VlaParameters:
     )
     threads: int = param(1, "threads of one forward pass on the CPU", low=1, high=64)
     max_joint_age: float = param(0.05, "largest distance of joint state and picture", unit="s", low=0.0, high=5.0)
-    max_camera_skew: float = param(0.01, "largest time between the pictures of a set", unit="s", low=0.0, high=1.0)
+    max_camera_skew: float = param(MAX_SKEW, "largest time between the pictures of a set", unit="s", low=0.0, high=1.0)
     autostart: bool = param(True, "configure and activate at start")
 
 

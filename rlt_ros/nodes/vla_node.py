@@ -17,10 +17,13 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
 
+from rlt_ros.cameras.sets import FrameSet
 from rlt_ros.msg import PolicyInput
-from rlt_ros.nodes.base import HISTORY_QOS, SENSOR_QOS, ManagedNode, floats, from_stamp, read_parameters, run
-from rlt_ros.nodes.convert import JointOrder
+from rlt_ros.nodes.base import HISTORY_QOS, SENSOR_QOS, ManagedNode, Teller, floats, read_parameters, run, to_stamp
+from rlt_ros.nodes.clock import LoopClock
 from rlt_ros.nodes.parameters import VlaParameters
+from rlt_ros.nodes.vla_inputs import VlaInputs
+from rlt_ros.refusals import Refusals
 from rlt_ros.srv import SetInstruction
 from rlt_ros.vla.backend import InferenceError, OnnxBackend
 from rlt_ros.vla.bundle import load_bundle
@@ -37,13 +40,14 @@ class VlaNode(ManagedNode):
         """Read the parameters."""
         super().__init__("vla_node")
         self._config = read_parameters(self, VlaParameters)
+        self._time = LoopClock(self)
         self._active = False
 
     def setup(self) -> None:
         """Load and warm up the bundle; connect."""
         p = self._config
         self._bundle = load_bundle(p.bundle)
-        self._bundle.check_fits(p.joints, p.cameras)
+        self._bundle.check_fits(p.joints, p.cameras, robot=p.robot)
         self._backend = OnnxBackend(self._bundle, p.providers, p.threads)
         self._phase_head = load_phase_head(self._bundle)
         self._backend.set_instruction(p.instruction or self._bundle.instruction(p.task))
@@ -54,11 +58,16 @@ class VlaNode(ManagedNode):
             )
         skipped = f" (not available: {', '.join(self._backend.skipped)})" if self._backend.skipped else ""
         self.get_logger().info(f"bundle {self._bundle.id} on {self._backend.provider}{skipped}")
-        self._order = JointOrder(self._bundle.joints)
-        self._joint_states: deque[tuple[float, NDArray[np.float64]]] = deque(maxlen=50)
-        self._images: dict[str, Image] = {}
+        self._refusals = Refusals()
+        self._inputs = VlaInputs(
+            self._bundle.cameras,
+            self._bundle.joints,
+            self._bundle.image_size,
+            p.max_camera_skew,
+            self._time,
+            self._refusals,
+        )
         self._sequence = time.time_ns() // 1_000_000
-        self._done = 0.0
         self._same_token = 0
         self._last: tuple[NDArray[np.float32], NDArray[np.uint8]] | None = None
         self._passes = 0
@@ -69,7 +78,7 @@ class VlaNode(ManagedNode):
         self.handles = [
             self._publisher,
             self._diagnostics,
-            self.create_subscription(JointState, "joint_states", self._on_joint_state, SENSOR_QOS),
+            self.create_subscription(JointState, "joint_states", self._inputs.joint_state, SENSOR_QOS),
             *(
                 self.create_subscription(
                     Image, f"{camera}/color/image_raw", partial(self._on_image, camera), SENSOR_QOS
@@ -78,6 +87,7 @@ class VlaNode(ManagedNode):
             ),
             self.create_service(SetInstruction, "~/set_instruction", self._set_instruction),
             self.create_timer(1.0, self._publish_diagnostics),
+            *Teller(self, self._refusals).handles,
         ]
 
     def start(self) -> None:
@@ -88,53 +98,26 @@ class VlaNode(ManagedNode):
         """Stop inferring."""
         self._active = False
 
-    def _on_joint_state(self, message: JointState) -> None:
-        try:
-            position, _ = self._order.read(message)
-        except ValueError as error:
-            self.get_logger().error(str(error), throttle_duration_sec=5.0)
-            return
-        self._joint_states.append((from_stamp(message.header.stamp), position))
-
     def _on_image(self, camera: str, message: Image) -> None:
-        size = self._bundle.image_size
-        if (message.height, message.width, message.encoding) != (size, size, "rgb8"):
-            self.get_logger().error(
-                f"{camera}: got {message.width}x{message.height} {message.encoding}, "
-                f"the bundle needs {size}x{size} rgb8",
-                throttle_duration_sec=5.0,
-            )
-            return
-        if message.step != 3 * size or len(message.data) != 3 * size * size:
-            self.get_logger().error(
-                f"{camera}: {len(message.data)} bytes in rows of {message.step}, expected {size} rows of {3 * size}",
-                throttle_duration_sec=5.0,
-            )
-            return
-        self._images[camera] = message
-        stamps = {(m.header.stamp.sec, m.header.stamp.nanosec) for m in self._images.values()}
-        if self._active and len(self._images) == len(self._bundle.cameras) and len(stamps) == 1:
-            self._infer(from_stamp(message.header.stamp))
+        made = self._inputs.image(camera, message)
+        if made is not None and self._active:
+            self._infer(made)
 
-    def _infer(self, captured: float) -> None:
-        if captured <= self._done or not self._joint_states:
-            return
-        self._done = captured
-        stamp, position = min(self._joint_states, key=lambda item: abs(item[0] - captured))
-        if abs(stamp - captured) > self._config.max_joint_age or not np.isfinite(position).all():
+    def _infer(self, made: FrameSet) -> None:
+        position = self._inputs.position(made.captured, self._config.max_joint_age)
+        if position is None:
             self._dropped += 1
             return
-        messages = [self._images[camera] for camera in self._bundle.cameras]
-        images = np.stack([np.frombuffer(m.data, np.uint8).reshape(m.height, m.width, 3) for m in messages])
+        images = np.stack([made.frames[camera].image for camera in self._bundle.cameras])
         try:
             result = self._backend.infer(images, position)
             self._check_token(result.token, images)
         except InferenceError as error:
             self._dropped += 1
-            self.get_logger().error(f"nothing published: {error}", throttle_duration_sec=1.0)
+            self._refusals.refuse("inference_failed", str(error))
             return
         message = PolicyInput()
-        message.header.stamp = messages[0].header.stamp
+        message.header.stamp = to_stamp(self._time.stamp(made.captured))
         message.robot = self.get_namespace()
         message.bundle_id = self._bundle.id
         message.sequence = self._sequence

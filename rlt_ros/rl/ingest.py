@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 from rlt_ros.rl.replay import Replay
 from rlt_ros.rl.samples import EpisodeBuilder, Segment
-from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput
+from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput, State
 
 TAKEOVERS = {"credit": None, "fail": Outcome.FAILURE, "censor": Outcome.ABORT}
 """How the policy's part of an episode ends where a human takes over; None: it goes on."""
+_SAME_CLOCK = 60.0
+"""Seconds that the end of an episode and its newest step may be apart."""
 
 
 class Ingest:
@@ -44,7 +46,7 @@ class Ingest:
         self._takeover = TAKEOVERS[takeover]
         self._builder = builder
         self._replay = replay
-        self.counters: Counter[str] = builder.counters
+        self.refusals = builder.refusals
         self.gaps = 0
         self.duplicates = 0
         self._first = True
@@ -52,12 +54,17 @@ class Ingest:
         self._whole_episodes = whole_episodes
         self._waiting: list[tuple[bool, list[Segment]]] = []
         self._next_sequence: int | None = None
-        self._newest = -float("inf")
+        self._newest, self._newest_episode = -float("inf"), -1
         self._queue: deque[tuple[ControlStep, int]] = deque()
         self._epoch = 0
         self._episode = 0
         self._finished = 0
         self._ends: dict[int, tuple[float, Outcome]] = {}
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What was left out, and how often."""
+        return self.refusals.counts
 
     def session(self, epoch: int) -> None:
         """A session with this identity runs; a newer one makes what is unfinished belong to nobody."""
@@ -80,6 +87,7 @@ class Ingest:
             self.duplicates += 1
             return
         self._next_sequence, self._newest = step.sequence + 1, step.time
+        self._newest_episode = step.session.episode
         missing = max(0, step.sequence - expected) if expected is not None else 0
         self.gaps += 0 if self._first else missing
         self._first = False
@@ -105,7 +113,8 @@ class Ingest:
         session = step.session
         if session.epoch != self._epoch:
             # Epoch 0 is an executor that has not heard of any session yet.
-            self.counters["step_of_other_session"] += session.epoch != 0
+            if session.epoch:
+                self.refusals.refuse("step_of_other_session", f"epoch {session.epoch}, now is {self._epoch}")
             return
         if session.episode > self._episode:
             self._flush()
@@ -113,18 +122,21 @@ class Ingest:
             return
         if session.episode != self._episode:
             if self._builder.ticks:
-                self.counters["episode_without_end"] += 1
+                self.refusals.refuse("episode_without_end", f"episode {self._episode}")
             self._builder.begin()
             self._begin(counted=True)
             self._episode = session.episode
             self._ends = {episode: end for episode, end in self._ends.items() if episode >= self._episode}
         if step.time > self._ends.get(self._episode, (float("inf"), Outcome.NONE))[0]:
             return  # flown before the executor heard of the end
-        if missing and self._builder.ticks:
-            # Rows are a period apart: nothing may reach over what is missing.
-            self.counters["episode_cut_by_gap"] += 1
+        held = step.state in (State.HOLD, State.ESTOP)
+        if (missing or held) and self._builder.ticks:
+            # Rows are a period apart: nothing may reach over what is missing, or over a robot that is held.
+            self.refusals.refuse("episode_cut_by_hold" if held else "episode_cut_by_gap", step.reason)
             self._add(self._builder.end(self._builder.last_time, Outcome.ABORT))
             self._begin(counted=False)
+        if held:
+            return
         if self._takeover is not None and self._builder.takes_over(step):
             self._add(self._builder.end(self._builder.last_time, self._takeover))
             self._begin(counted=False)
@@ -140,21 +152,24 @@ class Ingest:
             outcome: how.
         """
         if epoch < self._epoch:
-            self.counters["event_of_other_session"] += 1
+            self.refusals.refuse("event_of_other_session", f"epoch {epoch}, now is {self._epoch}")
             return
         self.session(epoch)
         if episode > self._finished:
+            if episode == self._newest_episode and abs(time - self._newest) > _SAME_CLOCK:
+                self.refusals.refuse("event_clock", f"{time - self._newest:.0f} s off")
+                time = self._newest
             self._ends[episode] = (time, outcome)
             self._advance()
 
     def label(self, epoch: int, episode: int, outcome: Outcome) -> None:
         """The outcome of an ended episode is another one; its last tick stays the same."""
         if epoch < self._epoch:
-            self.counters["event_of_other_session"] += 1
+            self.refusals.refuse("event_of_other_session", f"epoch {epoch}, now is {self._epoch}")
         elif episode in self._ends:
             self._ends[episode] = (self._ends[episode][0], outcome)
         else:
-            self.counters["label_too_late"] += 1
+            self.refusals.refuse("label_too_late", f"episode {episode}")
 
     def flush(self) -> None:
         """No further step of the running episode will come: close it if its outcome is known."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from rlt_ros.control.timeline import reference_actions
 from rlt_ros.normaliser import Normaliser
+from rlt_ros.refusals import Refusals
 from rlt_ros.types import Array32, ControlStep, Outcome, PolicyInput, State
 
 _INPUTS = 1500
@@ -90,7 +91,7 @@ class EpisodeBuilder:
     def __init__(self, config: SampleConfig, normaliser: Normaliser, bundle_id: str, token_dim: int) -> None:
         """Build samples for one bundle."""
         self.config = config
-        self.counters: Counter[str] = Counter()
+        self.refusals = Refusals()
         self._normaliser = normaliser
         self._bundle_id = bundle_id
         self._token_dim = token_dim
@@ -98,10 +99,15 @@ class EpisodeBuilder:
         self._steps: list[ControlStep] = []
         self._done = 0
 
+    @property
+    def counters(self) -> Counter[str]:
+        """What was left out, and how often."""
+        return self.refusals.counts
+
     def policy_input(self, message: PolicyInput) -> None:
         """Remember a policy input until the steps that used it have been stored."""
         if message.bundle_id != self._bundle_id or message.token.shape != (self._token_dim,):
-            self.counters["input_wrong_bundle"] += 1
+            self.refusals.refuse("input_wrong_bundle", message.bundle_id)
             return
         self._inputs[message.sequence] = message
         if len(self._inputs) > _INPUTS:
@@ -155,7 +161,7 @@ class EpisodeBuilder:
             count -= 1
         if self._done and self._done - self.config.stride + self.config.chunk >= count:
             # The outcome came later than the margin: segments beyond it are stored as if the episode had gone on.
-            self.counters["outcome_late"] += 1
+            self.refusals.refuse("outcome_late")
         self._steps = self._steps[:count]
         while self._done < count:
             yield self._segment(self._done, count, outcome)
@@ -172,7 +178,7 @@ class EpisodeBuilder:
         for row, step in enumerate(steps[:stride]):
             actions[row] = self._action(step)
             if step.state is State.HUMAN and (np.abs(actions[row]) >= self.config.human_clip).any():
-                self.counters["human_clipped"] += 1
+                self.refusals.refuse("human_clipped")
             sources[row] = step.state
             if outcome is Outcome.SUCCESS and first + row == count - 1:
                 reward[row] = 1.0
@@ -192,7 +198,7 @@ class EpisodeBuilder:
         source = self._inputs.get(start.input_sequence) if start.input_sequence >= 0 else None
         reference = reference_actions(source, start.time, chunk, self._normaliser) if source is not None else None
         if source is None or reference is None:
-            self.counters["input_missing"] += 1
+            self.refusals.refuse("input_missing", f"input {start.input_sequence}")
             return StateRecord(
                 False, np.zeros(self._token_dim, np.float32), proprio, np.zeros((chunk, joints), np.float32)
             )

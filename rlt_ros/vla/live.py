@@ -8,11 +8,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from rlt_ros.cameras.camera import Frame
+from rlt_ros.cameras.sets import MAX_SKEW, SetBuilder
+from rlt_ros.refusals import Refusals
 from rlt_ros.types import GROUNDING, ControlStep, Episode, Outcome, Phase, State
 from rlt_ros.vla.dataset import Recipe
 
 MAX_IMAGE_AGE = 0.2
 """Seconds after which a camera set no longer shows what the robot does."""
+_SAME_CLOCK = 60.0
+"""Seconds that the end of an episode and its newest step may be apart."""
 _SETS = 50
 """Camera sets that are remembered: steps may arrive later than pictures of after them."""
 
@@ -43,21 +48,26 @@ class LiveEpisodes:
             human_share: smallest share of ticks flown by a person; episodes below it are skipped and counted.
         """
         self._recipe, self._task, self._instruction, self._human_share = recipe, task, instruction, human_share
-        self._pictures: dict[str, tuple[float, NDArray[np.uint8]]] = {}
+        self._builder = SetBuilder(recipe.cameras, MAX_SKEW)
         self._sets: deque[tuple[float, NDArray[np.uint8]]] = deque(maxlen=_SETS)
         self._running: _Running | None = None
-        self.counters: Counter[str] = Counter()
+        self.refusals = Refusals()
+
+    @property
+    def counters(self) -> Counter[str]:
+        """What was left out, and how often."""
+        return self.refusals.counts
 
     def image(self, camera: str, time: float, picture: NDArray[np.uint8]) -> None:
-        """A picture of one camera; a set is complete when all have the same stamp."""
+        """A picture of one camera; a set is complete when all were taken at about the same time."""
         size = self._recipe.image_size
         if picture.shape != (size, size, 3):
-            self.counters["image_shape"] += 1
+            self.refusals.refuse("image_shape", f"{camera}: {picture.shape}, expected {(size, size, 3)}")
             return
-        self._pictures[camera] = (time, picture)
-        newest = [self._pictures.get(name, (np.nan, picture)) for name in self._recipe.cameras]
-        if all(stamp == time for stamp, _ in newest):
-            self._sets.append((time, np.stack([seen for _, seen in newest])))
+        made = self._builder.add(camera, Frame(picture, time, time, 0))
+        if made is not None:
+            seen = [made.frames[name].image for name in self._recipe.cameras]
+            self._sets.append((made.captured, np.stack(seen)))
 
     def step(self, step: ControlStep) -> None:
         """A tick of the control loop."""
@@ -71,11 +81,11 @@ class LiveEpisodes:
             captured, seen = step.time, np.zeros((0, self._recipe.image_size, self._recipe.image_size, 3), np.uint8)
         if seen is None or step.time - captured > MAX_IMAGE_AGE:
             if not running.broken:
-                self.counters["episode_without_images"] += 1
+                self.refusals.refuse("episode_without_images", f"episode {running.number[1]}")
             running.broken = True
             return
         if running.steps and step.sequence != running.steps[-1].sequence + 1 and not running.broken:
-            self.counters["episode_with_gap"] += 1
+            self.refusals.refuse("episode_with_gap", f"episode {running.number[1]}")
             running.broken = True
         running.steps.append(step)
         running.images.append(seen)
@@ -90,6 +100,10 @@ class LiveEpisodes:
         """The outcome of the running episode is known, was changed or undone."""
         running = self._running
         if running is not None and running.number == (epoch, episode):
+            newest = running.steps[-1].time if running.steps else time
+            if abs(time - newest) > _SAME_CLOCK:
+                self.refusals.refuse("event_clock", f"{time - newest:.0f} s off")
+                time = newest
             running.outcome = outcome
             running.end = min(running.end, time)  # a later label changes the outcome, not the end
 
@@ -99,7 +113,7 @@ class LiveEpisodes:
         if running is None or running.broken or not running.steps:
             return None
         if running.outcome not in (Outcome.SUCCESS, Outcome.FAILURE, Outcome.TIMEOUT):
-            self.counters["episode_without_outcome"] += 1
+            self.refusals.refuse("episode_without_outcome", f"episode {running.number[1]}")
             return None
         # Steps flown before the executor heard of the end came before the event did.
         kept = sum(step.time <= running.end for step in running.steps)
@@ -107,7 +121,7 @@ class LiveEpisodes:
         if not steps:
             return None
         if np.mean([step.state is State.HUMAN for step in steps]) < self._human_share:
-            self.counters["episode_not_by_a_human"] += 1
+            self.refusals.refuse("episode_not_by_a_human", f"episode {running.number[1]}")
             return None
         return Episode(
             task=self._task,

@@ -377,6 +377,7 @@ def test_after_an_exception_in_the_loop_the_last_word_is_a_hold(domain: int, mon
         pose = np.linspace(-0.5, 0.5, JOINTS)
         state = JointState(name=list(BUNDLE.joints), position=list(pose), velocity=[0.0] * JOINTS)
         state.header.stamp = to_stamp(time.time())
+        node._inputs._on_session(SessionState(epoch=1, episode=1, phase=SessionState.PHASE_CRITICAL))
         node._inputs._on_joint_state(state)
         deadline = time.monotonic() + 5
         while not sent and time.monotonic() < deadline:

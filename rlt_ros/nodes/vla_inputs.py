@@ -1,0 +1,129 @@
+"""What the VLA sees: pictures of all cameras as sets, and the joint state of their time. Times are the loop clock's."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import deque
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import Image, JointState
+
+from rlt_ros.cameras.camera import Frame
+from rlt_ros.cameras.sets import FrameSet, SetBuilder
+from rlt_ros.control.clocks import SourceClock
+from rlt_ros.nodes.base import from_stamp
+from rlt_ros.nodes.clock import LoopClock
+from rlt_ros.nodes.convert import JointOrder
+from rlt_ros.refusals import Refusals
+
+_HISTORY = 1.0
+"""Seconds of joint states that are kept: pictures may be that old, at whatever rate the driver speaks."""
+_NO_SET_AFTER = 1.0
+"""Seconds with pictures and without a set after which that is told."""
+
+
+class VlaInputs:
+    """Joins what arrives; refuses what cannot be used, and says why."""
+
+    def __init__(
+        self,
+        cameras: Sequence[str],
+        joints: Sequence[str],
+        size: int,
+        skew: float,
+        clock: LoopClock,
+        refusals: Refusals,
+    ) -> None:
+        """Hear nothing yet.
+
+        Args:
+            cameras: names in the bundle's order.
+            joints: names in the bundle's order.
+            size: of the square pictures, pixels.
+            skew: largest time between two pictures of a set, s.
+            clock: that times are told on.
+            refusals: where refused messages are counted.
+        """
+        self._cameras, self._size, self._clock, self._refusals = tuple(cameras), size, clock, refusals
+        self._order = JointOrder(joints)
+        self._clocks = {name: SourceClock() for name in ("", *cameras)}
+        self._taken = dict.fromkeys(cameras, -np.inf)
+        self._sets = SetBuilder(cameras, skew)
+        self._last_set = clock.now()
+        self._states: deque[tuple[float, NDArray[np.float64]]] = deque()
+
+    def joint_state(self, message: JointState) -> None:
+        """A joint state."""
+        try:
+            position, _ = self._order.read(message)
+        except ValueError as error:
+            self._refusals.refuse("joint_state_shape", str(error))
+            return
+        if not np.isfinite(position).all():
+            self._refusals.refuse("joint_state_not_finite")
+            return
+        at = self._local("", message)
+        if at is None:
+            self._refusals.refuse("joint_state_clock")
+            return
+        while self._states and self._states[-1][0] >= at:
+            self._states.pop()  # a clock was set back: what is newer than now is not true
+        self._states.append((at, position))
+        while self._states[0][0] < at - _HISTORY:
+            self._states.popleft()
+
+    def image(self, camera: str, message: Image) -> FrameSet | None:
+        """A picture; the set that it completes."""
+        fault, detail = self._fault(message)
+        if fault:
+            self._refusals.refuse(fault, f"{camera}: {detail}")
+            return None
+        at = self._local(camera, message)
+        if at is None:
+            self._refusals.refuse("image_clock", camera)
+            return None
+        now = self._clock.now()
+        if at <= self._taken[camera] <= now:
+            self._refusals.refuse("image_out_of_order", camera)
+            return None
+        self._taken[camera] = at
+        pixels = np.frombuffer(message.data, np.uint8).reshape(self._size, self._size, 3)
+        made = self._sets.add(camera, Frame(pixels, at, now, 0))
+        if made is not None or now < self._last_set:
+            self._last_set = now
+        elif now - self._last_set > _NO_SET_AFTER:
+            self._last_set = now
+            apart = max(self._taken.values()) - min(self._taken.values())
+            silent = [name for name, taken in self._taken.items() if now - taken > _NO_SET_AFTER]
+            told = f"{', '.join(silent)} silent" if silent else f"{1e3 * apart:.1f} ms apart"
+            self._refusals.refuse("image_no_set", told)
+        return made
+
+    def position(self, captured: float, longest: float) -> NDArray[np.float64] | None:
+        """The joint positions nearest to a moment, shape (J,); None: none was measured within `longest` seconds."""
+        times = [at for at, _ in self._states]
+        place = bisect_left(times, captured)
+        near = [self._states[index] for index in (place - 1, place) if 0 <= index < len(times)]
+        at, position = min(near, key=lambda state: abs(state[0] - captured), default=(np.inf, None))
+        if position is None or abs(at - captured) > longest:
+            oldest = f"{captured - times[0]:.3f} s before" if times else "never"
+            self._refusals.refuse("image_without_joints", f"known since {oldest}")
+            return None
+        return position
+
+    def _fault(self, message: Image) -> tuple[str, str]:
+        size = self._size
+        if message.encoding != "rgb8":
+            return "image_encoding", message.encoding
+        if (message.height, message.width) != (size, size):
+            return "image_shape", f"{message.width}x{message.height}, the bundle needs {size}x{size}"
+        if message.step != 3 * size or len(message.data) != 3 * size * size:
+            return "image_malformed", f"{len(message.data)} bytes in rows of {message.step}, not {size} of {3 * size}"
+        return "", ""
+
+    def _local(self, source: str, message: Image | JointState) -> float | None:
+        now = self._clock.now()
+        at = self._clocks[source].local(from_stamp(message.header.stamp), now, self._clock.ros())
+        return None if at is None else min(at, now)
