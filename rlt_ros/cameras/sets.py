@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rlt_ros.cameras.camera import Frame
 
-MAX_SKEW = 0.01
+MAX_SKEW = 0.005
 """Seconds that the pictures of a set may be apart, where nothing else is configured: drivers stamp one by one."""
 
 

@@ -173,7 +173,7 @@ class Teller:
     """Logs what a node refuses, throttled, and keeps its counts on `/diagnostics` while there are any."""
 
     def __init__(self, node: Node, *places: Refusals) -> None:
-        """Look every half second, whatever the simulated clock does.
+        """Look several times a second, whatever the simulated clock does.
 
         Args:
             node: in whose name it speaks.
@@ -183,10 +183,13 @@ class Teller:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._before: dict[str, int] = {}
         self._changed = -np.inf
-        self.handles = [
-            self._publisher,
-            node.create_timer(0.5, self._tell, clock=Clock(clock_type=ClockType.STEADY_TIME)),
-        ]
+        self._timer = node.create_timer(0.2, self._tell, clock=_STEADY)
+        self._next_publication = -np.inf
+
+    def destroy(self) -> None:
+        """Say what was not said yet, and nothing more."""
+        self._tell()
+        destroy(self._node, [self._timer, self._publisher])
 
     def _tell(self) -> None:
         now = time.monotonic()
@@ -198,8 +201,9 @@ class Teller:
             for kind, count in list(place.counts.items()):
                 counts[kind] = counts.get(kind, 0) + count
                 details[f"{kind}/detail"] = place.detail(kind)
-        if not counts:
+        if not counts or (counts == self._before and now < self._next_publication):
             return
+        self._next_publication = now + 1.0
         if counts != self._before:
             self._before, self._changed = counts, now
         lately = now - self._changed < 5.0

@@ -106,7 +106,6 @@ class ExecutorNode(ManagedNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._inputs = ExecutorInputs(self, self._executor, self._bundle, self._time, p.stops, self._put, self._settle)
         self._homing = Homing(self, self._executor, p, self._put)
-        teller = Teller(self, self._executor.refusals)
         self.handles = [
             *self._robot.publishers,
             self._steps,
@@ -114,7 +113,7 @@ class ExecutorNode(ManagedNode):
             self._status,
             self._diagnostics,
             *self._inputs.handles,
-            *teller.handles,
+            Teller(self, self._executor.refusals),
             self._homing,
             self.create_timer(0.05, self._homing.watch),
             self.create_service(Trigger, "~/home", self._home),

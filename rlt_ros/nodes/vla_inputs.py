@@ -50,6 +50,7 @@ class VlaInputs:
         self._order = JointOrder(joints)
         self._clocks = {name: SourceClock() for name in ("", *cameras)}
         self._taken = dict.fromkeys(cameras, -np.inf)
+        self._stamps = dict.fromkeys(cameras, 0.0)
         self._sets = SetBuilder(cameras, skew)
         self._last_set = clock.now()
         self._states: deque[tuple[float, NDArray[np.float64]]] = deque()
@@ -88,7 +89,7 @@ class VlaInputs:
         if at <= self._taken[camera] <= now:
             self._refusals.refuse("image_out_of_order", camera)
             return None
-        self._taken[camera] = at
+        self._taken[camera], self._stamps[camera] = at, from_stamp(message.header.stamp)
         pixels = np.frombuffer(message.data, np.uint8).reshape(self._size, self._size, 3)
         made = self._sets.add(camera, Frame(pixels, at, now, 0))
         if made is not None or now < self._last_set:
@@ -100,6 +101,11 @@ class VlaInputs:
             told = f"{', '.join(silent)} silent" if silent else f"{1e3 * apart:.1f} ms apart"
             self._refusals.refuse("image_no_set", told)
         return made
+
+    def stamp(self, made: FrameSet) -> float:
+        """When a set was taken, as the cameras stamped it, or on our clock where theirs is another one."""
+        foreign = any(self._clocks[name].difference for name in made.frames)
+        return self._clock.stamp(made.captured) if foreign else min(self._stamps[name] for name in made.frames)
 
     def position(self, captured: float, longest: float) -> NDArray[np.float64] | None:
         """The joint positions nearest to a moment, shape (J,); None: none was measured within `longest` seconds."""
@@ -116,9 +122,9 @@ class VlaInputs:
     def _fault(self, message: Image) -> tuple[str, str]:
         size = self._size
         if message.encoding != "rgb8":
-            return "image_encoding", message.encoding
+            return "image_encoding", f"{message.width}x{message.height} {message.encoding}"
         if (message.height, message.width) != (size, size):
-            return "image_shape", f"{message.width}x{message.height}, the bundle needs {size}x{size}"
+            return "image_shape", f"{message.width}x{message.height} rgb8, the bundle needs {size}x{size}"
         if message.step != 3 * size or len(message.data) != 3 * size * size:
             return "image_malformed", f"{len(message.data)} bytes in rows of {message.step}, not {size} of {3 * size}"
         return "", ""

@@ -41,6 +41,7 @@ class VlaNode(ManagedNode):
         super().__init__("vla_node")
         self._config = read_parameters(self, VlaParameters)
         self._time = LoopClock(self)
+        self._refusals = Refusals()
         self._active = False
 
     def setup(self) -> None:
@@ -58,7 +59,6 @@ class VlaNode(ManagedNode):
             )
         skipped = f" (not available: {', '.join(self._backend.skipped)})" if self._backend.skipped else ""
         self.get_logger().info(f"bundle {self._bundle.id} on {self._backend.provider}{skipped}")
-        self._refusals = Refusals()
         self._inputs = VlaInputs(
             self._bundle.cameras,
             self._bundle.joints,
@@ -87,7 +87,7 @@ class VlaNode(ManagedNode):
             ),
             self.create_service(SetInstruction, "~/set_instruction", self._set_instruction),
             self.create_timer(1.0, self._publish_diagnostics),
-            *Teller(self, self._refusals).handles,
+            Teller(self, self._refusals),
         ]
 
     def start(self) -> None:
@@ -117,7 +117,7 @@ class VlaNode(ManagedNode):
             self._refusals.refuse("inference_failed", str(error))
             return
         message = PolicyInput()
-        message.header.stamp = to_stamp(self._time.stamp(made.captured))
+        message.header.stamp = to_stamp(self._inputs.stamp(made))
         message.robot = self.get_namespace()
         message.bundle_id = self._bundle.id
         message.sequence = self._sequence
