@@ -98,6 +98,11 @@ REFUSALS: dict[str, Refusal] = {
         "fewer axes or buttons than the mapping needs, or a value that is not finite",
         "choose the device's mapping: `rlt doctor joystick`, teleop_node.mapping",
     ),
+    "axis_not_at_rest": Refusal(
+        "joy",
+        "an axis or button was not seen at its rest yet, and moves nothing until it was",
+        "touch it and let go; if it stays, its `rest` in the mapping is wrong: `rlt doctor joystick`",
+    ),
     "leader_malformed": Refusal(
         "leader/joint_states",
         "joints are missing, or positions are not finite",
@@ -267,7 +272,82 @@ REFUSALS: dict[str, Refusal] = {
         "step", "a human flew too little of an episode: it is left out", "lower --human-share"
     ),
     "recorder_lost": Refusal("journal", "a message could not be written", "free space on the disk, see the log"),
+    "command_malformed": Refusal(
+        "<command_topic>",
+        "a command for the simulated cell has the wrong size or is not finite",
+        "one value a joint, as executor_node sends them",
+    ),
+    "reset_unavailable": Refusal(
+        "<reset_service>",
+        "nobody offers the service that puts the scene back",
+        "start it, or leave reset_service empty",
+    ),
 }
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Why the executor holds the robot.
+
+    Attributes:
+        means: what is the case.
+        remedy: what to do; empty where nothing is wrong.
+    """
+
+    means: str
+    remedy: str = ""
+
+
+HOLDS: dict[str, Hold] = {
+    "no_joint_states": Hold(
+        "no joint state has been believed yet; nothing is sent",
+        "start the driver; compare its topic and joint names with executor_node.joints",
+    ),
+    "joint_states_stale": Hold(
+        "the newest joint state is older than max_joint_age; the robot slows down, then nothing is sent",
+        "the driver is slower than 10 Hz, died, or its clock is behind this computer's",
+    ),
+    "joint_states_implausible": Hold(
+        "the measured pose jumped further than a joint moves, and is not believed",
+        "look for a second publisher and at the encoders; a pose that stays is believed after 0.2 s",
+    ),
+    "joint_states_two_publishers": Hold(
+        "two publishers tell where the joints are; neither is believed",
+        "`ros2 topic info -v /joint_states`, and stop the stray one",
+    ),
+    "shutting_down": Hold("executor_node is about to end: the robot slows down to rest"),
+    "homing": Hold("a controller brings the robot home; nothing is sent"),
+    "mode_hold": Hold("the operator holds the robot, or has cleared an emergency stop", "press Auto (`~/set_mode`, 2)"),
+    "stop_source_silent": Hold(
+        "a stop source with a heartbeat has not spoken yet", "connect it, or set executor_node.stop_heartbeat to 0"
+    ),
+    "intervention_lost": Hold(
+        "the human's command stream fell silent in mid-flight", "press the takeover button anew, then let go"
+    ),
+    "session_silent": Hold(
+        "session_node has not spoken for max_session_age", "it died: `rlt up` says how to go on (--resume)"
+    ),
+    "phase_idle": Hold("no episode runs", "press Start"),
+    "phase_reset": Hold("the scene is being put back", "press Reset done when it is"),
+    "phase_ended": Hold("the episode is over; the next reset comes by itself"),
+    "no_policy_input": Hold(
+        "no policy input has come", "vla_node is not active, or refuses its pictures: its own lines say why"
+    ),
+    "policy_input_stale": Hold(
+        "the newest policy input is older than max_input_age, or of before this episode or the human",
+        "normal for a tick or two after a takeover; otherwise the VLA is too slow or its pictures stopped",
+    ),
+    "reference_too_short": Hold("the reference ends before the chunk", "a slower VLA needs a bundle with more rows"),
+    "token_size": Hold("token and actor have different sizes", _BUNDLE),
+    "command_not_finite": Hold("a command was not finite", REFUSALS["command_not_finite"].remedy),
+    "robot_elsewhere": Hold(REFUSALS["robot_elsewhere"].reason, REFUSALS["robot_elsewhere"].remedy),
+}
+STOPPED = Hold("an emergency stop is latched", "release the button, clear it (two steps), then press Auto")
+
+
+def explained(state: str, reason: str) -> Hold | None:
+    """What a state and its reason mean; None where the robot flies, or nobody knows."""
+    return STOPPED if state == "ESTOP" else HOLDS.get(reason)
 
 
 class Refusals:

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from rlt_ros.bringup import share_directory
 from rlt_ros.teleop.device import JoyState, Joystick, devices
-from rlt_ros.teleop.mapping import EXPLANATIONS, Mapping, find_mapping, load_mapping
+from rlt_ros.teleop.mapping import EXPLANATIONS, Mapping, Source, find_mapping, load_mapping
 
 _REFRESH = 10
 
@@ -46,16 +46,22 @@ def doctor_joystick(device: str, mapping: Path | None, seconds: float, as_json: 
     console = Console(highlight=False)
     until = time.monotonic() + (seconds or (0.0 if as_json or not console.is_terminal else float("inf")))
     pressed: list[str] = []
+    awake: set[Source] = set()
     try:
         with Live(console=console, refresh_per_second=_REFRESH, auto_refresh=False) as live:
             while True:
                 for state in joystick.poll():
                     if chosen is not None and chosen.fits(state.axes, state.buttons):
+                        awake |= chosen.at_rest(state.axes, state.buttons)
                         pressed += [f.value for f in sorted(chosen.held(state.buttons), key=lambda f: f.value)]
                 if joystick.name:
                     state = joystick.state()
+                    if chosen is not None and chosen.fits(state.axes, state.buttons):
+                        awake |= chosen.at_rest(state.axes, state.buttons)
+                else:
+                    awake = set()
                 if not as_json:
-                    live.update(_table(joystick, chosen, state), refresh=True)
+                    live.update(_table(joystick, chosen, state, awake), refresh=True)
                 if time.monotonic() >= until:
                     break
                 time.sleep(1 / _REFRESH)
@@ -70,19 +76,24 @@ def doctor_joystick(device: str, mapping: Path | None, seconds: float, as_json: 
             "axes": [round(value, 3) for value in state.axes],
             "buttons": list(state.buttons),
             "functions_seen": list(dict.fromkeys(pressed)),
+            "not_seen_at_rest": chosen.names(set(chosen.motions.values()) - awake) if chosen is not None else [],
         }
         print(json.dumps(report))
     joystick.close()
     return 0
 
 
-def _table(joystick: Joystick, mapping: Mapping | None, state: JoyState) -> Table:
+def _table(joystick: Joystick, mapping: Mapping | None, state: JoyState, awake: set[Source]) -> Table:
     name = joystick.name or "gone: connect it again"
     title = f"{name}, numbered as {joystick.layout or '-'}, mapping {mapping.name if mapping else 'none: copy one'}"
     table = Table("", "index", "now", "does", title=title, title_justify="left")
     for index, value in enumerate(state.axes):
         bar = ("<" if value > 0 else ">") * round(8 * abs(value))
-        table.add_row("axis", str(index), f"{value:+.2f} {bar}", _motions(mapping, axis=index))
+        does = _motions(mapping, axis=index)
+        sleeping = [source for source in _sources(mapping) if source.axis == index and source not in awake]
+        if sleeping:
+            does += f" [yellow](moves nothing: not seen at its rest, {sleeping[0].rest:g})[/]"
+        table.add_row("axis", str(index), f"{value:+.2f} {bar}", does)
     for index, value in enumerate(state.buttons):
         does = _motions(mapping, button=index)
         if mapping is not None and index in mapping.buttons:
@@ -91,6 +102,10 @@ def _table(joystick: Joystick, mapping: Mapping | None, state: JoyState) -> Tabl
         if does or value:
             table.add_row("button", f"{index}{label}", "[green]held[/]" if value else "", does)
     return table
+
+
+def _sources(mapping: Mapping | None) -> list[Source]:
+    return list(mapping.motions.values()) if mapping is not None else []
 
 
 def _motions(mapping: Mapping | None, axis: int = -1, button: int = -1) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rlt_ros.refusals import REFUSALS, Hold, explained
 from rlt_ros.session.statistics import EpisodeRecord, base_band
 from rlt_ros.types import Outcome
 
@@ -28,6 +29,9 @@ COLUMNS = (
 _RATE_WINDOW = 3.0
 _EPISODES = 5000
 _WARNINGS = 50
+_REFUSED = 12
+_SILENT = 3.0
+"""Seconds without a word of the executor after which nothing is known of it."""
 _BAND_EVERY = 10
 """Episodes of the base after which its band is computed anew."""
 
@@ -49,7 +53,12 @@ class ConsoleState:
     """Times are `time.monotonic` inside, ages outside: the clock of a tablet may be wrong."""
 
     def __init__(
-        self, robot: str, cameras: Sequence[str], history: int, clock: Callable[[], float] = time.monotonic
+        self,
+        robot: str,
+        cameras: Sequence[str],
+        history: int,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
     ) -> None:
         """Know nothing yet.
 
@@ -58,7 +67,10 @@ class ConsoleState:
             cameras: names in the order in which they are shown.
             history: rows that are kept.
             clock: for tests.
+            wall: what stamps are compared with, seconds since the epoch or of a simulator.
         """
+        self._wall = wall
+        self._refused: dict[tuple[str, str], dict[str, Any]] = {}
         self.robot, self.cameras = robot, tuple(cameras)
         self._clock = clock
         self._lock = threading.Lock()
@@ -135,6 +147,42 @@ class ConsoleState:
             else:
                 self._warnings.append({"node": node, "level": level, "text": text, "count": 1, "at": self._clock()})
 
+    def refused(self, node: str, values: Mapping[str, str]) -> None:
+        """What a node has refused so far: kind -> count, `kind/detail` -> the newest case."""
+        with self._lock:
+            for kind, text in values.items():
+                if kind not in REFUSALS or not text.isdigit():
+                    continue
+                entry = self._refused.setdefault((node, kind), {"count": 0, "at": 0.0})
+                if int(text) != entry["count"]:
+                    detail = values.get(f"{kind}/detail", "")
+                    entry.update(count=int(text), at=self._clock(), detail=detail)
+
+    def _why(self) -> dict[str, Any]:
+        """Why it does not fly: what the state's reason means, and what was refused lately, the newest first."""
+        executor = self._fresh("executor", _SILENT)
+        hold = explained(str(executor.get("state", "")), str(executor.get("reason", "")))
+        if not executor:
+            hold = Hold("executor_node is silent", "see its log; USE THE ROBOT'S OWN STOP if it moves")
+        lately = sorted(self._refused.items(), key=lambda item: -item[1]["at"])
+        return {
+            "means": hold.means if hold else "",
+            "remedy": hold.remedy if hold else "",
+            "refused": [
+                {
+                    "node": node,
+                    "kind": kind,
+                    "topic": REFUSALS[kind].topic,
+                    "reason": REFUSALS[kind].reason,
+                    "detail": entry["detail"],
+                    "remedy": REFUSALS[kind].remedy,
+                    "count": entry["count"],
+                    "age": self._since(entry["at"]),
+                }
+                for (node, kind), entry in lately[:_REFUSED]
+            ],
+        }
+
     def nodes(self, rows: list[dict[str, Any]]) -> None:
         """The table of nodes."""
         with self._lock:
@@ -146,7 +194,7 @@ class ConsoleState:
             self._count += 1
             learner, executor = self._fresh("learner", 3.0), self._fresh("executor", 3.0)
             row: list[float | None] = [
-                round(time.time(), 1),
+                round(self._wall(), 1),
                 learner.get("updates_per_s"),
                 learner.get("update_ratio"),
                 learner.get("q_mean"),
@@ -182,7 +230,7 @@ class ConsoleState:
             seen: `count` of the snapshot that this reader had before: histories begin after it.
         """
         with self._lock:
-            now = time.time()
+            now = self._wall()
             ages = {name: self._captured.get(name) for name in self.cameras}
             return {
                 "robot": self.robot,
@@ -202,6 +250,7 @@ class ConsoleState:
                     {**{key: entry[key] for key in ("node", "level", "text", "count")}, "age": self._since(entry["at"])}
                     for entry in self._warnings
                 ],
+                "why": self._why(),
                 "base": self._band,
                 "rows": [row for count, row in self._rows if count > seen],
                 "episodes": [episode for count, episode in self._episodes if count > seen],

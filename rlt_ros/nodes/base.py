@@ -31,7 +31,8 @@ from rlt_ros.refusals import Refusals
 
 T = TypeVar("T")
 
-_STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+"""For timers that must not stand still with a simulated clock."""
 
 SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 """For consumers of pictures and joint states: the newest one or none."""
@@ -39,6 +40,8 @@ COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """Volatile: a late joiner never gets an old command."""
 LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 """Weights, session: the last one is kept for whoever joins."""
+PICTURES_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
+"""For who wants every picture: drivers offer best effort, and match nobody who asks for more."""
 EVENT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
 """Joysticks: every press and release counts."""
 RECORD_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
@@ -151,7 +154,7 @@ class Ears:
         silent = SubscriptionEventCallbacks(use_default_callbacks=False)
         reliable = QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)
         self._subscriptions = {"reliable": self._subscribe(reliable, event_callbacks=silent)}
-        self._timer = node.create_timer(0.25, self._look, clock=_STEADY)
+        self._timer = node.create_timer(0.25, self._look, clock=STEADY)
 
     def _look(self) -> None:
         for offered in self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(self._topic)):
@@ -183,7 +186,7 @@ class Teller:
         self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self._before: dict[str, int] = {}
         self._changed = -np.inf
-        self._timer = node.create_timer(0.2, self._tell, clock=_STEADY)
+        self._timer = node.create_timer(0.2, self._tell, clock=STEADY)
         self._next_publication = -np.inf
 
     def destroy(self) -> None:
@@ -343,7 +346,7 @@ def _look_for_clock(node: Node) -> None:
         node.get_logger().warning(
             "use_sim_time is set, and nobody publishes /clock: start the simulator, or leave use_sim_time out",
             throttle_duration_sec=5.0,
-            throttle_time_source_type=_STEADY,
+            throttle_time_source_type=STEADY,
             skip_first=True,
         )
 

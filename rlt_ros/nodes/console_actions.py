@@ -10,10 +10,11 @@ from typing import Any
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
+from rlt_ros.nodes.stop_request import StopRequest
+from rlt_ros.refusals import Refusals
 from rlt_ros.srv import Label, SetIntervention, SetMode
 
 _CALLS: dict[str, tuple[type, str, dict[str, Any]]] = {
-    "estop": (Trigger, "executor_node/estop", {}),
     "clear_estop_confirmed": (Trigger, "executor_node/clear_estop", {}),
     "auto": (SetMode, "executor_node/set_mode", {"mode": SetMode.Request.MODE_AUTO}),
     "reference": (SetMode, "executor_node/set_mode", {"mode": SetMode.Request.MODE_REFERENCE}),
@@ -33,12 +34,16 @@ _CALLS: dict[str, tuple[type, str, dict[str, Any]]] = {
 class ConsoleActions:
     """Calls services by the names of buttons."""
 
-    def __init__(self, node: Node) -> None:
-        """Look for the services."""
+    def __init__(self, node: Node, refusals: Refusals) -> None:
+        """Look for the services; a stop without confirmation is counted in `refusals`."""
+        self._stop = StopRequest(node, refusals)
         self._clients = {service: node.create_client(kind, service) for kind, service, _ in _CALLS.values()}
 
     def perform(self, action: str, answer: Future[tuple[bool, str]]) -> None:
-        """Call the action's service; the answer comes later."""
+        """Call the action's service; the answer comes later, that of a stop with the first stopped step."""
+        if action == "estop":
+            self._stop.ask(lambda reason: _tell(answer, (True, f"stopped: {reason}")))
+            return
         call = _CALLS.get(action)
         if call is None:
             _tell(answer, (False, f"unknown action '{action}'"))

@@ -6,6 +6,7 @@ also `step` (ControlStep) and `<camera>/color/image_raw` (Image).
 Services called: `session_node/start`, `stop`, `begin_critical`, `reset_done` (Trigger), `session_node/label` (Label),
 `teleop_node/set_intervention` (SetIntervention), `executor_node/estop`, `clear_estop` (Trigger),
 `executor_node/set_mode` (SetMode).
+Publishes: `/diagnostics` (DiagnosticArray).
 Parameters: `rlt_ros.nodes.console_parameters.ConsoleParameters`.
 """
 
@@ -23,11 +24,13 @@ from rcl_interfaces.msg import Log
 from rclpy.node import Node
 
 from rlt_ros.msg import ActionChunk, EpisodeEvent, ExecutorStatus, LearnerStatus, SessionState
-from rlt_ros.nodes.base import HISTORY_QOS, LATCHED_QOS, from_stamp, read_parameters, run
+from rlt_ros.nodes.base import HISTORY_QOS, LATCHED_QOS, STEADY, Teller, from_stamp, read_parameters, run
+from rlt_ros.nodes.clock import LoopClock
 from rlt_ros.nodes.console_actions import ConsoleActions
 from rlt_ros.nodes.console_parameters import ConsoleParameters
 from rlt_ros.nodes.console_views import UNKNOWN, ConsoleViews, word
 from rlt_ros.nodes.convert import episode_from_msg
+from rlt_ros.refusals import Refusals
 from rlt_ros.types import Outcome, Phase, State
 
 try:
@@ -54,13 +57,16 @@ class ConsoleNode(Node):
         p.check()
         token = read_token(Path(p.token_file)) if p.token_file else ""
         robot = self.get_namespace()
-        self._state = ConsoleState(robot, p.cameras, p.history)
+        self._time = LoopClock(self)
+        self._state = ConsoleState(robot, p.cameras, p.history, wall=self._time.ros)
         self._processes = Processes(robot)
         self._in_sight: set[str] = set()
         self._todo: deque[tuple[str, Future[tuple[bool, str]]]] = deque()
         self._watching = self._watched = 0
-        self._actions = ConsoleActions(self)
-        self._views = ConsoleViews(self, self._state, p, self._changed)
+        refusals = Refusals()
+        self._actions = ConsoleActions(self, refusals)
+        self._views = ConsoleViews(self, self._state, p, self._changed, refusals)
+        Teller(self, refusals)
         self._wake = self.create_guard_condition(self._work)
         subscribe = self.create_subscription
         subscribe(SessionState, "session", self._on_session, LATCHED_QOS)
@@ -70,7 +76,7 @@ class ConsoleNode(Node):
         subscribe(ActionChunk, "action_chunk", self._on_chunk, 10)
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         subscribe(Log, "/rosout", self._on_log, 10)
-        self.create_timer(1.0, self._every_second)
+        self.create_timer(1.0, self._every_second, clock=STEADY)
         bound = bind(p.host, p.port)
         self._pages = Pages(
             self._state,
@@ -173,7 +179,10 @@ class ConsoleNode(Node):
         prefix = f"{self.get_namespace().rstrip('/')}/"
         for status in message.status:
             if status.name.startswith(prefix):
-                node = status.name.removeprefix(prefix).partition("/")[0].partition(":")[0]
+                node, _, part = status.name.removeprefix(prefix).partition("/")[0].partition(": ")
+                if part == "refused":
+                    self._state.refused(node, {value.key: value.value for value in status.values})
+                    continue
                 rate = next((value.value for value in status.values if value.key == "rate"), "")
                 self._state.put(f"diagnostics {node}", {"rate": rate, "message": status.message})
                 if node not in ("session_node", "executor_node", "learner_node"):

@@ -15,8 +15,9 @@ from sensor_msgs.msg import Image
 
 from rlt_ros.console.state import ConsoleState, Picture
 from rlt_ros.msg import ControlStep
-from rlt_ros.nodes.base import SENSOR_QOS, destroy, from_stamp
+from rlt_ros.nodes.base import SENSOR_QOS, STEADY, destroy, from_stamp
 from rlt_ros.nodes.console_parameters import ConsoleParameters
+from rlt_ros.refusals import Refusals
 from rlt_ros.types import State
 
 UNKNOWN = "?"
@@ -33,7 +34,14 @@ def word(kind: type[IntEnum], value: int) -> str:
 class ConsoleViews:
     """Encodes the newest picture of each camera at the page's rate; the rest only leaves its age."""
 
-    def __init__(self, node: Node, state: ConsoleState, config: ConsoleParameters, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        state: ConsoleState,
+        config: ConsoleParameters,
+        changed: Callable[[], None],
+        refusals: Refusals,
+    ) -> None:
         """Listen to nothing yet.
 
         Args:
@@ -41,7 +49,9 @@ class ConsoleViews:
             state: to be filled.
             config: of the cameras.
             changed: called when a page should hear of it at once.
+            refusals: where pictures that cannot be shown are counted.
         """
+        self._refusals = refusals
         self._node, self._state, self._config, self._changed = node, state, config, changed
         self._handles: list[Any] = []
         self._newest: dict[str, Image] = {}
@@ -60,7 +70,7 @@ class ConsoleViews:
                 for camera in self._config.cameras
             ),
             subscribe(ControlStep, "step", self._on_step, SENSOR_QOS),
-            self._node.create_timer(1.0 / self._config.picture_rate, self._encode),
+            self._node.create_timer(1.0 / self._config.picture_rate, self._encode, clock=STEADY),
         ]
 
     def _on_image(self, camera: str, message: Image) -> None:
@@ -71,16 +81,11 @@ class ConsoleViews:
     def _encode(self) -> None:
         for camera, image in self._newest.items():
             if image.encoding != "rgb8":
-                self._node.get_logger().warning(
-                    f"{camera}: pictures are {image.encoding}, only rgb8 is shown", throttle_duration_sec=10.0
-                )
+                self._refusals.refuse("image_encoding", f"{camera}: {image.encoding}")
                 continue
             if image.step < 3 * image.width or len(image.data) != image.height * image.step:
-                self._node.get_logger().warning(
-                    f"{camera}: {len(image.data)} bytes are no {image.width}x{image.height} picture with rows of "
-                    f"{image.step} bytes",
-                    throttle_duration_sec=10.0,
-                )
+                told = f"{camera}: {len(image.data)} bytes, {image.width}x{image.height}, rows of {image.step}"
+                self._refusals.refuse("image_malformed", told)
                 continue
             pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)[:, : 3 * image.width]
             out = io.BytesIO()

@@ -15,7 +15,7 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import Joy
 
 from rlt_ros.config import ConfigError
-from rlt_ros.nodes.base import EVENT_QOS, read_parameters, run, to_stamp
+from rlt_ros.nodes.base import EVENT_QOS, STEADY, read_parameters, run
 from rlt_ros.nodes.parameters import JoystickParameters
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class JoystickNode(Node):
         self._name = ""
         self._said = False
         self._next_look = self._next_repeat = 0.0
-        self.create_timer(_POLL, self._poll)
+        self.create_timer(_POLL, self._poll, clock=STEADY)
 
     def close(self) -> None:
         """Let go of the device."""
@@ -67,7 +67,7 @@ class JoystickNode(Node):
     def _publish(self, state: JoyState) -> None:
         assert self._publisher is not None
         message = Joy(axes=list(state.axes), buttons=list(state.buttons))
-        message.header.stamp = to_stamp(time.time())
+        message.header.stamp = self.get_clock().now().to_msg()
         message.header.frame_id = self._joystick.name
         self._publisher.publish(message)
 

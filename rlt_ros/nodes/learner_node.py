@@ -2,7 +2,7 @@
 
 It goes on where the newest checkpoint in `checkpoint_dir` stands, with the replay that it rebuilds from `journal_dir`.
 
-Publishes: `policy` (PolicyWeights, latched), `learner_status` (LearnerStatus).
+Publishes: `policy` (PolicyWeights, latched), `learner_status` (LearnerStatus), `/diagnostics` (DiagnosticArray).
 Subscribes, of every robot: `step` (ControlStep), `policy_input` (PolicyInput), `episode` (EpisodeEvent), `session`
 (SessionState).
 Services: `~/save` (Trigger), `~/pause` (SetBool), `~/set_ratio` (SetRatio).
@@ -22,7 +22,8 @@ from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
 from rlt_ros.msg import LearnerStatus, PolicyWeights
-from rlt_ros.nodes.base import LATCHED_QOS, octets, read_parameters, run, to_stamp
+from rlt_ros.nodes.base import LATCHED_QOS, STEADY, Teller, octets, read_parameters, run, to_stamp
+from rlt_ros.nodes.clock import LoopClock
 from rlt_ros.nodes.learner_inputs import LearnerInputs
 from rlt_ros.nodes.parameters import LearnerParameters
 from rlt_ros.rl.checkpoint import Layout, Versions, prune_checkpoints, resume, save_checkpoint
@@ -43,6 +44,7 @@ class LearnerNode(Node):
         """Build or restore replay and networks; connect."""
         super().__init__("learner_node")
         p = self._config = read_parameters(self, LearnerParameters)
+        self._time = LoopClock(self)
         os.nice(p.nice)
         torch.set_num_threads(p.threads)
         bundle = load_bundle(p.bundle)
@@ -75,6 +77,7 @@ class LearnerNode(Node):
         self._weights = self.create_publisher(PolicyWeights, "policy", LATCHED_QOS)
         self._status = self.create_publisher(LearnerStatus, "learner_status", 10)
         self._inputs.subscribe()
+        Teller(self, *self._inputs.places)
         self.create_service(Trigger, "~/save", self._save)
         self.create_service(SetBool, "~/pause", self._pause)
         self.create_service(SetRatio, "~/set_ratio", self._set_ratio)
@@ -145,7 +148,7 @@ class LearnerNode(Node):
         learner, version = self._learner, self._versions.next()
         data = learner.export(version)
         message = PolicyWeights()
-        message.header.stamp = to_stamp(time.time())
+        message.header.stamp = to_stamp(self._time.ros())
         message.epoch = self._inputs.epoch
         message.version = version
         message.bundle_id = self._bundle.id
@@ -154,23 +157,25 @@ class LearnerNode(Node):
         message.sha256 = hashlib.sha256(data).hexdigest()
         message.data = octets(data)
         self._weights.publish(message)
-        self._published, self._published_updates = time.time(), learner.updates
+        self._published, self._published_updates = time.monotonic(), learner.updates
         self._published_epoch = message.epoch
         if self._versions.problem:
-            self.get_logger().error(self._versions.problem, throttle_duration_sec=10.0)
+            self.get_logger().error(
+                self._versions.problem, throttle_duration_sec=10.0, throttle_time_source_type=STEADY
+            )
 
     def _publish_status(self, now: float) -> None:
         learner, report = self._learner, self._learner.report
         elapsed = 1.0 + now - self._next_status
         message = LearnerStatus()
-        message.header.stamp = to_stamp(time.time())
+        message.header.stamp = to_stamp(self._time.ros())
         message.samples = learner.replay.samples
         message.updates = learner.updates
         message.updates_per_s = (learner.updates - self._status_updates) / elapsed
         message.updates_per_s_busy = self._busy_updates / self._busy_seconds if self._busy_updates else 0.0
         message.update_ratio = learner.updates / max(1, learner.replay.samples)
         message.version = self._versions.last
-        message.weight_age = time.time() - self._published if self._published else -1.0
+        message.weight_age = time.monotonic() - self._published if self._published else -1.0
         message.critic_loss = report.critic_loss
         message.actor_loss = report.actor_loss
         message.q_mean = report.q_mean

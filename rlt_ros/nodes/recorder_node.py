@@ -29,9 +29,20 @@ from rlt_ros.journal.segment import Damage, Record, read_segment
 from rlt_ros.journal.selection import Selection
 from rlt_ros.journal.space import Space, SpaceLimits, free_bytes, judge
 from rlt_ros.msg import ControlStep, EpisodeEvent, ExecutorStatus, LearnerStatus, PolicyInput, SessionState
-from rlt_ros.nodes.base import EVENT_QOS, HISTORY_QOS, LATCHED_QOS, octets, read_parameters, robots_of, run, to_stamp
+from rlt_ros.nodes.base import (
+    HISTORY_QOS,
+    LATCHED_QOS,
+    PICTURES_QOS,
+    STEADY,
+    Teller,
+    octets,
+    read_parameters,
+    robots_of,
+    run,
+)
 from rlt_ros.nodes.journal_records import definition, stamp_of
 from rlt_ros.nodes.parameters import RecorderParameters
+from rlt_ros.refusals import Refusals
 from rlt_ros.types import Phase
 
 _GIGABYTE = 1_000_000_000
@@ -61,6 +72,7 @@ class RecorderNode(Node):
         self._known = _recent(directory)
         self._started = time.monotonic()
         self._space, self._told = Space.AMPLE, ""
+        self._refusals = Refusals()
         self._counts: Counter[str] = Counter()
         self._sessions: dict[str, tuple[int, ...]] = {}
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -72,8 +84,9 @@ class RecorderNode(Node):
             raw=True,
         )  # fmt: skip
         self._look_at_space()
-        self.create_timer(p.sync_period, self._journal.sync)
-        self.create_timer(1.0, self._each_second)
+        self.create_timer(p.sync_period, self._journal.sync, clock=STEADY)
+        self.create_timer(1.0, self._each_second, clock=STEADY)
+        Teller(self, self._refusals)
         self.get_logger().info(f"recording {', '.join(p.phases)} to {directory}")
 
     def _own(self, topic: str) -> str:
@@ -96,7 +109,8 @@ class RecorderNode(Node):
         if self._encoder is not None:
             for camera in self._config.cameras:
                 name = f"{robot}/{camera}/color/image_raw"
-                self.create_subscription(Image, name, partial(self._on_image, selection, robot, name), EVENT_QOS)
+                heard = partial(self._on_image, selection, robot, name)
+                self.create_subscription(Image, name, heard, PICTURES_QOS)
 
     # -- what arrives --------------------------------------------------------------------------------------
 
@@ -125,13 +139,13 @@ class RecorderNode(Node):
     def _on_image(self, selection: Selection, robot: str, topic: str, message: Image) -> None:
         idle = self._sessions.get(robot, (0, 0, Phase.IDLE))[2] == Phase.IDLE
         if idle or self._space is not Space.AMPLE or self._encoder is None:
-            self._counts["images_left_out"] += not idle
+            if not idle:
+                self._refusals.refuse("images_left_out", self._told)
             return
         try:
             picture = self._encoder(message)
         except ValueError as error:
-            self._counts["images_malformed"] += 1
-            self.get_logger().error(f"{topic}: {error}", throttle_duration_sec=5.0)
+            self._refusals.refuse("image_malformed", f"{topic}: {error}")
             return
         for record in selection.beside(
             self._record(f"{topic}/compressed", CompressedImage, serialize_message(picture))
@@ -148,6 +162,7 @@ class RecorderNode(Node):
             self._counts["repeated"] += 1
         elif self._space is Space.NONE:
             self._counts["lost"] += 1
+            self._refusals.refuse("recorder_lost", self._told)
         elif self._journal.append(record):
             self._counts[kind] += 1
 
@@ -162,13 +177,10 @@ class RecorderNode(Node):
         status.message = self._journal.problem or self._told
         status.values = [KeyValue(key=key, value=str(value)) for key, value in self._figures().items()]
         message = DiagnosticArray(status=[status])
-        message.header.stamp = to_stamp(time.time())
+        message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
         if self._journal.problem:
-            self.get_logger().error(
-                f"{self._journal.problem}: {self._lost} messages are not recorded; the robot goes on",
-                throttle_duration_sec=10.0,
-            )
+            self._refusals.refuse("recorder_lost", f"{self._journal.problem}: {self._lost} messages so far")
 
     @property
     def _lost(self) -> int:

@@ -1,6 +1,7 @@
 """Episodes: reset, phases, outcomes, time-outs, throughput.
 
-Publishes: `session` (SessionState, latched, repeated as heartbeat), `episode` (EpisodeEvent).
+Publishes: `session` (SessionState, latched, repeated as heartbeat), `episode` (EpisodeEvent), `/diagnostics`
+(DiagnosticArray).
 Subscribes: `step` (ControlStep), `<success_topic>` (GroundTruth or Bool) if one is configured, `policy_input`
 (PolicyInput) where the bundle's phase head proposes or performs the hand-over.
 Services called: `<reset_service>` (ResetCell) if one is configured.
@@ -24,12 +25,16 @@ from rlt_ros.nodes.base import (
     LATCHED_QOS,
     RECORD_QOS,
     SENSOR_QOS,
+    Ears,
+    Teller,
     from_stamp,
     read_parameters,
     run,
     to_stamp,
 )
+from rlt_ros.nodes.clock import LoopClock
 from rlt_ros.nodes.parameters import SessionParameters
+from rlt_ros.refusals import Refusals
 from rlt_ros.session.episodes import Event, EventKind, Session, SessionError
 from rlt_ros.srv import Label, ResetCell
 from rlt_ros.types import Outcome, Phase
@@ -37,6 +42,8 @@ from rlt_ros.types import Outcome, Phase
 _TICK = 0.02
 _HEARTBEAT = 0.2
 _RESET_TIMEOUT = 10.0
+_RESET_PATIENCE = 5.0
+"""Seconds for which a service that is not there yet is waited for in silence."""
 
 
 class SessionNode(Node):
@@ -47,11 +54,13 @@ class SessionNode(Node):
         super().__init__("session_node")
         p = self._config = read_parameters(self, SessionParameters)
         p.check()
+        self._time = LoopClock(self)
+        self._refusals = Refusals()
         self._session = Session(p, p.episodes_before)
         self._epoch = max(time.time_ns() // 1_000_000, p.epoch_before + 1)
         self._next_heartbeat = 0.0
         self._steps_seen = False
-        self._learner_deadline = time.monotonic() + p.learner_wait
+        self._learner_deadline = self._time.now() + p.learner_wait
         self._started = False
         self._resets = 0
         self._reset: Future | None = None
@@ -60,7 +69,7 @@ class SessionNode(Node):
         self._events = self.create_publisher(EpisodeEvent, "episode", HISTORY_QOS)
         self.create_subscription(ControlStep, "step", self._on_step, RECORD_QOS)
         if p.success_topic and p.success_type == "bool":
-            self.create_subscription(Bool, p.success_topic, self._on_success, 10)
+            Ears(self, Bool, p.success_topic, self._on_success)
         elif p.success_topic:
             self.create_subscription(GroundTruth, p.success_topic, self._on_ground_truth, SENSOR_QOS)
         if p.handover != "manual":
@@ -70,9 +79,10 @@ class SessionNode(Node):
             self.create_service(Trigger, f"~/{name}", self._trigger(getattr(self._session, name), name))
         self.create_service(Label, "~/label", self._label)
         self.create_timer(_TICK, self._tick)
+        Teller(self, self._refusals)
 
     def _tick(self) -> None:
-        now = time.time()
+        now = self._time.now()
         session = self._session
         if self._config.autostart and not self._started and self._steps_seen and self._learner_ready():
             self._started = True
@@ -85,7 +95,7 @@ class SessionNode(Node):
 
     def _learner_ready(self) -> bool:
         """Robot time is dear: the first episodes should find a learner, but none is waited for without end."""
-        return self.count_publishers(self.resolve_topic_name("policy")) > 0 or time.monotonic() > self._learner_deadline
+        return self.count_publishers(self.resolve_topic_name("policy")) > 0 or self._time.now() > self._learner_deadline
 
     def _look_after_reset(self, now: float) -> None:
         """Have the scene reset by a service, again if it fails; without one somebody calls `~/reset_done`."""
@@ -97,7 +107,8 @@ class SessionNode(Node):
             return
         if pending is None:
             if not client.service_is_ready():
-                self.get_logger().warning(f"waiting for {client.srv_name}", throttle_duration_sec=5.0, skip_first=True)
+                if now - self._session.phase_since > _RESET_PATIENCE:
+                    self._refusals.refuse("reset_unavailable", client.srv_name)
                 return
             seed = self._config.reset_seed
             request = ResetCell.Request(use_seed=seed >= 0, seed=max(0, seed) + self._resets)
@@ -109,27 +120,32 @@ class SessionNode(Node):
             if result is not None and result.success:
                 self._changed(now, self._session.reset_done(now))
             else:
-                self.get_logger().error(f"reset failed: {result.message if result else 'no answer'}")
+                self._refusals.refuse("reset_failed", result.message if result else "no answer")
         elif now - self._reset_since > _RESET_TIMEOUT:
-            self.get_logger().error(f"{client.srv_name} did not answer in {_RESET_TIMEOUT:.0f} s; asking again")
+            self._refusals.refuse("reset_failed", f"{client.srv_name} did not answer in {_RESET_TIMEOUT:.0f} s")
             client.remove_pending_request(pending)
             self._reset = None
 
     def _on_step(self, message: ControlStep) -> None:
         self._steps_seen = True
         session = self._session
+        stopped = message.state == ControlStep.STATE_ESTOP
+        session.held = stopped or message.reason == "mode_hold"
         ours = message.epoch == self._epoch and message.episode == session.episode
-        if ours and message.phase in (SessionState.PHASE_BASE, SessionState.PHASE_CRITICAL):
-            session.flown(from_stamp(message.header.stamp), message.state == ControlStep.STATE_HUMAN)
+        if not ours or message.phase not in (SessionState.PHASE_BASE, SessionState.PHASE_CRITICAL):
+            return
+        if stopped:
+            now = self._time.now()
+            self._changed(now, session.stopped(now))
+            return
+        human = message.state == ControlStep.STATE_HUMAN
+        session.flown(from_stamp(message.header.stamp), human, held=session.held)
 
     def _on_policy_input(self, message: PolicyInput) -> None:
         if message.critical < 0:
-            self.get_logger().error(
-                "the bundle has no phase head: make one with 'rlt adapt phase', or set handover to manual",
-                throttle_duration_sec=30.0,
-            )
+            self._refusals.refuse("phase_head_missing")
             return
-        session, now = self._session, time.time()
+        session, now = self._session, self._time.now()
         proposed = session.critical_proposed
         events = session.phase_head(now, message.critical)
         if events or session.critical_proposed != proposed:
@@ -139,20 +155,25 @@ class SessionNode(Node):
 
     def _on_success(self, message: Bool) -> None:
         if message.data:
-            now = time.time()
+            now = self._time.now()
             self._changed(now, self._session.observed(now, Outcome.SUCCESS))
 
     def _on_ground_truth(self, message: GroundTruth) -> None:
         if message.success or message.stopped:
             outcome = Outcome.SUCCESS if message.success else Outcome.FAILURE
-            self._changed(time.time(), self._session.observed(from_stamp(message.header.stamp), outcome))
+            now = self._time.now()
+            at = self._time.local(from_stamp(message.header.stamp))
+            if at is None:
+                self._refusals.refuse("success_clock", f"{self._time.ros() - from_stamp(message.header.stamp):.1f} s")
+            self._changed(now, self._session.observed(now if at is None else min(at, now), outcome))
 
     def _trigger(
         self, call: Callable[[float], list[Event]], name: str
     ) -> Callable[[Trigger.Request, Trigger.Response], Trigger.Response]:
         def answer(_request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
             try:
-                self._changed(time.time(), call(time.time()))
+                now = self._time.now()
+                self._changed(now, call(now))
                 response.success, response.message = True, f"{name}: phase {self._session.phase.name}"
             except SessionError as error:
                 response.message = str(error)
@@ -161,7 +182,7 @@ class SessionNode(Node):
         return answer
 
     def _label(self, request: Label.Request, response: Label.Response) -> Label.Response:
-        now = time.time()
+        now = self._time.now()
         try:
             if request.outcome == Label.Request.OUTCOME_UNDO:
                 events = self._session.undo(now)
@@ -188,7 +209,7 @@ class SessionNode(Node):
         self._next_heartbeat = now + _HEARTBEAT
         session, statistics = self._session, self._session.statistics
         message = SessionState()
-        message.header.stamp = to_stamp(now)
+        message.header.stamp = to_stamp(self._time.stamp(now))
         message.epoch = self._epoch
         message.episode = session.episode
         message.phase = int(session.phase)
@@ -209,7 +230,7 @@ class SessionNode(Node):
 
     def _event_msg(self, event: Event) -> EpisodeEvent:
         message = EpisodeEvent()
-        message.header.stamp = to_stamp(event.time)
+        message.header.stamp = to_stamp(self._time.stamp(event.time))
         message.robot = self.get_namespace()
         message.epoch = self._epoch
         message.episode = event.episode

@@ -1,7 +1,7 @@
 """The simulated bimanual cell: stands in for the robot's driver, three cameras and, if asked, the human.
 
 Publishes: `joint_states` (JointState), `<camera>/color/image_raw` (Image), `<camera>/color/camera_info` (CameraInfo),
-`ground_truth` (GroundTruth), with a simulated human `joy` (Joy).
+`ground_truth` (GroundTruth), `/diagnostics` (DiagnosticArray), with a simulated human `joy` (Joy).
 Subscribes: `<command_topic>` (Float64MultiArray), with a simulated human `session` (SessionState).
 Services: `~/reset` (ResetCell).
 Parameters: `rlt_ros.nodes.parameters.SimParameters`.
@@ -23,9 +23,10 @@ from rlt_ros.cameras.camera import Frame, Intrinsics
 from rlt_ros.cameras.sets import SetBuilder
 from rlt_ros.control.realtime import PeriodicThread
 from rlt_ros.msg import GroundTruth, SessionState
-from rlt_ros.nodes.base import COMMAND_QOS, EVENT_QOS, LATCHED_QOS, read_parameters, run, to_stamp
+from rlt_ros.nodes.base import COMMAND_QOS, EVENT_QOS, LATCHED_QOS, Teller, read_parameters, run, to_stamp
 from rlt_ros.nodes.image_output import ImageOutput
 from rlt_ros.nodes.parameters import SimParameters, TeleopParameters
+from rlt_ros.refusals import Refusals
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.human import SimulatedHuman
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
@@ -46,6 +47,8 @@ class SimNode(Node):
         p = self._config = read_parameters(self, SimParameters)
         task = get_task(p.task, clearance=p.clearance or None, setting=p.setting)
         self._cell = Cell(task, image_size=p.image_size, seed=p.seed, randomisation=p.randomisation)
+        self._refusals = Refusals()
+        Teller(self, self._refusals)
         self._command = self._cell.command
         self._deaf = 0
         self._ticks = 0
@@ -87,11 +90,9 @@ class SimNode(Node):
     def _on_command(self, message: Float64MultiArray) -> None:
         command = np.array(message.data, dtype=np.float64)
         if command.shape != (len(JOINT_NAMES),) or not np.isfinite(command).all():
-            self.get_logger().error(
-                f"command ignored: {command.size} values, {int(np.isfinite(command).sum())} finite; "
-                f"expected {len(JOINT_NAMES)} finite ones",
-                throttle_duration_sec=1.0,
-            )
+            finite = int(np.isfinite(command).sum())
+            told = f"{command.size} values, {finite} finite; expected {len(JOINT_NAMES)} finite ones"
+            self._refusals.refuse("command_malformed", told)
             return
         if not self._deaf and self._reset_request is None:
             self._command = command

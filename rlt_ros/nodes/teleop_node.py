@@ -1,6 +1,6 @@
 """A human takes over, corrects, hands back, marks the hard part and says how it ended.
 
-Publishes: `intervention` (Intervention) at 50 Hz while a human flies.
+Publishes: `intervention` (Intervention) at 50 Hz while a human flies, `/diagnostics` (DiagnosticArray).
 Subscribes: `joy` (Joy), `step` (ControlStep), `session` (SessionState), with leader arms `<leader_topic>` (JointState).
 Services: `~/set_intervention` (SetIntervention).
 Services called: `session_node/start`, `reset_done`, `begin_critical` (Trigger), `session_node/label` (Label),
@@ -10,7 +10,6 @@ Parameters: `rlt_ros.nodes.parameters.TeleopParameters`.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,12 @@ from std_srvs.srv import Trigger
 from rlt_ros.bringup import share_directory
 from rlt_ros.config import ConfigError
 from rlt_ros.msg import ControlStep, Intervention, SessionState
-from rlt_ros.nodes.base import EVENT_QOS, LATCHED_QOS, SENSOR_QOS, floats, read_parameters, run, to_stamp
+from rlt_ros.nodes.base import LATCHED_QOS, SENSOR_QOS, Ears, Teller, floats, read_parameters, run, to_stamp
+from rlt_ros.nodes.clock import LoopClock
 from rlt_ros.nodes.convert import JointOrder
 from rlt_ros.nodes.parameters import TeleopParameters
+from rlt_ros.nodes.stop_request import StopRequest
+from rlt_ros.refusals import Refusals
 from rlt_ros.srv import Label, SetIntervention
 from rlt_ros.teleop.mapping import Function, Mapping, MappingError, find_mapping, load_mapping
 from rlt_ros.teleop.teleop import Grip, Teleop
@@ -48,6 +50,8 @@ class TeleopNode(Node):
         super().__init__("teleop_node")
         p = self._config = read_parameters(self, TeleopParameters)
         p.check()
+        self._time = LoopClock(self)
+        self._refusals = Refusals()
         bundle = load_bundle(p.bundle)
         self._joints = bundle.joints
         names = p.model_joint(bundle.joints)
@@ -66,7 +70,7 @@ class TeleopNode(Node):
         self._grip = Grip.OFF
         self._unknown_device = ""
         self._interventions = self.create_publisher(Intervention, "intervention", SENSOR_QOS)
-        self.create_subscription(Joy, "joy", self._on_joy, EVENT_QOS)
+        Ears(self, Joy, "joy", self._on_joy, depth=50)
         self.create_subscription(ControlStep, "step", self._on_step, SENSOR_QOS)
         self.create_subscription(SessionState, "session", self._on_session, LATCHED_QOS)
         if p.source == "leader":
@@ -76,7 +80,8 @@ class TeleopNode(Node):
             name: self.create_client(Trigger, f"session_node/{name}")
             for name in ("start", "reset_done", "begin_critical")
         }
-        self._triggers["estop"] = self.create_client(Trigger, "executor_node/estop")
+        self._stop = StopRequest(self, self._refusals)
+        Teller(self, self._refusals)
         self._label = self.create_client(Label, "session_node/label")
         self.create_timer(_PERIOD, self._speak)
 
@@ -86,19 +91,21 @@ class TeleopNode(Node):
         if self._mapping is None and not self._choose_mapping(message):
             return
         malformed = self._teleop.malformed
-        pressed = self._teleop.joy(time.monotonic(), message.axes, message.buttons)
-        if self._teleop.malformed > malformed:
-            mapping = self._teleop._mapping
-            self.get_logger().error(
-                f"joy has {len(message.axes)} axes and {len(message.buttons)} buttons (or a value is not finite); "
+        pressed = self._teleop.joy(self._time.now(), message.axes, message.buttons)
+        mapping = self._mapping
+        if self._teleop.malformed > malformed and mapping is not None:
+            self._refusals.refuse(
+                "joy_malformed",
+                f"joy has {len(message.axes)} axes and {len(message.buttons)} buttons; "
                 f"the mapping '{mapping.name}' needs {mapping.axis_count} and {mapping.button_count}",
-                throttle_duration_sec=5.0,
             )
             return
         for function in sorted(pressed, key=lambda function: function is not Function.ESTOP):
             self._act(function)
         if Function.TAKEOVER in pressed and self._teleop.grip is Grip.OFF:
-            self.get_logger().error("no takeover: no command of executor_node has come, is it running?")
+            self._refusals.refuse("takeover_without_executor")
+        if Function.TAKEOVER in pressed and self._teleop.asleep:
+            self._refusals.refuse("axis_not_at_rest", ", ".join(self._teleop.asleep))
         if self._teleop.grip is not self._grip:
             self._speak()  # not a tick later
 
@@ -125,27 +132,29 @@ class TeleopNode(Node):
     def _on_step(self, message: ControlStep) -> None:
         known = message.reason not in ("no_joint_states", "joint_states_stale")
         if known and len(message.command) == len(self._joints):
-            self._teleop.command(time.monotonic(), np.array(message.command, dtype=np.float64))
+            self._teleop.command(self._time.now(), np.array(message.command, dtype=np.float64))
 
     def _on_session(self, message: SessionState) -> None:
         try:
             self._phase = Phase(message.phase)
         except ValueError:
-            self.get_logger().error(f"session is in unknown phase {message.phase}", throttle_duration_sec=5.0)
+            self._refusals.refuse("session_malformed", f"phase {message.phase}")
 
     def _on_leader(self, message: JointState) -> None:
         try:
             position, _ = self._order.read(message)
         except ValueError as error:
-            self.get_logger().error(f"leader arm: {error}", throttle_duration_sec=5.0)
+            self._refusals.refuse("leader_malformed", str(error))
             return
-        if np.isfinite(position).all():
-            self._teleop.leader(time.monotonic(), position)
+        if not np.isfinite(position).all():
+            self._refusals.refuse("leader_malformed", "not finite")
+        else:
+            self._teleop.leader(self._time.now(), position)
 
     def _set_intervention(
         self, request: SetIntervention.Request, response: SetIntervention.Response
     ) -> SetIntervention.Response:
-        response.message = self._teleop.intervene(time.monotonic(), request.active)
+        response.message = self._teleop.intervene(self._time.now(), request.active)
         response.success = not response.message
         response.message = response.message or ("the human flies" if request.active else "the policy flies on")
         self._speak()
@@ -154,7 +163,7 @@ class TeleopNode(Node):
     # -- what is done --------------------------------------------------------------------------------------
 
     def _speak(self) -> None:
-        wish = self._teleop.tick(time.monotonic())
+        wish = self._teleop.tick(self._time.now())
         if self._teleop.grip is not self._grip:
             self._grip = self._teleop.grip
             if self._grip is Grip.LOST:
@@ -166,14 +175,15 @@ class TeleopNode(Node):
         if wish is None:
             return
         message = Intervention(active=wish.active, source=self._config.source)
-        message.header.stamp = to_stamp(time.time())
+        message.header.stamp = to_stamp(self._time.ros())
         if wish.target is not None:
             message.joint_names, message.target = list(self._joints), floats(wish.target)
         self._interventions.publish(message)
 
     def _act(self, function: Function) -> None:
         if function is Function.ESTOP:
-            self._call(self._triggers["estop"], Trigger.Request(), function.value)
+            self.get_logger().warning("emergency stop pressed")
+            self._stop.ask(lambda reason: self.get_logger().info(f"stopped: {reason}"))
         elif function in _LABELS:
             self._call(self._label, Label.Request(outcome=_LABELS[function]), function.value)
         elif function is Function.BEGIN_CRITICAL:
@@ -185,7 +195,7 @@ class TeleopNode(Node):
     def _call(self, client: Any, request: Any, name: str) -> None:
         """Nothing waits for the answer; a refusal is told."""
         if not client.service_is_ready():
-            self.get_logger().error(f"{name}: {client.srv_name} does not answer")
+            self._refusals.refuse("button_unanswered", f"{name}: {client.srv_name}")
             return
         client.call_async(request).add_done_callback(self._told(name))
 
@@ -195,7 +205,7 @@ class TeleopNode(Node):
             if answer is not None and answer.success:
                 self.get_logger().info(f"{name}: done")
             else:
-                self.get_logger().warning(f"{name} refused: {answer.message if answer else 'no answer'}")
+                self._refusals.refuse("button_refused", f"{name}: {answer.message if answer else 'no answer'}")
 
         return tell
 

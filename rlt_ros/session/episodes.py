@@ -113,10 +113,12 @@ class Session:
         self.explore = False
         self.statistics = Throughput()
         self.wants_reset = False
+        self.held = False
+        """The robot is stopped, or held by its operator: no episode begins."""
         self._phase_since = 0.0
         self._episode_since = 0.0
-        self._clock_from = 0.0
-        self._tick_time = 0.0
+        self._clock_from = self._now = 0.0
+        self._tick_time: float | None = None
         self._ticks = self._human_ticks = self._interventions = 0
         self._human = False
         self._critical_passes = 0
@@ -181,18 +183,29 @@ class Session:
         """An automatic signal of success or failure; ignored unless an episode runs."""
         return self._end(now, outcome) if self.running else []
 
-    def flown(self, time: float, human: bool) -> None:
-        """A control tick of the running episode, and whether a human flew it."""
+    def stopped(self, now: float) -> list[Event]:
+        """An emergency stop: a running episode is aborted, and says nothing about the policy."""
+        return self._end(now, Outcome.ABORT) if self.running else []
+
+    def flown(self, time: float, human: bool, *, held: bool = False) -> None:
+        """A control tick of the running episode.
+
+        Args:
+            time: of the tick, on the clock of its stamps.
+            human: a human flew it.
+            held: the operator holds the robot: the time limit waits.
+        """
         if not self.running:
             return
-        elapsed = min(max(0.0, time - self._tick_time), _LONGEST_TICK)
+        before = time if self._tick_time is None else self._tick_time
+        elapsed = min(max(0.0, time - before), _LONGEST_TICK)
         self._ticks += 1
         self._human_ticks += human
         self._interventions += human and not self._human
-        if human and self.config.clock_with_human == "pauses":
+        if held or (human and self.config.clock_with_human == "pauses"):
             self._clock_from += elapsed
         elif human and self.config.clock_with_human == "restarts":
-            self._clock_from = time
+            self._clock_from = self._now
         self._human, self._tick_time = human, time
 
     @property
@@ -214,6 +227,11 @@ class Session:
         """An episode is being flown."""
         return self.phase in (Phase.BASE, Phase.CRITICAL)
 
+    @property
+    def phase_since(self) -> float:
+        """When this phase began."""
+        return self._phase_since
+
     def phase_time(self, now: float) -> float:
         """Seconds in this phase."""
         return max(0.0, now - self._phase_since)
@@ -224,15 +242,16 @@ class Session:
 
     def tick(self, now: float) -> list[Event]:
         """Let time pass."""
+        self._now = now
         if self.running and now - self._clock_from >= self.config.time_limit:
             return self._end(now, Outcome.TIMEOUT)
-        if self.phase is Phase.ENDED and self.phase_time(now) >= self.config.pause_time:
+        if self.phase is Phase.ENDED and self.phase_time(now) >= self.config.pause_time and not self.held:
             if self.config.max_episodes and self.statistics.episodes >= self.config.max_episodes:
                 self._enter(Phase.IDLE, now)
             else:
                 self._enter_reset(now)
         settled = self._reset_done_at is not None and now - self._reset_done_at >= self.config.settle_time
-        if self.phase is Phase.RESET and settled:
+        if self.phase is Phase.RESET and settled and not self.held:
             return self._start_episode(now)
         return []
 
@@ -252,7 +271,8 @@ class Session:
         self.outcome = Outcome.NONE
         self.actor_enabled = self._actor_is_due(self._before + self.statistics.episodes - self.config.warmup_episodes)
         self.explore = bool(self._rng.random() < self.config.explore_share)
-        self._episode_since = self._clock_from = self._tick_time = now
+        self._episode_since = self._clock_from = self._now = now
+        self._tick_time = None
         self._ticks = self._human_ticks = self._interventions = self._critical_passes = 0
         self._human = False
         self._enter(Phase.CRITICAL if self.config.controlled else Phase.BASE, now)

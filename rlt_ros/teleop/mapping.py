@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -16,6 +16,8 @@ from rlt_ros.types import Array
 MOTIONS = ("x", "y", "z", "roll", "pitch", "yaw", "open", "close")
 """Along and about the axes of the robot's base, x forward, y left, z up (REP-103), and the gripper."""
 ARM_CHOICES = ("", "left", "right")
+_AT_REST = 0.2
+"""Share of an axis' way that counts as its rest."""
 
 
 class MappingError(ValueError):
@@ -69,6 +71,13 @@ class Source:
     full: float | None = None
     held: int = -1
 
+    def rests(self, axes: Sequence[float], buttons: Sequence[int]) -> bool:
+        """Whether it reads what it reads when nobody touches it."""
+        if self.button >= 0:
+            return not buttons[self.button]
+        way = 1.0 if self.full is None else abs(self.full - self.rest)
+        return abs(float(axes[self.axis]) - self.rest) <= _AT_REST * way
+
     def read(self, axes: Sequence[float], buttons: Sequence[int]) -> float:
         """The value, -1 to 1."""
         if self.button >= 0:
@@ -119,13 +128,24 @@ class Mapping:
         """Functions whose button is held."""
         return {function for button, function in self.buttons.items() if buttons[button]}
 
-    def motion(self, axes: Sequence[float], buttons: Sequence[int], chosen: int) -> Array:
+    def at_rest(self, axes: Sequence[float], buttons: Sequence[int]) -> set[Source]:
+        """Sources that nobody touches, by a message that fits."""
+        return {source for source in self.motions.values() if source.rests(axes, buttons)}
+
+    def names(self, sources: set[Source]) -> list[str]:
+        """The motions of some sources, for people."""
+        return [" ".join(filter(None, name)) for name, source in self.motions.items() if source in sources]
+
+    def motion(
+        self, axes: Sequence[float], buttons: Sequence[int], chosen: int, asleep: Collection[Source] = ()
+    ) -> Array:
         """How each arm is to move.
 
         Args:
             axes: of a message that fits.
             buttons: of the same.
             chosen: 0: motions without an arm's name are of the left one; 1: of the right one.
+            asleep: sources that move nothing: whoever starts a trigger may read half its way until it is touched.
 
         Returns:
             Shape (2, 7): x, y, z, roll, pitch, yaw and gripper (positive: open) of the left and the right arm, -1 to 1.
@@ -133,6 +153,8 @@ class Mapping:
         lent = {s.axis for s in self.motions.values() if s.axis >= 0 and s.held >= 0 and buttons[s.held]}
         out = np.zeros((2, 7))
         for (arm, motion), source in self.motions.items():
+            if source in asleep:
+                continue
             if source.held >= 0 and not buttons[source.held]:
                 continue
             if source.held < 0 and source.axis in lent:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from rlt_ros.config import ConfigError, param
-from rlt_ros.teleop.mapping import Function, Mapping
+from rlt_ros.teleop.mapping import Function, Mapping, Source
 from rlt_ros.types import Array
 
 if TYPE_CHECKING:
@@ -106,6 +106,7 @@ class Teleop:
         self._arms = arms
         self._grippers = gripper_slots
         self._held: set[Function] = set()
+        self._awake: set[Source] = set()
         self._motion = np.zeros((2, 7))
         self._joy_time = -np.inf
         self._by_service = self._released_by_service = False
@@ -136,13 +137,16 @@ class Teleop:
             for function in mapping.buttons.values()
             if function in held - self._held and (fresh or function is Function.ESTOP)
         ]
+        if not fresh:
+            self._awake = set()
+        self._awake |= mapping.at_rest(axes, buttons)
         lost_grip = Function.TAKEOVER in self._held - held
         self._held, self._joy_time = held, now
         if Function.SWITCH_ARM in pressed:
             self.chosen = 1 - self.chosen
         if Function.SINGLE_JOINTS in pressed and self._arms is not None:
             self.single_joints = not self.single_joints
-        self._motion = mapping.motion(axes, buttons, self.chosen)
+        self._motion = mapping.motion(axes, buttons, self.chosen, self._asleep)
         if Function.TAKEOVER in pressed:
             if self.config.toggle and self.grip is Grip.ON:
                 self._release(now)
@@ -151,6 +155,15 @@ class Teleop:
         elif lost_grip and not self.config.toggle and self.grip is Grip.ON and not self._by_service:
             self._release(now)
         return pressed
+
+    @property
+    def _asleep(self) -> set[Source]:
+        return set(self._mapping.motions.values()) - self._awake if self._mapping is not None else set()
+
+    @property
+    def asleep(self) -> list[str]:
+        """Motions whose axis or button was not seen at its rest since the device speaks: they move nothing."""
+        return self._mapping.names(self._asleep) if self._mapping is not None else []
 
     def use(self, mapping: Mapping) -> None:
         """The joystick's mapping, once it is known."""

@@ -46,6 +46,7 @@ function lose() {
     camera.age.textContent = "old";
   }
   showNodes([]);
+  showWhy({ means: "", remedy: "", refused: [] }, null);
   setTimeout(connect, retry);
   retry = Math.min(2000, retry * 1.5);
 }
@@ -121,6 +122,7 @@ function show(state) {
     camera.age.textContent = age == null ? "no picture" : `${age < 10 ? (age * 1000).toFixed(0) + " ms" : age.toFixed(0) + " s"}, ${rate.toFixed(0)} Hz`;
   }
   showNodes(state.nodes);
+  showWhy(state.why, state.executor);
   showWarnings(state.warnings);
   rows.push(...state.rows);
   if (rows.length > HISTORY) rows.splice(0, rows.length - HISTORY);
@@ -177,11 +179,30 @@ function showNodes(nodes) {
   }));
 }
 
+const ago = (age) => (age < 60 ? `${age.toFixed(0)} s` : `${(age / 60).toFixed(0)} min`);
+
+function showWhy({ means, remedy, refused }, executor) {
+  const flies = ["REFERENCE", "ACTOR", "HUMAN"].includes(executor?.state);
+  $("why").dataset.flies = flies;
+  $("why-title").textContent = flies ? "It flies" : "Why it does not fly";
+  $("why-now").textContent = [means, remedy].filter(Boolean).join(" → ");
+  $("why-refused").replaceChildren(...refused.map((row) => {
+    const item = document.createElement("li");
+    item.dataset.kind = row.kind;
+    item.className = row.age < 5 ? "now" : "";
+    const what = document.createElement("b");
+    what.textContent = `${row.node} refuses ${row.topic}`;
+    const detail = row.detail ? ` (${row.detail})` : "";
+    item.append(what, `: ${row.reason}${detail}, ${row.count}×, ${ago(row.age)} ago → ${row.remedy}`);
+    return item;
+  }));
+}
+
 function showWarnings(warnings) {
   $("warnings").replaceChildren(...warnings.toReversed().map(({ node, level, text, count, age }) => {
     const item = document.createElement("li");
     item.className = level;
-    item.textContent = `${age < 60 ? age.toFixed(0) + " s" : (age / 60).toFixed(0) + " min"} ago, ${node}: ${text}${count > 1 ? ` (${count} times)` : ""}`;
+    item.textContent = `${ago(age)} ago, ${node}: ${text}${count > 1 ? ` (${count} times)` : ""}`;
     return item;
   }));
 }
