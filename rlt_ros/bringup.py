@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.nodes.parameters import (
     PARAMETERS,
@@ -22,7 +20,10 @@ from rlt_ros.nodes.parameters import (
     TeleopParameters,
     VlaParameters,
 )
+from rlt_ros.sim.names import SIMULATED_ROBOT
 from rlt_ros.sim.tasks import get_task
+from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.yaml_file import read_yaml
 
 PACKAGE = "rlt_ros"
 TARGETS = ("sim", "robot", "learner")
@@ -138,6 +139,7 @@ class Bringup:
         elif simulated:
             raise ConfigError("a simulated human lives in the simulated cell only: 'rlt up sim --human simulated'")
         bundle = {"bundle": str(self.bundle_path)}
+        known = {"robot": self.robot} if self.robot else {}
         kept: dict[str, str] = {}
         if self.run_dir:
             kept = {"checkpoint_dir": str(self.run_dir / "checkpoints"), "journal_dir": str(self.run_dir / "journal")}
@@ -152,7 +154,7 @@ class Bringup:
             NodeSpec(
                 "session_node", {**task, **seed, **before, **(compared if self.trained else {})}, weights, stage=0
             ),
-            NodeSpec("executor_node", {**bundle, **seed, **actor}, {**robot, **weights}, stage=1),
+            NodeSpec("executor_node", {**bundle, **known, **seed, **actor}, {**robot, **weights}, stage=1),
             NodeSpec(
                 "teleop_node",
                 {**bundle, **({"mapping": "simulated"} if simulated else {})},
@@ -160,7 +162,7 @@ class Bringup:
                 required=False,
                 restart=True,
             ),
-            NodeSpec("vla_node", {**bundle, **task}, robot, restart=True),
+            NodeSpec("vla_node", {**bundle, **known, **task}, robot, restart=True),
             NodeSpec("learner_node", {**bundle, **seed, **kept}, required=False, restart=True, stop_seconds=15.0),
         ]
         if self.target != "learner":
@@ -194,6 +196,26 @@ class Bringup:
         ]
         self._check(specs)
         return specs
+
+    @property
+    def robot(self) -> str:
+        """The robot's name: the executor's in file and settings, or the simulated cell's."""
+        named = self.parameters("executor_node").get("robot", "")
+        return str(named) or (SIMULATED_ROBOT if self.target == "sim" else "")
+
+    def check_robot(self) -> None:
+        """A bundle flies only the robot that it names.
+
+        Raises:
+            ConfigError: the robot has no name, or the bundle is another one's.
+        """
+        bundle = load_bundle(self.bundle_path)
+        if not self.robot:
+            raise ConfigError(
+                f"{self.config_path} does not name the robot: set executor_node.robot to the name that its bundle has "
+                f"(the bundle in use, {self.bundle_path}, flies '{bundle.robot}')"
+            )
+        bundle.check_fits(bundle.joints, bundle.cameras, robot=self.robot)
 
     def command_topics(self) -> list[str]:
         """Where a robot's commands go, as everybody names it; none in the simulated cell."""
@@ -255,12 +277,7 @@ def read_parameter_file(path: Path, namespace: str = "/rlt") -> dict[str, dict[s
     Raises:
         ConfigError: the file is missing or not a ROS parameter file.
     """
-    try:
-        data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    data = read_yaml(path, ConfigError, ros=True)
     if not isinstance(data or {}, dict):
         raise ConfigError(f"{path} must hold a mapping of node names, it holds a {type(data).__name__}")
     out: dict[str, dict[str, Any]] = {}
@@ -274,8 +291,30 @@ def read_parameter_file(path: Path, namespace: str = "/rlt") -> dict[str, dict[s
             raise ConfigError(f"{path}: 'ros__parameters' of '{key}' must be a mapping")
         if node in out:
             raise ConfigError(f"{path}: '{node}' stands there twice; put its parameters under one key")
-        out[node] = value["ros__parameters"]
+        out[node] = {name: _ros_reads(path, node, name, given) for name, given in value["ros__parameters"].items()}
     return out
+
+
+def _ros_reads(path: Path, node: str, name: str, value: Any) -> Any:
+    """A parameter's value, if ROS reads it as we do.
+
+    Raises:
+        ConfigError: ROS would refuse it, or read something else.
+    """
+    where = f"{path}: {node}.{name}"
+    if value is None:
+        raise ConfigError(f"{where} has no value; write one, '' for an empty text, or leave it out")
+    if isinstance(value, dict):
+        raise ConfigError(f"{where} is a mapping, which ROS reads as parameters '{name}.{next(iter(value), '')}', ...")
+    if isinstance(value, list):
+        kinds = sorted({type(item).__name__ for item in value})
+        if {"list", "dict", "NoneType"} & set(kinds):
+            raise ConfigError(f"{where} must be a plain list of values")
+        if kinds == ["float", "int"]:
+            raise ConfigError(f"{where} mixes whole and other numbers, which ROS refuses: write {float(value[0])} etc.")
+        if len(kinds) > 1:
+            raise ConfigError(f"{where} mixes {' and '.join(kinds)}, which ROS refuses")
+    return value
 
 
 def shipped_actor(bundle: Path, task: str) -> Path:

@@ -59,6 +59,8 @@ def _nodes(context: LaunchContext, target: str) -> list[Node]:
         human=given["human"],
         run_dir=path("run_dir"),
     )
+    if target != "learner":
+        bringup.check_robot()
     return [node_action(spec, bringup) for spec in bringup.nodes()]
 
 

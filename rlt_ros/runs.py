@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,13 +28,24 @@ CHECKPOINTS = "checkpoints"
 
 
 def new_run_dir(root: Path, name: str) -> Path:
-    """A directory that does not exist yet, named by time."""
+    """Make a directory that nobody else has, named by time.
+
+    Raises:
+        ConfigError: it cannot be made.
+    """
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-    path, number = root / f"{stamp}-{name}", 1
-    while path.exists():
-        number += 1
-        path = root / f"{stamp}-{name}-{number}"
-    return path.absolute()
+    for number in itertools.count(1):
+        path = root / (f"{stamp}-{name}" if number == 1 else f"{stamp}-{name}-{number}")
+        try:
+            path.mkdir(parents=True)
+        except FileExistsError:
+            if root.exists() and not root.is_dir():
+                raise ConfigError(f"{root} is no directory: choose another one for runs (--runs)") from None
+            continue
+        except OSError as error:
+            raise ConfigError(f"{path} cannot be made: {error.strerror}; choose another directory (--runs)") from error
+        return path.absolute()
+    raise AssertionError("never ends")
 
 
 def read_record(run: Path) -> dict[str, Any]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
-import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,12 @@ import yaml
 from rich.console import Console
 from rich.text import Text
 
+from rlt_ros import endings
 from rlt_ros.bringup import PACKAGE, Bringup, NodeSpec, check_domain
 from rlt_ros.config import ConfigError
 from rlt_ros.doctor import check_rendering
 from rlt_ros.runner import MISCONFIGURED, Command, Restarts, Runner, node_environment, wait_until
-from rlt_ros.runs import write_record, write_summary
+from rlt_ros.runs import new_run_dir, write_record, write_summary
 from rlt_ros.vla.bundle import load_bundle
 
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
@@ -45,7 +47,7 @@ class Output:
         out.append(
             text.removeprefix("INFO "), style="red" if text.startswith(("ERROR", "FATAL", "error")) else "default"
         )
-        with self._lock:
+        with self._lock, suppress(OSError):  # the terminal may be closed; the robot goes on, and stops in order
             self._console.print(out, soft_wrap=True)
 
     def say(self, text: str) -> None:
@@ -53,13 +55,14 @@ class Output:
         self.line("rlt", text)
 
 
-def run_graph(bringup: Bringup, *, duration: float, argv: list[str]) -> tuple[dict[str, Any], int]:
+def run_graph(bringup: Bringup, *, duration: float, argv: list[str], runs: Path) -> tuple[dict[str, Any], int]:
     """Run the graph until the time is over, Ctrl-C, or a required node's death.
 
     Args:
-        bringup: what to start; its run directory must be set.
+        bringup: what to start; a run directory is made for it unless it has one.
         duration: seconds from the first episode; 0: no end.
         argv: the command line, for the record.
+        runs: where the directory is made, once nothing is wrong any more.
 
     Returns:
         The run's summary and the exit code.
@@ -67,10 +70,10 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str]) -> tuple[di
     Raises:
         ConfigError: nothing was started: something is wrong with configuration, bundle or ROS domain.
     """
-    run_dir = bringup.run_dir
-    assert run_dir is not None
     specs = bringup.nodes()
     load_bundle(bringup.bundle_path)
+    if bringup.target != "learner":
+        bringup.check_robot()
     check_domain(os.environ)
     if bringup.target == "sim":
         _require_rendering()
@@ -79,24 +82,30 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str]) -> tuple[di
 
     from rlt_ros.monitor import Monitor
 
-    stopping = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
-    output = Output(Console(stderr=True, highlight=False), ["rlt", *(spec.name for spec in specs)])
+    endings.listen()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
     monitor = Monitor(bringup.namespace)
+    try:
+        _refuse_busy_domain(monitor, bringup, specs)
+        run_dir = bringup.run_dir or new_run_dir(runs, f"{bringup.target}-{bringup.task_name}")
+    except BaseException:
+        monitor.close()
+        rclpy.try_shutdown()
+        raise
+    bringup = dataclasses.replace(bringup, run_dir=run_dir)
+    specs = bringup.nodes()
+    output = Output(Console(stderr=True, highlight=False), ["rlt", *(spec.name for spec in specs)])
     runner = Runner(node_environment(run_dir), run_dir / "log", output.line)
     restarts = Restarts()
     code = 0
     try:
-        _refuse_busy_domain(monitor, bringup, specs)
         write_record(bringup, specs, argv)
         output.say(f"run {run_dir}")
         for spec in reversed(specs):
             runner.start(_command(spec, bringup))
             restarts.started(spec.name, time.monotonic())
         flies = bringup.target != "learner"
-        code = _watch(runner, restarts, monitor, output, duration, stopping, flies=flies)
+        code = _watch(runner, restarts, monitor, output, duration, flies=flies)
         if code:
             output.say(f"go on with: rlt up {bringup.target} --resume {run_dir}")
     finally:
@@ -106,7 +115,6 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str]) -> tuple[di
         monitor.close()
         rclpy.try_shutdown()
     summary["run_dir"] = str(run_dir)
-    write_summary(run_dir, summary)
     return summary, code
 
 
@@ -123,7 +131,6 @@ def _watch(
     monitor: Any,
     output: Output,
     duration: float,
-    stopping: threading.Event,
     *,
     flies: bool,
 ) -> int:
@@ -131,7 +138,7 @@ def _watch(
     started = time.monotonic()
     next_status = started + _STATUS_EVERY
     deadline = None if flies else started + (duration or float("inf"))
-    while not stopping.is_set():
+    while not endings.asked():
         monitor.spin(0.2)
         now = time.monotonic()
         for command, code in runner.ended():
@@ -222,6 +229,23 @@ def _command(spec: NodeSpec, bringup: Bringup) -> Command:
 def _ros_value(value: Any) -> str:
     """A value for `-p name:=value`, which ROS parses as YAML."""
     return yaml.safe_dump(value, default_flow_style=True, width=10_000).splitlines()[0]
+
+
+def tell_summary(summary: dict[str, Any], as_json: bool) -> int:
+    """Print the figures of a run, then write them; the exit code. Terminal or disk may be gone: neither needs the other."""
+    endings.deaf()
+    try:
+        print_summary(summary, as_json)
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left in its buffer has nowhere to go
+    try:
+        write_summary(Path(summary["run_dir"]), summary)
+    except OSError as error:
+        with suppress(OSError):
+            print(f"error: the summary could not be written: {error}; free some space", file=sys.stderr, flush=True)
+        return 1
+    return 0
 
 
 def print_summary(summary: dict[str, Any], as_json: bool) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
 
-from rlt_ros import __version__
+from rlt_ros import __version__, endings
 from rlt_ros.bringup import share_directory
 from rlt_ros.cli.bench import bench
 from rlt_ros.cli.checks import doctor
@@ -47,12 +48,16 @@ def version() -> None:
 
 
 def main() -> None:
-    """Entry point: expected errors become one line and exit code 2."""
+    """Entry point: expected errors become one line and exit code 2; however it is ended, it ends as by Ctrl-C."""
+    endings.interrupt()
     try:
         app(prog_name="rlt")
     except ImportError as error:
         print(f"error: {error}; run 'make setup', or source ROS 2 and the workspace of rlt_ros", file=sys.stderr)
         sys.exit(2)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # `rlt runs | head`: who reads has seen enough
+        sys.exit(0)
     except (ConfigError, ValueError, OSError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)

@@ -13,7 +13,7 @@ import typer
 from rlt_ros.bringup import TARGETS, Bringup
 from rlt_ros.cli.options import BundlePath, Json, OptionalSeed, OptionalTask, Seed, Task, Trained, parse_settings
 from rlt_ros.config import ConfigError
-from rlt_ros.runs import new_run_dir, resumed
+from rlt_ros.runs import resumed
 
 
 def up(
@@ -91,7 +91,7 @@ def demo(
 
 def _run_graph(bringup: Bringup, duration: float, runs: Path, as_json: bool) -> None:
     from rlt_ros.doctor import display_works
-    from rlt_ros.up import print_summary, run_graph
+    from rlt_ros.up import run_graph, tell_summary
 
     if bringup.target == "sim" and not bringup.headless and not display_works():
         bringup = dataclasses.replace(bringup, headless=True)
@@ -99,9 +99,8 @@ def _run_graph(bringup: Bringup, duration: float, runs: Path, as_json: bool) -> 
     for name in (bringup.namespace, bringup.learner or bringup.namespace, bringup.driver or bringup.namespace):
         if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", name):
             raise ConfigError(f"namespace '{name}' must begin with '/' and hold letters, digits and '_' only")
-    bringup.nodes()  # finds what is wrong before a directory is made
-    if bringup.run_dir is None:
-        bringup = dataclasses.replace(bringup, run_dir=new_run_dir(runs, f"{bringup.target}-{bringup.task_name}"))
-    summary, code = run_graph(bringup, duration=duration, argv=sys.argv[1:])
-    print_summary(summary, as_json)
-    raise typer.Exit(code)
+    bringup.nodes()
+    if bringup.target != "learner":
+        bringup.check_robot()
+    summary, code = run_graph(bringup, duration=duration, argv=sys.argv[1:], runs=runs)
+    raise typer.Exit(tell_summary(summary, as_json) or code)

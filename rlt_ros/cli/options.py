@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rlt_ros.config import ConfigError
+from rlt_ros.yaml_file import parse_yaml
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 Task = Annotated[str, typer.Option(help="Task of the simulated cell, or name of the work on a robot.")]
@@ -55,7 +56,7 @@ def parse_settings(settings: list[str], form: str) -> dict[str, Any]:
         if not separator or ("." in form and "." not in key):
             raise ConfigError(f"--set {setting}: write {form}")
         try:
-            out[key] = yaml.safe_load(value)
+            out[key] = parse_yaml(value, ros=True)
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {setting}: the value is not valid YAML") from error
     return out

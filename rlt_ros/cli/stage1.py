@@ -117,12 +117,12 @@ def _expert(
     from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
     from rlt_ros.sim.demonstrate import collect as demonstrate
     from rlt_ros.sim.demonstrate import demonstration_seed
-    from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
+    from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES, SIMULATED_ROBOT
     from rlt_ros.sim.tasks import get_task
     from rlt_ros.vla.dataset import Recipe
 
     cell = Cell(get_task(task, clearance=clearance, setting=setting), randomisation=randomisation)
-    recipe = Recipe("sim_aloha", JOINT_NAMES, CAMERA_NAMES, cell.image_size, CONTROL_PERIOD)
+    recipe = Recipe(SIMULATED_ROBOT, JOINT_NAMES, CAMERA_NAMES, cell.image_size, CONTROL_PERIOD)
     return recipe, demonstrate(cell, episodes=episodes, stride=1, seed=demonstration_seed(seed, task, setting))
 
 
@@ -298,7 +298,7 @@ def _demonstrate(
 ) -> tuple[Demonstrations, Recipe]:
     from rlt_ros.sim.cell import CONTROL_PERIOD
     from rlt_ros.sim.demonstrate import Order, collect_parallel, demonstration_seed
-    from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
+    from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES, SIMULATED_ROBOT
     from rlt_ros.sim.tasks import TASKS
     from rlt_ros.vla.dataset import Recipe
     from rlt_ros.vla.demos import prepare
@@ -312,4 +312,4 @@ def _demonstrate(
         (progress.advance(bar) or episode for episode in collect_parallel(orders)),  # type: ignore[func-returns-value]
         HORIZON,
     )
-    return demos, Recipe("sim_aloha", JOINT_NAMES, CAMERA_NAMES, demos.images.shape[2], CONTROL_PERIOD)
+    return demos, Recipe(SIMULATED_ROBOT, JOINT_NAMES, CAMERA_NAMES, demos.images.shape[2], CONTROL_PERIOD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -64,7 +65,13 @@ def train(
     if without and without not in ABLATIONS:
         raise ConfigError(f"--without {without}: choose one of {', '.join(ABLATIONS)}")
     run_dir = new_run_dir(runs, f"train-{task}" + (f"-without-{without}" if without else ""))
-    _run(bringup.bundle_path, config, learner, run_dir, as_json)
+    try:
+        _run(bringup.bundle_path, config, learner, run_dir, as_json)
+    except ValueError:
+        for made in (run_dir, runs):
+            with suppress(OSError):  # only where nothing is in it
+                made.rmdir()
+        raise
 
 
 def _run(

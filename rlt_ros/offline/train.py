@@ -309,7 +309,10 @@ def train(
     finally:
         trainer.close()
     report = {"task": config.task, "base": base, "final": curve[-1], "curve": curve, "run_dir": str(run_dir)}
-    (run_dir / "summary.json").write_text(json.dumps(report, indent=2))
+    try:
+        (run_dir / "summary.json").write_text(json.dumps(report, indent=2))
+    except OSError as error:
+        progress(trainer, f"error: {run_dir}/summary.json could not be written: {error}; the report follows")
     return report
 
 

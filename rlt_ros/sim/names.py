@@ -1,5 +1,7 @@
 """Names and order of the simulated robot's joints and cameras."""
 
+SIMULATED_ROBOT = "sim_aloha"
+"""As its bundles and datasets name it."""
 ARMS = ("left", "right")
 ARM_JOINTS = ("waist", "shoulder", "elbow", "forearm_roll", "wrist_angle", "wrist_rotate")
 JOINT_NAMES = tuple(f"{arm}_{joint}" for arm in ARMS for joint in (*ARM_JOINTS, "gripper"))

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 
 from rlt_ros.types import Array
+from rlt_ros.yaml_file import read_yaml
 
 MOTIONS = ("x", "y", "z", "roll", "pitch", "yaw", "open", "close")
 """Along and about the axes of the robot's base, x forward, y left, z up (REP-103), and the gripper."""
@@ -171,12 +171,7 @@ def load_mapping(path: Path) -> Mapping:
     Raises:
         MappingError: the file cannot be read, or something in it is unknown, missing or assigned twice.
     """
-    try:
-        data = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise MappingError(f"cannot read {path}: {error.strerror}") from error
-    except yaml.YAMLError as error:
-        raise MappingError(f"{path} is not valid YAML: {error}") from error
+    data = read_yaml(path, MappingError)
     try:
         return _mapping(data)
     except MappingError as error:

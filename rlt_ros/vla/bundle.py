@@ -7,13 +7,15 @@ chunk (absolute joint targets) out.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, fields
+import re
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from rlt_ros.normaliser import Normaliser
+from rlt_ros.yaml_file import read_yaml
 
 FORMAT = 2
 MODEL_FILE = "model.onnx"
@@ -43,6 +45,7 @@ class Bundle:
         normaliser: scales of proprioception and actions.
         sha256: hash of the model file.
         training: how it was made and how it did, for the reader.
+        files: hash of every other file that the model reads (its external data), by name.
     """
 
     directory: Path
@@ -59,11 +62,15 @@ class Bundle:
     normaliser: Normaliser
     sha256: str
     training: dict[str, Any]
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
         """Identity of the token space and action scale: stamped on every message and checkpoint."""
-        return f"{self.name}-{self.sha256[:12]}"
+        if not self.files:
+            return f"{self.name}-{self.sha256[:12]}"
+        lines = [self.sha256, *(f"{name} {digest}" for name, digest in sorted(self.files.items()))]
+        return f"{self.name}-{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:12]}"
 
     def instruction(self, task: str = "") -> str:
         """What to tell the VLA for `task`; the first task's instruction where it does not know the name."""
@@ -101,13 +108,13 @@ class Bundle:
     def save(self) -> None:
         """Write `bundle.yaml` into the directory."""
         data: dict[str, Any] = {"format": FORMAT}
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "directory":
+        for column in fields(self):
+            value = getattr(self, column.name)
+            if column.name == "directory" or (column.name == "files" and not value):
                 continue
             if isinstance(value, Normaliser):
                 value = value.to_dict()
-            data[field.name] = list(value) if isinstance(value, tuple) else value
+            data[column.name] = list(value) if isinstance(value, tuple) else value
         (self.directory / DESCRIPTION_FILE).write_text(yaml.safe_dump(data, sort_keys=False, width=120))
 
 
@@ -121,15 +128,13 @@ def load_bundle(directory: Path | str) -> Bundle:
     path = directory / DESCRIPTION_FILE
     if not path.is_file():
         raise BundleError(f"no bundle at {directory}: {DESCRIPTION_FILE} is missing; make one with 'rlt adapt'")
-    try:
-        data = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise BundleError(f"{path} is not valid YAML: {error}") from error
+    data = read_yaml(path, BundleError)
     if not isinstance(data, dict):
         raise BundleError(f"{path} must hold a mapping, it holds {type(data).__name__}")
     if data.pop("format", None) != FORMAT:
         raise BundleError(f"{path}: 'format' must be {FORMAT}; this bundle was made by another version of rlt_ros")
-    expected = {field.name for field in fields(Bundle)} - {"directory"}
+    listed = data.pop("files", {})
+    expected = {column.name for column in fields(Bundle)} - {"directory", "files"}
     for problem, names in (("lacks", expected - set(data)), ("has unknown", set(data) - expected)):
         if names:
             raise BundleError(f"{path} {problem} keys: {', '.join(sorted(names))}")
@@ -149,6 +154,7 @@ def load_bundle(directory: Path | str) -> Bundle:
             normaliser=Normaliser.from_dict(data["normaliser"]),
             sha256=str(data["sha256"]),
             training=dict(data["training"]),
+            files=dict.fromkeys(map(str, dict(listed)), ""),
         )
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path}: {error}") from error
@@ -164,9 +170,40 @@ def load_bundle(directory: Path | str) -> Bundle:
         raise BundleError(f"{bundle.model_path} is missing")
     if file_sha256(bundle.model_path) != bundle.sha256:
         raise BundleError(f"{bundle.model_path} is not the file that {DESCRIPTION_FILE} describes (sha256 differs)")
-    return bundle
+    files = {name: _digest(bundle, name) for name in sorted({*external_data(bundle.model_path), *bundle.files})}
+    for name, digest in files.items():
+        if str(dict(listed).get(name, digest)) != digest:
+            raise BundleError(
+                f"{directory / name} is not the file that {DESCRIPTION_FILE} describes (sha256 differs): it is of "
+                "another bundle; restore it, or make the bundle anew"
+            )
+    return replace(bundle, files=files)
+
+
+def external_data(model: Path) -> list[str]:
+    """Names of the files that an ONNX file reads its larger weights from (those above 2 GB must be outside of it)."""
+    # StringStringEntryProto {key: "location", value: NAME}, as every protobuf writer lays it out.
+    data, names = model.read_bytes(), set()
+    for entry in re.finditer(rb"\n\x08location\x12([\x00-\x7f]|[\x80-\xff][\x00-\x7f])", data):
+        low, *high = entry.group(1)
+        length = (low & 0x7F) | (high[0] << 7 if high else 0)
+        names.add(data[entry.end() : entry.end() + length].decode(errors="replace"))
+    return sorted(names)
+
+
+def _digest(bundle: Bundle, name: str) -> str:
+    path = bundle.directory / name
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise BundleError(f"{bundle.model_path} reads {name}, which is outside of the bundle: export it anew")
+    if not path.is_file():
+        raise BundleError(f"{path} is missing: the model keeps weights in it")
+    return file_sha256(path)
 
 
 def file_sha256(path: Path) -> str:
     """Hex digest of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
