@@ -232,7 +232,7 @@ def _ros_value(value: Any) -> str:
 
 
 def tell_summary(summary: dict[str, Any], as_json: bool) -> int:
-    """Print the figures of a run, then write them; the exit code. Terminal or disk may be gone: neither needs the other."""
+    """Print the figures of a run, then write them; the exit code. Neither the terminal nor the disk must be there."""
     endings.deaf()
     try:
         print_summary(summary, as_json)

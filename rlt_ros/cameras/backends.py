@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rlt_ros.cameras.camera import Camera, CameraConfig
+from rlt_ros.missing import remedy
 
 BACKENDS = ("realsense", "v4l2", "recorded", "pattern")
 
@@ -11,7 +12,7 @@ def make_camera(backend: str, config: CameraConfig) -> Camera:
     """A camera of that kind, not yet open.
 
     Raises:
-        ValueError: the kind is unknown, or its library is not installed.
+        ValueError: the kind is unknown, or its library cannot be imported.
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend '{backend}' is unknown: choose {', '.join(BACKENDS)}")
@@ -30,7 +31,7 @@ def make_camera(backend: str, config: CameraConfig) -> Camera:
             return RecordedCamera(config)
     except ImportError as error:
         extra = "realsense" if backend == "realsense" else "cameras"
-        raise ValueError(f"backend {backend}: {error}; pip install 'rlt_ros[{extra}]'") from error
+        raise ValueError(f"backend {backend}: {remedy(error, extra)}") from error
     from rlt_ros.cameras.pattern import PatternCamera
 
     return PatternCamera(config)

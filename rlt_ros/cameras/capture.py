@@ -124,6 +124,9 @@ class Capture:
             if frame is not None:
                 silent_since = time.monotonic()
                 self._take(frame)
+            elif (damage := getattr(self._camera, "damage", "")) and damage != self._fault:
+                self._fault = damage  # everything before it was played
+                self._tell(self.name, damage)
 
     def _take(self, frame: Frame) -> None:
         if self._newest is not None and frame.number > self._newest.number + 1:

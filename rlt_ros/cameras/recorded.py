@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
 import cv2
 import numpy as np
-from mcap.exceptions import McapError
-from mcap.reader import make_reader
 
 from rlt_ros.cameras.camera import CameraConfig, CameraError, Frame, Intrinsics, Picture
+from rlt_ros.journal.segment import Damage, Record, read_segment
 
 _LEAD = 0.2
 """Seconds between the opening of the last camera and the first picture."""
@@ -63,6 +62,8 @@ class RecordedCamera:
         self._number = 0
         self.ended = False
         """Everything was played."""
+        self.damage = ""
+        """What of the recording could not be read; empty: nothing is missing so far."""
 
     def open(self) -> None:
         """See `Camera.open`."""
@@ -112,15 +113,12 @@ class RecordedCamera:
 
     def _messages(self, path: Path) -> Iterator[_Recorded]:
         suffix = f"{self._config.name}/color/image_raw"
-        try:
-            with path.open("rb") as file:
-                for schema, channel, message in make_reader(file).iter_messages():
-                    if schema is None or schema.name != "sensor_msgs/msg/Image":
-                        continue
-                    if channel.topic.strip("/").endswith(suffix):
-                        yield _image(message.data)
-        except (McapError, OSError, ValueError) as error:
-            raise CameraError(f"{path} is damaged: {error}") from error
+        for record in _records(path, self._note):
+            if record.type == "sensor_msgs/msg/Image" and record.topic.strip("/").endswith(suffix):
+                yield _picture(path, record)
+
+    def _note(self, damage: Damage) -> None:
+        self.damage = f"{damage.path}: {damage.lost} of {damage.size} bytes at its end cannot be read"
 
     def _video(self, path: Path) -> Iterator[_Recorded]:
         video = cv2.VideoCapture(str(path))
@@ -142,16 +140,33 @@ class RecordedCamera:
 def _first_stamp(path: Path, name: str) -> float:
     """When the recording's first picture, of any camera, was taken."""
     topics = []
-    try:
-        with path.open("rb") as file:
-            for schema, channel, message in make_reader(file).iter_messages():
-                if schema is not None and schema.name == "sensor_msgs/msg/Image":
-                    return _image(message.data).captured
-                topics.append(channel.topic)
-    except (McapError, OSError, ValueError) as error:
-        raise CameraError(f"{path} is damaged: {error}") from error
+    for record in _records(path, lambda _: None):
+        if record.type == "sensor_msgs/msg/Image":
+            return _picture(path, record).captured
+        topics.append(record.topic)
     known = ", ".join(sorted(set(topics))) or "nothing"
     raise CameraError(f"{name}: {path} holds no sensor_msgs/Image; it holds {known}")
+
+
+def _records(path: Path, damaged: Callable[[Damage], None]) -> Iterator[Record]:
+    """The messages of a recording, up to where it was cut."""
+    try:
+        for item in read_segment(path):
+            if isinstance(item, Record):
+                yield item
+            elif item.lost and not item.offset:
+                raise CameraError(f"{path} is no MCAP file, or its beginning is damaged")
+            elif item.lost:
+                damaged(item)
+    except OSError as error:
+        raise CameraError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _picture(path: Path, record: Record) -> _Recorded:
+    try:
+        return _image(record.data)
+    except ValueError as error:
+        raise CameraError(f"{path}, {record.topic}: {error}") from error
 
 
 def _image(data: bytes) -> _Recorded:

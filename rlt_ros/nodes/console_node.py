@@ -23,6 +23,7 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Log
 from rclpy.node import Node
 
+from rlt_ros.missing import remedy
 from rlt_ros.msg import ActionChunk, EpisodeEvent, ExecutorStatus, LearnerStatus, SessionState
 from rlt_ros.nodes.base import HISTORY_QOS, LATCHED_QOS, STEADY, Teller, from_stamp, read_parameters, run
 from rlt_ros.nodes.clock import LoopClock
@@ -38,7 +39,7 @@ try:
     from rlt_ros.console.processes import Processes
     from rlt_ros.console.server import ALWAYS_ALLOWED, Pages, Server, bind
 except ImportError as error:  # the robot flies without a page
-    print(f"error: {error}: pip install 'rlt_ros[console]'", file=sys.stderr)
+    print(f"error: {remedy(error, 'console')}", file=sys.stderr)
     raise SystemExit(2) from error
 from rlt_ros.console.state import ConsoleState
 

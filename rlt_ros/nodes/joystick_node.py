@@ -15,6 +15,7 @@ from rclpy.publisher import Publisher
 from sensor_msgs.msg import Joy
 
 from rlt_ros.config import ConfigError
+from rlt_ros.missing import remedy
 from rlt_ros.nodes.base import EVENT_QOS, STEADY, read_parameters, run
 from rlt_ros.nodes.parameters import JoystickParameters
 
@@ -36,7 +37,7 @@ class JoystickNode(Node):
         try:
             from rlt_ros.teleop.device import Joystick  # its library is not everywhere installed
         except ImportError as error:
-            raise ConfigError(f"{error}: pip install 'rlt_ros[teleop]', or use the joy package") from error
+            raise ConfigError(f"{remedy(error, 'teleop')}, or use the joy package") from error
         self._joystick = Joystick(p.device, layout=p.layout, deadzone=p.deadzone)
         self._publisher: Publisher | None = None
         self._name = ""

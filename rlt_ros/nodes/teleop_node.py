@@ -21,6 +21,7 @@ from std_srvs.srv import Trigger
 
 from rlt_ros.bringup import share_directory
 from rlt_ros.config import ConfigError
+from rlt_ros.missing import remedy
 from rlt_ros.msg import ControlStep, Intervention, SessionState
 from rlt_ros.nodes.base import LATCHED_QOS, SENSOR_QOS, Ears, Teller, floats, read_parameters, run, to_stamp
 from rlt_ros.nodes.clock import LoopClock
@@ -62,7 +63,7 @@ class TeleopNode(Node):
             try:
                 from rlt_ros.teleop.kinematics import Arms  # MuJoCo is not needed with a leader arm
             except ImportError as error:
-                raise ConfigError(f"{error}: pip install 'rlt_ros[teleop]', or empty teleop_node.model") from error
+                raise ConfigError(f"{remedy(error, 'teleop')}, or empty teleop_node.model") from error
             arms = Arms(_model(p.model), p.frames, names)
         self._teleop = Teleop(p, self._mapping, arms, grippers)
         self._order = JointOrder(bundle.joints)

@@ -252,7 +252,18 @@ def check_samples(rig: Rig, end: EpisodeEvent) -> None:
         and from_stamp(message.header.stamp) <= from_stamp(end.header.stamp)
     ]
     first = next(index for index, message in enumerate(flown) if message.input_valid)
-    flown = flown[first:]
+    # In the tick or two after the human let go nothing is known that a policy could act upon: the robot is held, and
+    # what was before is one stretch of samples, what comes after another.
+    held = np.array([message.state == ControlStep.STATE_HOLD for message in flown[first:]])
+    stretch = np.cumsum(held)[~held]
+    flown = [message for message in flown[first:] if message.state != ControlStep.STATE_HOLD]
+    ends = {number: 1 + int(np.flatnonzero(stretch == number)[-1]) for number in set(stretch.tolist())}
+    assert len(ends) == 2
+    tick_of_state = [
+        tick
+        for number, until in ends.items()
+        for tick in range(int(np.flatnonzero(stretch == number)[0]), until, config.stride)
+    ]
     human = np.array([message.state == ControlStep.STATE_HUMAN for message in flown])
     assert human.any()
     assert not human.all()
@@ -262,14 +273,13 @@ def check_samples(rig: Rig, end: EpisodeEvent) -> None:
     previous = np.array([list(message.previous) for message in flown])
     actions = (commands - previous) / BUNDLE.normaliser.action_std
     clipped = np.where(human[:, None], np.clip(actions, -config.human_clip, config.human_clip), actions)
-    # In the tick or two after the human let go nothing was known that a policy could act upon: no sample starts there.
     serials = replay.usable_since(0)
-    starts = serials * config.stride
-    assert len(serials) > 0.9 * len(flown) / config.stride
+    starts = [tick_of_state[serial] for serial in serials]
+    assert len(serials) > 0.9 * (len(flown) - config.chunk) / config.stride
     batch = replay.gather(serials)
     mixed = 0
     for sample, tick in enumerate(starts):
-        rows = slice(tick, min(tick + config.chunk, len(flown)))
+        rows = slice(tick, min(tick + config.chunk, ends[int(stretch[tick])]))
         count = rows.stop - rows.start
         assert batch.valid[sample].sum() == count
         assert np.allclose(batch.actions[sample, :count], clipped[rows], rtol=2e-3, atol=2e-3)
