@@ -1,15 +1,15 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test commands setup lint format lock clean
+.PHONY: help demo test commands setup test-setup lint format lock clean
 PYTHON ?= python3
 DURATION ?= 180
 
 help: ## what can be made
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 demo: setup ## set up if needed, then show the simulated robot learning (DURATION=180 seconds, 0: until Ctrl-C)
 	./rlt demo --duration $(DURATION)
 
-test: setup ## set up if needed, then run the whole test suite
+test: test-setup ## set up if needed, then run the whole test suite
 	./rlt exec python -m pytest -n auto --maxprocesses 4 -m "not graph and not commands"
 	./rlt exec python -m pytest -m graph
 
@@ -18,6 +18,9 @@ commands: setup ## run every command of README and docs/getting_started.md, shor
 
 setup: ## system packages, virtual environment, ROS 2, torch, build; does nothing when nothing changed
 	@PYTHON=$(PYTHON) bash scripts/setup.sh
+
+test-setup: ## the same, and what only tests need of the system: libusb, a browser
+	@PYTHON=$(PYTHON) bash scripts/setup.sh --tests
 
 lint: setup ## format and style (ruff), types (mypy)
 	./rlt exec ruff format --check .

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,12 @@ from ament_index_python.packages import get_package_prefix
 from rclpy.executors import SingleThreadedExecutor
 from rlt_ros.msg import PolicyInput, SessionState
 from sensor_msgs.msg import JointState
+from std_msgs.msg import Float64MultiArray
 
 from rlt_ros.control.actor import ActorSpec, pack_actor
 from rlt_ros.control.realtime import PeriodicThread
-from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, floats, to_stamp
+from rlt_ros.nodes.base import COMMAND_QOS, LATCHED_QOS, RECORD_QOS, doubles, floats, to_stamp
+from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.vla.bundle import Bundle
 
 PERIOD = 0.02
@@ -53,13 +56,16 @@ def process(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]
                 running.wait()
 
 
-def node(name: str, namespace: str, parameters: dict[str, Any], log: Path) -> contextlib.AbstractContextManager[Any]:
-    """One of our nodes."""
+def node(
+    name: str, namespace: str, parameters: dict[str, Any], log: Path, file: Path | None = None
+) -> contextlib.AbstractContextManager[Any]:
+    """One of our nodes, with parameters of a file beneath."""
     arguments = [
         str(Path(get_package_prefix("rlt_ros"), "lib", "rlt_ros", name)),
         "--ros-args",
         "-r",
         f"__ns:={namespace}",
+        *(["--params-file", str(file)] if file else []),
     ]
     for key, value in parameters.items():
         arguments += ["-p", f"{key}:={value}"]
@@ -101,6 +107,12 @@ class RestOfTheRobot:
         ]
         self._ticks = 0
         self._failure = ""
+        # The robot is where it is told to be: an executor flies none that stays behind.
+        self._poses = {name: np.zeros(len(bundle.joints)) for name in namespaces}
+        order = [JOINT_NAMES.index(joint) for joint in bundle.joints]
+        for name in namespaces:
+            topic = f"{name}/forward_position_controller/commands"
+            self.node.create_subscription(Float64MultiArray, topic, partial(self._moved, name, order), COMMAND_QOS)
         self.on_tick: Callable[[], None] = lambda: None
         self._loop = PeriodicThread(PERIOD, self._tick, self._failed)
         self._stop = threading.Event()
@@ -138,7 +150,6 @@ class RestOfTheRobot:
     def _tick(self, _now: float) -> None:
         names, joints = list(self._bundle.joints), len(self._bundle.joints)
         stamp = to_stamp(time.time())
-        state = JointState(name=names, position=[0.0] * joints, velocity=[0.0] * joints)
         session = SessionState(epoch=1, episode=1, phase=SessionState.PHASE_CRITICAL, actor_enabled=True)
         seen = None
         if self._ticks % 2 == 0:
@@ -148,13 +159,17 @@ class RestOfTheRobot:
             seen.token = floats(np.ones(self._bundle.token_dim))
             seen.reference = floats(np.sin(np.arange(1, 51) / 8)[:, None] * np.full(joints, 2e-3))
             seen.position = floats(np.zeros(joints))
-        for speaker, message in zip(zip(*self._speakers, strict=True), (state, session, seen), strict=True):
-            if message is not None:
-                message.header.stamp = stamp
-                for publisher in speaker:
+        for (states, sessions, inputs), pose in zip(self._speakers, self._poses.values(), strict=True):
+            state = JointState(name=names, position=doubles(pose), velocity=[0.0] * joints)
+            for publisher, message in ((states, state), (sessions, session), (inputs, seen)):
+                if message is not None:
+                    message.header.stamp = stamp
                     publisher.publish(message)
         self.on_tick()
         self._ticks += 1
+
+    def _moved(self, name: str, order: list[int], message: Float64MultiArray) -> None:
+        self._poses[name] = np.array(message.data)[order]
 
     def _failed(self, error: Exception) -> None:
         self._failure = f"the rest of the robot failed: {error!r}"

@@ -72,8 +72,6 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str], runs: Path)
     """
     specs = bringup.nodes()
     load_bundle(bringup.bundle_path)
-    if bringup.target != "learner":
-        bringup.check_robot()
     check_domain(os.environ)
     if bringup.target == "sim":
         _require_rendering()
@@ -87,6 +85,8 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str], runs: Path)
     monitor = Monitor(bringup.namespace)
     try:
         _refuse_busy_domain(monitor, bringup, specs)
+        if bringup.target != "learner":
+            bringup.check_robot()
         run_dir = bringup.run_dir or new_run_dir(runs, f"{bringup.target}-{bringup.task_name}")
     except BaseException:
         monitor.close()

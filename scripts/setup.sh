@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Set up everything the simulated cell needs: system packages, .venv, ROS 2 wheels, CPU torch, the built overlay.
 # Idempotent: each step is skipped while its inputs are unchanged. Run it again after a failure.
+# `setup.sh --tests` also brings what only tests need of the system; without it they are skipped, and it says so.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -50,6 +51,22 @@ if [ ${#missing[@]} -gt 0 ]; then
     fail "missing: ${missing[*]}" "install them, then run make setup again:" \
       "sudo apt-get update && sudo apt-get install -y ${missing[*]}"
   fi
+fi
+
+# Whoever lacks these flies all the same: libusb is what the RealSense SDK loads, the browser opens the operator's page.
+if [ "${1:-}" = --tests ]; then
+  STEP="system packages of the tests"
+  wanted=()
+  ldconfig -p 2>/dev/null | grep -q 'libusb-1\.0\.so\.0' || wanted+=(libusb-1.0-0)
+  command -v chromium chromium-browser google-chrome >/dev/null || wanted+=(chromium)
+  if [ ${#wanted[@]} -gt 0 ] && [ "$(id -u)" -eq 0 ] && command -v apt-get >/dev/null; then
+    say "installing ${wanted[*]} for the tests"
+    { quietly apt-get update && DEBIAN_FRONTEND=noninteractive quietly apt-get install -y --no-install-recommends "${wanted[@]}"; } || true
+  fi
+  ldconfig -p 2>/dev/null | grep -q 'libusb-1\.0\.so\.0' \
+    || say "no libusb-1.0-0 (sudo apt-get install libusb-1.0-0): the tests of RealSense cameras are skipped"
+  command -v chromium chromium-browser google-chrome >/dev/null \
+    || say "no browser (sudo apt-get install chromium): the tests of the operator's page in a browser are skipped"
 fi
 
 STEP="virtual environment"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from documented import COMMANDS, commands_in, covering
+from refusals_page import PAGE, with_tables
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -28,6 +29,10 @@ def test_the_picture_of_the_graph_is_the_list_of_nodes(tmp_path: Path) -> None:
     assert (tmp_path / "graph.svg").read_text() == (ROOT / "docs" / "images" / "graph.svg").read_text(), (
         "run ./rlt exec python scripts/graph_picture.py"
     )
+
+
+def test_every_reason_and_refusal_is_in_troubleshooting() -> None:
+    assert PAGE.read_text() == with_tables(PAGE.read_text()), "run ./rlt exec python scripts/refusals_page.py"
 
 
 def anchors(page: Path) -> set[str]:

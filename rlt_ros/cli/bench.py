@@ -11,7 +11,7 @@ import typer
 from rlt_ros.bringup import share_directory
 from rlt_ros.config import ConfigError
 
-BENCHMARKS = ("cameras", "console", "heads", "ingest", "latency", "learner", "loop", "memory", "takeover")
+BENCHMARKS = ("cameras", "console", "heads", "ingest", "latency", "learner", "loop", "memory", "stop", "takeover")
 
 
 def bench(

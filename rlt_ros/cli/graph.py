@@ -100,7 +100,5 @@ def _run_graph(bringup: Bringup, duration: float, runs: Path, as_json: bool) -> 
         if not re.fullmatch(r"(/[A-Za-z_][A-Za-z0-9_]*)+", name):
             raise ConfigError(f"namespace '{name}' must begin with '/' and hold letters, digits and '_' only")
     bringup.nodes()
-    if bringup.target != "learner":
-        bringup.check_robot()
     summary, code = run_graph(bringup, duration=duration, argv=sys.argv[1:], runs=runs)
     raise typer.Exit(tell_summary(summary, as_json) or code)

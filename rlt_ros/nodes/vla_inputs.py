@@ -53,6 +53,7 @@ class VlaInputs:
         self._stamps = dict.fromkeys(cameras, 0.0)
         self._sets = SetBuilder(cameras, skew)
         self._last_set = clock.now()
+        self._nearest = np.inf
         self._states: deque[tuple[float, NDArray[np.float64]]] = deque()
 
     def joint_state(self, message: JointState) -> None:
@@ -92,14 +93,14 @@ class VlaInputs:
         self._taken[camera], self._stamps[camera] = at, from_stamp(message.header.stamp)
         pixels = np.frombuffer(message.data, np.uint8).reshape(self._size, self._size, 3)
         made = self._sets.add(camera, Frame(pixels, at, now, 0))
-        if made is not None or now < self._last_set:
-            self._last_set = now
-        elif now - self._last_set > _NO_SET_AFTER:
-            self._last_set = now
-            apart = max(self._taken.values()) - min(self._taken.values())
+        self._nearest = min(self._nearest, max(self._taken.values()) - min(self._taken.values()))
+        if made is None and now - self._last_set > _NO_SET_AFTER:
             silent = [name for name, taken in self._taken.items() if now - taken > _NO_SET_AFTER]
-            told = f"{', '.join(silent)} silent" if silent else f"{1e3 * apart:.1f} ms apart"
+            told = f"{', '.join(silent)} silent" if silent else f"{1e3 * self._nearest:.1f} ms apart at best"
             self._refusals.refuse("image_no_set", told)
+        elif made is None:
+            return None
+        self._last_set, self._nearest = now, np.inf
         return made
 
     def stamp(self, made: FrameSet) -> float:

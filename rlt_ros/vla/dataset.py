@@ -219,7 +219,7 @@ def _episode(
     seen = np.arange(0, length, stride)
     pictures = [table[IMAGES + name] for name in recipe.cameras]
     images = np.stack([[decode_jpeg(picture[int(i)].as_py()["bytes"]) for picture in pictures] for i in seen])
-    action = column("action", np.zeros((0, joints), np.float32)).astype(np.float64)
+    action = column("action", np.zeros((0, joints), np.float32)).astype(np.float64).reshape(length, joints)
     position = by_joint("observation.state")
     given = "observation.velocity" in table.column_names
     # Most datasets have no velocities: they are what the positions do.

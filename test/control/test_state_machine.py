@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -24,6 +25,11 @@ from rlt_ros.types import Array, ControlStep, Mode, Outcome, Phase, SessionView,
 RUNS = int(os.environ.get("RLT_RUNS", "2000"))
 PARTS = 2
 """So that both cores have work."""
+REASONS = {
+    *("button", "mode_hold", "no_joint_states", "joint_states_stale", "joint_states_implausible", "homing"),
+    *("joint_states_two_publishers", "intervention_lost", "no_policy_input", "policy_input_stale", "robot_elsewhere"),
+    *("phase_idle", "phase_reset", "phase_ended"),
+}
 FOLLOWING, TOLERANCE = 0.2, 1e-9
 LIMITS = JointLimits(
     low=np.full(JOINTS, -2.0),
@@ -33,17 +39,13 @@ LIMITS = JointLimits(
     following=np.full(JOINTS, FOLLOWING),
     deceleration=np.array([5.0, 2.0, 10.0]),
 )
-from collections import Counter
-
-COUNT: Counter = Counter()
-import atexit
-
-atexit.register(lambda: print(*sorted(COUNT.items()), sep="\n"))
 CONFIG = ExecutorConfig(max_input_age=0.2, stop_heartbeat=0.0, hold_time=0.2)
 
 
 class RobotAndPeople(RuleBasedStateMachine):
     """Rules are what drivers, people and programs do; every tick is checked."""
+
+    reached: Counter[tuple[str, str, bool]]
 
     def __init__(self) -> None:
         super().__init__()
@@ -237,7 +239,7 @@ class RobotAndPeople(RuleBasedStateMachine):
         executor = self.executor
         known = executor._measured.fault(step.time, CONFIG.max_joint_age) == ""
         command = step.command
-        COUNT[(step.state.name, step.reason, step.sent)] += 1
+        self.reached[step.state.name, step.reason, step.sent] += 1
         assert np.isfinite(command).all()
         assert (step.reason != "") == (step.state in (State.HOLD, State.ESTOP))
         if step.sent and self.sent is not None and not self.unsent:
@@ -317,7 +319,8 @@ class RobotAndPeople(RuleBasedStateMachine):
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_comes_in_whatever_order(part: int) -> None:
-    machine = type(f"RobotAndPeople{part}", (RobotAndPeople,), {})
+    reached: Counter[tuple[str, str, bool]] = Counter()
+    machine = type(f"RobotAndPeople{part}", (RobotAndPeople,), {"reached": reached})
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         machine,
         settings=settings(
@@ -326,9 +329,11 @@ def test_whatever_comes_in_whatever_order(part: int) -> None:
             deadline=None,
             database=None,
             suppress_health_check=list(HealthCheck),
-            print_blob=False,
         ),
     )
+    states = {(state, sent) for state, _, sent in reached}
+    assert states >= {(state.name, True) for state in State} | {("HOLD", False), ("ESTOP", False)}
+    assert {reason for _, reason, _ in reached} >= REASONS, "the machine does not come to where it is to be tried"
 
 
 def test_the_limits_of_this_test_are_those_of_an_owner() -> None:

@@ -285,3 +285,42 @@ def test_an_input_that_never_comes_costs_its_states_only() -> None:
         ingest.step(dataclasses.replace(tick(k), input_sequence=seen))
     assert replay.written > 50, "what comes after it is waited for no longer"
     assert ingest.counters["input_missing"] == 5
+
+
+@pytest.mark.parametrize("state", [State.HOLD, State.ESTOP])
+def test_S4_ticks_of_hold_and_estop_are_never_samples(state: State) -> None:
+    """They would teach that doing nothing is what the policy does there, and the time-out that it failed."""
+    ingest, replay = made()
+    for k in range(120):
+        step = tick(k)
+        if 40 <= k < 60:
+            step = dataclasses.replace(step, state=state, reason="x", command=step.previous)
+        ingest.step(step)
+    ingest.end(1, 1, 119.5 * PERIOD, Outcome.TIMEOUT)
+    ingest.flush()
+    assert replay.samples_by_source[state] == 0
+    batch = replay.gather(replay.usable_since(0))
+    assert (batch.actions[batch.valid].abs() > 0.5).all(), "no row of a sample stands still"
+    assert ingest.counters["episode_cut_by_hold"] == 1
+    assert len(replay.usable_since(0)) == 15 + 30
+
+
+def test_S4_an_episode_that_was_stopped_has_no_outcome() -> None:
+    ingest, replay = made()
+    for k in range(60):
+        ingest.step(tick(k))
+    ingest.end(1, 1, 59.5 * PERIOD, Outcome.ABORT)
+    ingest.flush()
+    batch = replay.gather(replay.usable_since(0))
+    assert (batch.bootstrap > 0).all()
+    assert (batch.rewards == 0).all()
+
+
+def test_W1_an_end_on_another_clock_ends_at_the_newest_step() -> None:
+    ingest, replay = made()
+    for k in range(60):
+        ingest.step(tick(k))
+    ingest.end(1, 1, -3600.0, Outcome.SUCCESS)
+    ingest.flush()
+    assert ingest.counters["event_clock"] == 1
+    assert replay.written >= 29, "the clock was set back: the episode is not cut to nothing"

@@ -258,3 +258,46 @@ def test_throughput_is_successes_per_ten_minutes(history: list[tuple[Outcome, fl
         wins = sum(o is Outcome.SUCCESS for o, _ in recent)
         assert counted.success_rate == pytest.approx(wins / len(recent))
         assert counted.recent_per_10min == pytest.approx(wins / sum(d for _, d in recent) * 600)
+
+
+def test_S4_an_emergency_stop_ends_the_episode_as_abort_and_no_other_begins_meanwhile() -> None:
+    session = Session(SessionConfig(settle_time=0.0, pause_time=0.1, time_limit=5.0))
+    session.start(0.0)
+    session.reset_done(0.0)
+    session.tick(0.0)
+    assert session.running
+    session.held = True
+    (event,) = session.stopped(1.0)
+    assert (event.kind, event.outcome) == (EventKind.END, Outcome.ABORT)
+    assert session.stopped(1.1) == [], "it ends once"
+    for tick in range(200):
+        session.tick(1.1 + tick * 0.02)
+    assert session.phase is Phase.ENDED, "nothing begins while the robot is stopped"
+    session.held = False
+    session.tick(6.0)
+    assert session.phase is Phase.RESET
+    assert session.statistics.successes == 0
+
+
+def test_S4_while_the_operator_holds_the_robot_the_time_limit_waits() -> None:
+    session = Session(SessionConfig(settle_time=0.0, time_limit=1.0))
+    session.start(0.0)
+    session.reset_done(0.0)
+    session.tick(0.0)
+    for tick in range(1, 200):
+        now = tick * 0.02
+        session.flown(1e6 + now, human=False, held=tick > 25)
+        session.tick(now)
+    assert session.running
+    assert session.time_left(now) == pytest.approx(0.5, abs=0.05)
+
+
+def test_W1_stamps_of_another_clock_do_not_move_the_time_limit() -> None:
+    session = Session(SessionConfig(settle_time=0.0, time_limit=1.0, clock_with_human="restarts"))
+    session.start(0.0)
+    session.reset_done(0.0)
+    session.tick(0.0)
+    for tick in range(1, 30):
+        session.tick(tick * 0.02)
+        session.flown(3600.0 + tick * 0.02, human=True)
+    assert session.time_left(30 * 0.02) == pytest.approx(1.0, abs=0.05)

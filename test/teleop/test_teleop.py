@@ -16,7 +16,7 @@ from rlt_ros.sim.model import build_spec
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import TASKS
 from rlt_ros.teleop.kinematics import Arms, ModelError, moved
-from rlt_ros.teleop.mapping import Function, load_mapping
+from rlt_ros.teleop.mapping import Function, Mapping, Source, load_mapping
 from rlt_ros.teleop.teleop import Grip, Teleop, TeleopConfig, Wish
 
 PERIOD = 0.02
@@ -361,3 +361,37 @@ def test_a_model_that_does_not_fit_says_what_is_missing() -> None:
         TeleopParameters(model_joints=names[:-1]).model_joint(JOINT_NAMES)
     with pytest.raises(ConfigError, match="1 grippers"):
         TeleopParameters(model_joints=(*names[:-1], "a")).model_joint(JOINT_NAMES)
+
+
+def test_S7_an_axis_counts_only_after_it_was_seen_at_its_rest() -> None:
+    """A trigger that rests at 1 and reads 0 until it is touched, with a mapping of one's own: half pulled, it seems."""
+    motions = {
+        ("", "x"): Source(axis=0),
+        ("", "close"): Source(axis=1, rest=1.0, full=-1.0),
+        ("", "open"): Source(button=1),
+    }
+    mapping = Mapping("own", "raw", (), motions, {0: Function.TAKEOVER})
+    teleop = Teleop(TeleopConfig(), mapping, ARMS, GRIPPERS)
+    robot, now = home_position(), 5.0
+    robot[GRIPPERS] = 0.8
+
+    def tick(axes: list[float], buttons: list[int], times: int = 20) -> float:
+        nonlocal robot, now
+        for _ in range(times):
+            now += PERIOD
+            teleop.joy(now, axes, buttons)
+            teleop.command(now, robot.copy())
+            wish = teleop.tick(now)
+            if wish is not None and wish.target is not None:
+                robot = wish.target.copy()
+        return float(robot[GRIPPERS[0]])
+
+    tick([0.0, 0.0], [0, 1], times=1)
+    assert teleop.asleep == ["close", "open"]
+    assert tick([0.0, 0.0], [1, 1]) == pytest.approx(0.8), "neither the trigger nor a button that hangs moves anything"
+    assert tick([0.0, 1.0], [1, 0]) == pytest.approx(0.8)
+    assert teleop.asleep == []
+    assert tick([0.0, 0.0], [1, 0]) < 0.75, "now it is half pulled"
+    now += 1.0  # pulled out, and in again
+    assert tick([0.0, 0.0], [0, 0], times=1) < 0.75
+    assert teleop.asleep == ["close"]
