@@ -35,7 +35,7 @@ from websockets.sync.client import connect
 
 from rlt_ros.bringup import Bringup
 from rlt_ros.config import from_mapping
-from rlt_ros.nodes.base import COMMAND_QOS, EVENT_QOS, LATCHED_QOS, RECORD_QOS, floats, to_stamp
+from rlt_ros.nodes.base import EVENT_QOS, LATCHED_QOS, RECORD_QOS, floats, to_stamp
 from rlt_ros.nodes.parameters import ExecutorParameters
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.vla.bundle import Bundle, load_bundle
@@ -77,7 +77,7 @@ class Director:
         self._direction = 1.0
         self._sequence = 0
         listen = self.node.create_subscription
-        listen(Float64MultiArray, "forward_position_controller/commands", self._on_wire, COMMAND_QOS)
+        listen(Float64MultiArray, "forward_position_controller/commands", self._on_wire, RECORD_QOS)
         listen(JointState, "joint_states", self._on_joints, 10)
         listen(ControlStep, "step", self._on_step, RECORD_QOS)
         self.node.create_timer(PERIOD, self._speak)
@@ -232,7 +232,8 @@ def main() -> None:
             after = times > pressed
             slower = after & (np.abs(moved[:, swept]) < 0.999 * full).any(1)
             still = after & (np.abs(moved[:, swept]) < 1e-9).all(1)
-            losing = np.abs(np.diff(moved[:, swept], axis=0)).max() / PERIOD**2
+            speeds = np.abs(moved[:, swept])
+            losing = (speeds[:-1] - speeds[1:]).max() / PERIOD**2
             rest = director.wire[-1][1][swept]
             way_on = np.sign(moved[np.argmax(slower) - 1][swept])
             beyond = [(position[swept] - rest) * way_on for at, position in list(director.robot) if at > pressed]
