@@ -74,6 +74,7 @@ class Bringup:
         episodes_before: of this run, when it is gone on with.
         epoch_before: of its last session.
         settings: `node.parameter` -> value, beats everything else.
+        use_sim_time: all nodes live by `/clock`, a simulator's.
     """
 
     target: str = "sim"
@@ -91,6 +92,7 @@ class Bringup:
     episodes_before: int = 0
     epoch_before: int = 0
     settings: Mapping[str, Any] = field(default_factory=dict)
+    use_sim_time: bool = False
 
     @property
     def config_path(self) -> Path:
@@ -195,6 +197,8 @@ class Bringup:
             dataclasses.replace(spec, parameters={**spec.parameters, **self._settings(spec.name)}) for spec in specs
         ]
         self._check(specs)
+        if self.use_sim_time:
+            specs = [dataclasses.replace(spec, parameters={**spec.parameters, "use_sim_time": True}) for spec in specs]
         return specs
 
     @property
@@ -291,7 +295,11 @@ def read_parameter_file(path: Path, namespace: str = "/rlt") -> dict[str, dict[s
             raise ConfigError(f"{path}: 'ros__parameters' of '{key}' must be a mapping")
         if node in out:
             raise ConfigError(f"{path}: '{node}' stands there twice; put its parameters under one key")
-        out[node] = {name: _ros_reads(path, node, name, given) for name, given in value["ros__parameters"].items()}
+        given = {name: _ros_reads(path, node, name, value) for name, value in value["ros__parameters"].items()}
+        # ROS's own parameter, of every node.
+        if not isinstance(given.pop("use_sim_time", False), bool):
+            raise ConfigError(f"{path}: {node}.use_sim_time must be true or false")
+        out[node] = given
     return out
 
 

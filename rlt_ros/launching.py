@@ -26,6 +26,7 @@ _ARGUMENTS = {
     "headless": ("true", "do not open the cell's window"),
     "human": ("none", "who holds the joystick: none (you) or simulated (sim only)"),
     "seed": ("", "seed of start positions, exploration and learning; empty: the file's"),
+    "use_sim_time": ("false", "live by /clock, a simulator's"),
     "run_dir": ("", "where journal and checkpoints go, and are gone on from; empty: neither is written"),
 }
 
@@ -58,6 +59,7 @@ def _nodes(context: LaunchContext, target: str) -> list[Node]:
         seed=int(given["seed"]) if given["seed"] else None,
         human=given["human"],
         run_dir=path("run_dir"),
+        use_sim_time=given["use_sim_time"].lower() == "true",
     )
     if target != "learner":
         bringup.check_robot()

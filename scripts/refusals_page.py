@@ -29,8 +29,8 @@ def tables() -> str:
         "",
         "### Refusals",
         "",
-        "Each is counted, logged at most every five seconds, told on `/diagnostics` (`<node>: refused`) and on the page "
-        "under *Why it does not fly*.",
+        "Each is counted, logged at most every five seconds, told on `/diagnostics` (`<node>: refused`), and shown on "
+        "the page under *Why it does not fly*.",
         "",
         "| counter | topic | what is wrong | what to do |",
         "|---|---|---|---|",

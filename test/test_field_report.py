@@ -306,3 +306,17 @@ def test_U6_a_signal_while_a_node_imports_is_not_lost() -> None:
     first = [line for line in node.splitlines() if "import" in line and not line.startswith("#")]
     assert first[:2] == ["import os", "from rlt_ros import endings"]
     assert node.index("endings.listen()") < node.index("from rlt_ros.nodes")
+
+
+# -- W5: a simulator's clock -----------------------------------------------------------------------------------
+
+
+def test_W5_use_sim_time_is_for_all_nodes_and_may_stand_in_the_file(tmp_path: Path) -> None:
+    specs = Bringup(target="sim", use_sim_time=True).nodes()
+    assert all(spec.parameters["use_sim_time"] is True for spec in specs)
+    path = tmp_path / "my.yaml"
+    path.write_text("/**/executor_node:\n  ros__parameters:\n    use_sim_time: true\n")
+    Bringup(target="robot", config=path).nodes()
+    path.write_text("/**/executor_node:\n  ros__parameters:\n    use_sim_time: 1\n")
+    with pytest.raises(ConfigError, match="must be true or false"):
+        Bringup(target="robot", config=path).nodes()

@@ -43,6 +43,9 @@ def up(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with this run: its settings, journal and checkpoints.")
     ] = None,
+    use_sim_time: Annotated[
+        bool, typer.Option("--use-sim-time", help="Live by /clock, that of a simulator (Gazebo, Isaac).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Run the graph as separate processes, with the operator's page, and print a summary at the end."""
@@ -59,6 +62,7 @@ def up(
         learner=learner,
         trained=trained,
         settings=parse_settings(settings or [], "node.parameter=value"),
+        use_sim_time=use_sim_time,
     )
     if resume is not None:
         bringup = resumed(bringup, resume)

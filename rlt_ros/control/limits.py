@@ -15,7 +15,7 @@ from rlt_ros.types import Array
 _NEAR = 0.9
 """Share of `following` that a command uses: encoders are never quite still, and beyond the rest nothing is sent."""
 
-_FAR = 1e6
+_FAR, _SAME = 1e6, 1e-9
 
 
 class Limit(IntEnum):
@@ -165,27 +165,34 @@ def guard(
     reach = limits.velocity * period
     refused = np.shape(wish) != last.shape or not np.isfinite(wish).all()
     change = np.zeros_like(last) if refused else wish - last
-    fast = _between(change, -reach, reach)
-    acted[Limit.VELOCITY] = _differ(fast, change)
     # How the change of the target may change: it gains `gain` at most, loses `loss`, and turns round within both.
     lowest = np.where(step > 0, np.maximum(step - loss, -gain), step - gain)
     highest = np.where(step < 0, np.minimum(step + loss, gain), step + gain)
-    smooth = _between(fast, lowest, highest)
-    changed, slower = _differ(smooth, fast), np.abs(fast) < np.abs(smooth)
-    acted[Limit.ACCELERATION], acted[Limit.DECELERATION] = changed & ~slower, changed & slower
     low, high = limits.low, limits.high
     if measured is not None:
         near = _NEAR * limits.following
         back, ahead = measured - near, measured + near
         low, high = _between(low, back, ahead), _between(high, back, ahead)
-    inside = _between(smooth, -_last_step(last - low, loss), _last_step(high - last, loss))
-    changed = _differ(inside, smooth)
-    if changed.any():
-        bound = (low > limits.low) & (inside > smooth) | (high < limits.high) & (inside < smooth)
-        acted[Limit.FOLLOWING], acted[Limit.POSITION] = changed & bound, changed & ~bound
+    nearest, furthest = -_last_step(last - low, loss), _last_step(high - last, loss)
     # What was found outside the box comes back at limited speed. A velocity limit that was narrowed beats smoothness.
-    command = last + _between(_between(inside, lowest, highest), -reach, reach)
-    elsewhere = nowhere if measured is None else np.abs(command - measured) > limits.following + 1e-9
+    moved = _between(_between(_between(change, nearest, furthest), lowest, highest), -reach, reach)
+    command = last + moved
+    if (np.abs(moved - change) > _SAME).any():
+        fast = _between(change, -reach, reach)
+        smooth = _between(fast, lowest, highest)
+        inside = _between(smooth, nearest, furthest)
+        slower = np.abs(fast) < np.abs(smooth)
+        bound = (low > limits.low) & (inside > smooth) | (high < limits.high) & (inside < smooth)
+        acted[Limit.VELOCITY] = _differ(fast, change)
+        acted[Limit.ACCELERATION], acted[Limit.DECELERATION] = (
+            _differ(smooth, fast) & ~slower,
+            _differ(smooth, fast) & slower,
+        )
+        acted[Limit.FOLLOWING], acted[Limit.POSITION] = (
+            _differ(inside, smooth) & bound,
+            _differ(inside, smooth) & ~bound,
+        )
+    elsewhere = nowhere if measured is None else np.abs(command - measured) > limits.following + _SAME
     return Guarded(command, acted, refused, elsewhere)
 
 
@@ -212,4 +219,4 @@ def slowed(last: Array, before: Array | None, limits: JointLimits, period: float
 
 
 def _differ(new: Array, old: Array) -> NDArray[np.bool_]:
-    return np.asarray(np.abs(new - old) > 1e-9)
+    return np.asarray(np.abs(new - old) > _SAME)

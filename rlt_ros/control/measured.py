@@ -21,6 +21,8 @@ _PROOF = 0.2
 """Seconds for which a pose after a jump must stay plausible before it is believed."""
 _DOUBT = 0.2
 """Seconds of doubt after a jump that was not believed."""
+_PAUSE = 0.05
+"""Seconds between the belief in a pose after a jump and the first flight from it."""
 _SOURCE = 1.0
 """Seconds for which a publisher counts as heard."""
 _SMOOTHING = 0.02
@@ -110,8 +112,9 @@ class MeasuredJoints:
             since = time
         self._candidate = (since, time, position)
         if time - since >= _PROOF:
-            # The robot is there now, however it came there; what flies starts from it anew.
-            self._candidate, self._jumped = None, -np.inf
+            # The robot is there now, however it came there; what flies starts from it anew, a moment later: whoever
+            # listens to the wire sees commands end before they begin elsewhere.
+            self._candidate, self._jumped = None, time - _DOUBT + _PAUSE
             self.position = None
             self._believe(time, position, velocity)
 

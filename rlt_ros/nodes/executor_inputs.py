@@ -64,7 +64,7 @@ class ExecutorInputs:
             subscribe(Intervention, "intervention", self._on_intervention, SENSOR_QOS),
             subscribe(PolicyWeights, "policy", self._on_policy, LATCHED_QOS),
             subscribe(SessionState, "session", self._on_session, LATCHED_QOS),
-            subscribe(String, "robot_description", self._on_robot_description, LATCHED_QOS),
+            Ears(node, String, "robot_description", self._on_robot_description),
         ]
         self.handles += [Ears(node, Bool, topic, partial(self._on_estop, topic=topic)) for topic in stop_topics]
 

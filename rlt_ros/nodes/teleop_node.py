@@ -131,7 +131,7 @@ class TeleopNode(Node):
         self._teleop.use(mapping)
 
     def _on_step(self, message: ControlStep) -> None:
-        known = message.reason not in ("no_joint_states", "joint_states_stale")
+        known = not message.reason.startswith(("no_joint_states", "joint_states_"))
         if known and len(message.command) == len(self._joints):
             self._teleop.command(self._time.now(), np.array(message.command, dtype=np.float64))
 

@@ -15,7 +15,7 @@ from rlt_ros.msg import ControlStep, PolicyInput, PolicyWeights, SessionState
 from rlt_ros.srv import SetMode
 from ros_support import Listener, listener, node_process
 from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import JointState, Joy
+from sensor_msgs.msg import Image, JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 
@@ -340,3 +340,41 @@ def test_W5_the_loop_is_paced_by_the_simulators_clock(domain: int, tmp_path: Pat
         assert 0.5 < stamps[-1] < 10.0, "steps are stamped with the simulator's time"
         sequences = [step.sequence for step in driver.steps]
         assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+
+
+def test_W5_sessions_and_policy_inputs_live_by_the_simulators_clock_too(domain: int, tmp_path: Path) -> None:
+    session = {"use_sim_time": "true", "time_limit": 2.0, "settle_time": 0.0, "pause_time": 0.0}
+    vla = {"use_sim_time": "true", "bundle": str(BUNDLE.directory)}
+    with (
+        listener() as ros,
+        node_process("session_node", session, tmp_path / "session.log"),
+        node_process("vla_node", vla, tmp_path / "vla.log"),
+    ):
+        clock_of = Driver(ros)
+        clock = SimulatedTime(clock_of)
+        clock.speed = 2.0
+        seen = ros.listen(PolicyInput, "seen")
+        views = ros.listen(SessionState, "session", LATCHED_QOS)
+        pictures = [ros.node.create_publisher(Image, f"{name}/color/image_raw", 2) for name in BUNDLE.cameras]
+        size = BUNDLE.image_size
+        shown = Image(height=size, width=size, encoding="rgb8", step=3 * size, data=octets(bytes(3 * size * size)))
+
+        def look() -> None:
+            shown.header.stamp = to_stamp(clock.at)
+            shown.data = octets(np.random.default_rng(int(1e6 * clock.at)).bytes(3 * size * size))
+            for publisher in pictures:
+                publisher.publish(shown)
+
+        ros.node.create_timer(0.04, look)
+        own = ros.node.create_subscription(PolicyInput, "policy_input", seen.append, RECORD_QOS)
+        ros.wait(lambda: any(message.robot for message in seen), 30, "a pass of the VLA")
+        ros.spin(0.5)
+        newest = [message for message in seen if message.robot][-1]
+        assert clock.at - 1.0 < newest.header.stamp.sec + 1e-9 * newest.header.stamp.nanosec <= clock.at
+        ros.node.destroy_subscription(own)
+        ros.call(Trigger, "session_node/start", Trigger.Request())
+        ros.call(Trigger, "session_node/reset_done", Trigger.Request())
+        ros.wait(lambda: views[-1].phase == SessionState.PHASE_CRITICAL, 5, "an episode")
+        began = time.monotonic()
+        ros.wait(lambda: views[-1].outcome == SessionState.OUTCOME_TIMEOUT, 5, "its time-out")
+        assert time.monotonic() - began == pytest.approx(1.0, abs=0.4), "two seconds of the simulator are one here"
