@@ -209,6 +209,7 @@ REFUSALS: dict[str, Refusal] = {
         "normal for a moment after a restart; otherwise a clock was set back between two sessions: restart the learner",
     ),
     "event_malformed": Refusal("episode", "its outcome is unknown", _VERSION),
+    "outcome_unknown": Refusal("episode", "an episode ended in a way that is unknown", _VERSION),
     "event_of_unknown_robot": Refusal(
         "episode", "it names a robot that is not learnt from", "add its namespace to learner_node.robots"
     ),
@@ -230,6 +231,11 @@ REFUSALS: dict[str, Refusal] = {
         "episode", "the outcome came after its last ticks were stored", "is the network between robot and learner full?"
     ),
     "success_clock": Refusal("<success_topic>", "its stamp is not of now; the time of arrival is taken", _CLOCKS),
+    "success_before_episode": Refusal(
+        "<success_topic>",
+        "it says success since before the episode began",
+        "put the scene back before Reset done, or let the sensor say `false` in between",
+    ),
     "phase_head_missing": Refusal(
         "policy_input",
         "the bundle has no phase head, so nothing begins the critical phase",

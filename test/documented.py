@@ -78,6 +78,7 @@ COMMANDS = (
     Documented(r"\./rlt adapt phase --data DATASET", "./rlt adapt phase --bundle BUNDLE --full-episodes 3"),
     Documented(r"\./rlt bench loop( --seconds 60)?", "./rlt bench loop --seconds 2"),
     Documented(r"\./rlt bench takeover", "./rlt bench takeover --takeovers 2"),
+    Documented(r"\./rlt bench stop", "./rlt bench stop --stops 1"),
     Documented(r"\./rlt bench learner", "./rlt bench learner --seconds 1"),
     Documented(r"\./rlt bench memory", "./rlt bench memory --seconds 25"),
     Documented(r"\./rlt bench console", "./rlt bench console --seconds 2"),

@@ -28,6 +28,9 @@ class Limit(IntEnum):
     DECELERATION = 4
 
 
+_LIMITS = len(Limit)
+
+
 @dataclass(frozen=True)
 class JointLimits:
     """Limits per joint, each of shape (J,).
@@ -158,7 +161,7 @@ def guard(
         before: the command before the last one; None: the robot rests.
         measured: joint positions; None: not known, `following` is not looked at.
     """
-    acted = np.zeros((len(Limit), len(last)), dtype=bool)
+    acted = np.zeros((_LIMITS, len(last)), dtype=bool)
     nowhere = np.zeros(len(last), dtype=bool)
     step = last - before if before is not None else np.zeros_like(last)
     gain, loss = limits.acceleration * period**2, limits.deceleration * period**2
@@ -173,7 +176,12 @@ def guard(
         near = _NEAR * limits.following
         back, ahead = measured - near, measured + near
         low, high = _between(low, back, ahead), _between(high, back, ahead)
-    nearest, furthest = -_last_step(last - low, loss), _last_step(high - last, loss)
+    down, up = last - low, high - last
+    nearest, furthest = -reach, reach
+    # Where even the fastest step leaves room to stop, which is nearly always, nobody must look closer.
+    room = reach + reach**2 / (2 * loss)
+    if (down < room).any() or (up < room).any():
+        nearest, furthest = -_last_step(down, loss), _last_step(up, loss)
     # What was found outside the box comes back at limited speed. A velocity limit that was narrowed beats smoothness.
     moved = _between(_between(_between(change, nearest, furthest), lowest, highest), -reach, reach)
     command = last + moved

@@ -78,7 +78,7 @@ class CollectNode(Node):
             try:
                 outcome = Outcome(message.outcome)
             except ValueError as error:
-                self._live.refusals.refuse("event_malformed", str(error))
+                self._live.refusals.refuse("outcome_unknown", str(error))
                 return
             self._live.ended(message.epoch, message.episode, stamp, outcome)
 

@@ -41,6 +41,8 @@ from rlt_ros.types import Outcome, Phase
 
 _TICK = 0.02
 _HEARTBEAT = 0.2
+_SENSOR_GAP = 1.0
+"""Seconds between two words of a success sensor that still are one."""
 _RESET_TIMEOUT = 10.0
 _RESET_PATIENCE = 5.0
 """Seconds for which a service that is not there yet is waited for in silence."""
@@ -65,6 +67,8 @@ class SessionNode(Node):
         self._resets = 0
         self._reset: Future | None = None
         self._reset_since = 0.0
+        self._success_since: float | None = None
+        self._success_heard = 0.0
         self._states = self.create_publisher(SessionState, "session", LATCHED_QOS)
         self._events = self.create_publisher(EpisodeEvent, "episode", HISTORY_QOS)
         self.create_subscription(ControlStep, "step", self._on_step, RECORD_QOS)
@@ -154,9 +158,18 @@ class SessionNode(Node):
             self.get_logger().info("the hard part seems to begin: call ~/begin_critical")
 
     def _on_success(self, message: Bool) -> None:
-        if message.data:
-            now = self._time.now()
-            self._changed(now, self._session.observed(now, Outcome.SUCCESS))
+        now = self._time.now()
+        if not message.data:
+            self._success_since = None
+            return
+        # A sensor that goes on saying so since before the episode began tells of the scene that was not put back yet.
+        goes_on = self._success_since is not None and now - self._success_heard < _SENSOR_GAP
+        self._success_since, self._success_heard = self._success_since if goes_on else now, now
+        assert self._success_since is not None
+        if self._session.running and self._success_since < self._session.episode_since:
+            self._refusals.refuse("success_before_episode")
+            return
+        self._changed(now, self._session.observed(now, Outcome.SUCCESS))
 
     def _on_ground_truth(self, message: GroundTruth) -> None:
         if message.success or message.stopped:

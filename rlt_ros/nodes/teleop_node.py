@@ -10,6 +10,7 @@ Parameters: `rlt_ros.nodes.parameters.TeleopParameters`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ from rlt_ros.types import Phase
 from rlt_ros.vla.bundle import load_bundle
 
 _PERIOD = 0.02
+_ANSWER_WITHIN = 2.0
+"""Seconds in which whoever a button speaks to must have answered."""
 _LABELS = {
     Function.SUCCESS: Label.Request.OUTCOME_SUCCESS,
     Function.FAILURE: Label.Request.OUTCOME_FAILURE,
@@ -82,6 +85,7 @@ class TeleopNode(Node):
             for name in ("start", "reset_done", "begin_critical")
         }
         self._stop = StopRequest(self, self._refusals)
+        self._asked: dict[Any, tuple[str, float]] = {}
         Teller(self, self._refusals)
         self._label = self.create_client(Label, "session_node/label")
         self.create_timer(_PERIOD, self._speak)
@@ -164,6 +168,7 @@ class TeleopNode(Node):
     # -- what is done --------------------------------------------------------------------------------------
 
     def _speak(self) -> None:
+        self._look_for_answers()
         wish = self._teleop.tick(self._time.now())
         if self._teleop.grip is not self._grip:
             self._grip = self._teleop.grip
@@ -180,6 +185,11 @@ class TeleopNode(Node):
         if wish.target is not None:
             message.joint_names, message.target = list(self._joints), floats(wish.target)
         self._interventions.publish(message)
+
+    def _look_for_answers(self) -> None:
+        late = [future for future, (_, since) in self._asked.items() if time.monotonic() - since > _ANSWER_WITHIN]
+        for future in late:
+            self._refusals.refuse("button_unanswered", self._asked.pop(future)[0])
 
     def _act(self, function: Function) -> None:
         if function is Function.ESTOP:
@@ -198,10 +208,13 @@ class TeleopNode(Node):
         if not client.service_is_ready():
             self._refusals.refuse("button_unanswered", f"{name}: {client.srv_name}")
             return
-        client.call_async(request).add_done_callback(self._told(name))
+        future = client.call_async(request)
+        self._asked[future] = (name, time.monotonic())
+        future.add_done_callback(self._told(name))
 
     def _told(self, name: str) -> Callable[[Any], None]:
         def tell(future: Any) -> None:
+            self._asked.pop(future, None)
             answer = future.result()
             if answer is not None and answer.success:
                 self.get_logger().info(f"{name}: done")

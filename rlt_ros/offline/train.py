@@ -365,10 +365,14 @@ def _write_curve(run_dir: Path, curve: list[dict[str, Any]]) -> None:
 
 def _read_progress(run_dir: Path, minutes: float) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """The base's figures, and the evaluations up to now."""
-    base = json.loads((run_dir / "base.json").read_text())
-    path = run_dir / "curve.json"
-    curve = json.loads(path.read_text()) if path.is_file() else []
-    return base, [entry for entry in curve if entry["minutes"] <= minutes]
+    found: list[Any] = []
+    for path in (run_dir / "base.json", run_dir / "curve.json"):
+        try:
+            found.append(json.loads(path.read_text()) if path.is_file() else None)
+        except ValueError as error:
+            raise ConfigError(f"{path} is damaged ({error}): remove it, and its evaluations are flown anew") from error
+    base, curve = found
+    return base, [entry for entry in curve or [] if entry["minutes"] <= minutes]
 
 
 def _entry(trainer: Trainer, figures: dict[str, Any]) -> dict[str, Any]:

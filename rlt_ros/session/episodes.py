@@ -232,6 +232,11 @@ class Session:
         """When this phase began."""
         return self._phase_since
 
+    @property
+    def episode_since(self) -> float:
+        """When the newest episode began."""
+        return self._episode_since
+
     def phase_time(self, now: float) -> float:
         """Seconds in this phase."""
         return max(0.0, now - self._phase_since)

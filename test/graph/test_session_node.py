@@ -102,3 +102,25 @@ def test_a_proposal_waits_for_the_operator(rig: Rig) -> None:
     rig.see(0.1, lambda: not rig.session[-1].critical_proposed)
     rig.call("begin_critical")
     rig.phase_is(SessionState.PHASE_CRITICAL)
+
+
+def test_a_sensor_that_says_success_since_before_the_episode_does_not_end_it(domain: int, tmp_path: Path) -> None:
+    """Nobody put the scene back yet; an episode of no length would count as a success."""
+    parameters = {"success_topic": "done", "success_type": "bool", "settle_time": 0.0, "pause_time": 0.0}
+    with listener() as ros, node_process("session_node", parameters, tmp_path / "log"):
+        sensor = ros.node.create_publisher(Bool, "done", 10)
+        views = ros.listen(SessionState, "session", LATCHED_QOS)
+        says = [True]
+        ros.node.create_timer(0.05, lambda: sensor.publish(Bool(data=says[0])))
+        ros.wait(lambda: sensor.get_subscription_count() > 0, 20, "session_node")
+        ros.spin(0.3)
+        ros.call(Trigger, "session_node/start", Trigger.Request())
+        ros.call(Trigger, "session_node/reset_done", Trigger.Request())
+        ros.wait(lambda: views[-1].phase == SessionState.PHASE_CRITICAL, 5, "an episode")
+        ros.spin(0.5)
+        assert views[-1].phase == SessionState.PHASE_CRITICAL
+        assert "since before the episode began" in (tmp_path / "log").read_text()
+        says[0] = False
+        ros.spin(0.3)
+        says[0] = True
+        ros.wait(lambda: any(view.outcome == SessionState.OUTCOME_SUCCESS for view in views), 5, "the success")
