@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
+from contextlib import suppress
 from typing import Any
 
 import rclpy
@@ -40,7 +41,8 @@ class Monitor:
 
     def _on_episode(self, message: EpisodeEvent) -> None:
         if message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
-            self._episodes[message.episode] = episode_from_msg(message)
+            with suppress(ValueError):  # an outcome of another version; session and learner tell of it
+                self._episodes[message.episode] = episode_from_msg(message)
 
     def _on_executor(self, message: ExecutorStatus) -> None:
         self.executor = message

@@ -123,6 +123,11 @@ REFUSALS: dict[str, Refusal] = {
         "USE THE ROBOT'S OWN STOP; then see whether executor_node runs and is active",
     ),
     "session_malformed": Refusal("session", "its phase is unknown", _VERSION),
+    "session_other": Refusal(
+        "session",
+        "an older session speaks beside the one that is flown",
+        "two session_node in one namespace: stop one (`ros2 topic info -v session`)",
+    ),
     # -- weights
     "weights_old": Refusal(
         "policy",
@@ -231,6 +236,16 @@ REFUSALS: dict[str, Refusal] = {
         "episode", "the outcome came after its last ticks were stored", "is the network between robot and learner full?"
     ),
     "success_clock": Refusal("<success_topic>", "its stamp is not of now; the time of arrival is taken", _CLOCKS),
+    "step_after_end": Refusal(
+        "step",
+        "a step is later than its episode's end, and is left out",
+        f"normal for a few; otherwise session and executor have different clocks: {_CLOCKS}",
+    ),
+    "leader_silent": Refusal(
+        "leader/joint_states",
+        "the leader arm has not spoken lately: the robot holds still",
+        "look at the leader's driver; teleop_node.max_leader_age",
+    ),
     "success_before_episode": Refusal(
         "<success_topic>",
         "it says success since before the episode began",
@@ -322,6 +337,7 @@ HOLDS: dict[str, Hold] = {
         "`ros2 topic info -v /joint_states`, and stop the stray one",
     ),
     "shutting_down": Hold("executor_node is about to end: the robot slows down to rest"),
+    "coming_to_rest": Hold("a stop was cleared, or the pose jumped, while the robot still slowed down"),
     "homing": Hold("a controller brings the robot home; nothing is sent"),
     "mode_hold": Hold("the operator holds the robot, or has cleared an emergency stop", "press Auto (`~/set_mode`, 2)"),
     "stop_source_silent": Hold(

@@ -109,8 +109,11 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str], runs: Path)
         if code:
             output.say(f"go on with: rlt up {bringup.target} --resume {run_dir}")
     finally:
-        summary = monitor.summary()
-        for name in runner.stop():
+        try:
+            summary = monitor.summary()
+        finally:
+            killed = runner.stop()
+        for name in killed:
             output.say(f"ERROR {name} did not stop in time and was killed")
         monitor.close()
         rclpy.try_shutdown()

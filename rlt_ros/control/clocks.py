@@ -12,6 +12,8 @@ _LATE = 5.0
 """Beyond this a stamp is of another clock, and no message that was on its way, s."""
 _PROOF = 1.0
 """Seconds for which stamps of a clock that is far behind must go on before they are used."""
+_DRIFT = 5e-4
+"""How fast two clocks may drift apart, s/s; ten times that of a bad one."""
 _EVEN = 0.2
 """How unevenly stamps and arrivals may go on, s."""
 
@@ -43,8 +45,9 @@ class SourceClock:
         goes_on = before is not None and stamp > before[0] and abs(stamp - before[0] - (now - before[1])) <= _EVEN
         if not goes_on:
             self._since, self._offset = now, now - stamp
-        # The message that travelled fastest tells best how far the clocks are apart.
-        self._offset = min(self._offset, now - stamp)
+        # The message that travelled fastest tells best how far the clocks are apart; clocks drift, so it is forgotten.
+        waited = now - before[1] if before is not None else 0.0
+        self._offset = min(self._offset + _DRIFT * waited, now - stamp)
         if age > 0 and now - self._since < _PROOF:
             return None
         self.difference = -age

@@ -126,6 +126,7 @@ class Executor:
         self._lend_asked = self._was_lent = False
         self._begins = False
         self._holding = 0
+        self._go_at_rest = False
         self._nearest = np.full(self._joints, np.inf)
         self._last: Array | None = None
         self._before: Array | None = None
@@ -148,7 +149,7 @@ class Executor:
     @property
     def counters(self) -> Counter[str]:
         """What was refused, limited and held, and how often."""
-        held = {f"hold_{reason}": count for reason, count in self.holds.items()}
+        held = {f"hold_{reason}": count for reason, count in list(self.holds.items())}
         limited = {"limited_ticks": self.limited_ticks} if self.limited_ticks else {}
         return Counter({**self.refusals.counts, **held, **limited})
 
@@ -164,7 +165,7 @@ class Executor:
 
     def forget_robot(self) -> None:
         """Start from where the robot will be found: after a pause in which others may have moved it."""
-        self._last = self._before = None
+        self._let_go()
         self._measured.forget()
         self._input = None
         self.ending = False
@@ -176,7 +177,7 @@ class Executor:
         """The robot's measured state; see `MeasuredJoints.read`."""
         self._measured.read(time, position, velocity, source, others_move=self._others_move(self._state))
         if self._measured.relocated:
-            self._let_go()
+            self._go_at_rest = self._last is not None
 
     def policy_input(self, now: float, message: PolicyInput) -> None:
         """A new reference and token; refused if it is not newer, not ours, malformed or from the future."""
@@ -229,6 +230,9 @@ class Executor:
 
     def session(self, time: float, view: SessionView) -> None:
         """The session's state or heartbeat."""
+        if view.epoch < self._session.epoch and time - self._session_time <= self.config.max_session_age:
+            self.refusals.refuse("session_other", f"epoch {view.epoch}, flown is {self._session.epoch}")
+            return
         old, self._session, self._session_time = self._session, view, time
         if view.phase in _MOVING and (old.phase not in _MOVING or old.episode != view.episode):
             # A new episode: what was seen before it started shows another scene.
@@ -308,7 +312,7 @@ class Executor:
         if not fault:
             self.estop_reason = ""
             self.mode = Mode.HOLD
-            self._let_go()
+            self._go_at_rest = self._last is not None
         return fault
 
     @property
@@ -332,6 +336,10 @@ class Executor:
         robot is held where it is.
         """
         self._lend_asked = True
+
+    def take_back(self) -> None:
+        """Nobody else moves the robot any more, and nobody who asked for it gets it."""
+        self.lent = self._lend_asked = False
 
     # -- one tick ------------------------------------------------------------------------------------------
 
@@ -360,6 +368,7 @@ class Executor:
         if state not in (State.REFERENCE, State.ACTOR):
             self._player.stop()
         command, limited, sent, ahead = previous, False, False, None
+        elapsed = self._elapsed(now)
         if state in FLYING:
             self._last = previous
             wish = self._human_wish(previous) if state is State.HUMAN else self._player.target(previous)
@@ -368,7 +377,7 @@ class Executor:
                 wish,
                 previous,
                 self.limits,
-                self._elapsed(now),
+                elapsed,
                 before=self._before,
                 measured=self._measured.position,
             )
@@ -453,6 +462,7 @@ class Executor:
 
     def _let_go(self) -> None:
         self._last = self._before = None
+        self._go_at_rest = False
 
     def _hold_again(self) -> None:
         self._holding = round(self.config.hold_time / self.config.period)
@@ -481,8 +491,8 @@ class Executor:
         assert self._last is not None
         command = slowed(self._last, self._before, self.limits, self.config.period)
         moving = not np.array_equal(command, self._last)
-        if not moving and unknown:
-            # Without a fresh pose nothing is sent, and what flies next starts from the robot.
+        if not moving and (unknown or self._go_at_rest):
+            # Without a fresh pose nothing is sent; what flies next starts from the robot.
             command = self._last
             self._let_go()
             return command, False
@@ -521,9 +531,13 @@ class Executor:
             self.estop(f"stop source {silent[0]} is silent")
 
     def _elapsed(self, now: float) -> float:
-        """Seconds since the last tick, for the limits: a late tick earns no longer step, an early one a shorter."""
+        """Seconds that the limits allow motion for: a period a deadline, however late or early the tick came.
+
+        A tick that comes early comes after a late one: together they take no less time than their periods. Two ticks at
+        once are one.
+        """
         period, elapsed = self.config.period, now - self._tick_time
-        return period if elapsed > 0.5 * period else max(0.0, elapsed)
+        return period if elapsed > 0.1 * period else max(0.0, elapsed)
 
     def _decide(self, now: float, unknown: str) -> tuple[State, str]:
         """Who may command in this tick, before looking at the policy's inputs."""
@@ -534,6 +548,8 @@ class Executor:
             return State.HOLD, unknown
         if self.ending:
             return State.HOLD, "shutting_down"
+        if self._go_at_rest:
+            return State.HOLD, "coming_to_rest"
         if self.lent and not self.lend_fault:
             return State.HOLD, "homing"
         if self.mode is Mode.HOLD:

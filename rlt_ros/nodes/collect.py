@@ -95,7 +95,7 @@ def record(recipe: Recipe, live: LiveEpisodes, namespace: str, remappings: Mappi
         remappings: topic names of ours -> of the robot, as in bring-up.
     """
     stop = threading.Event()
-    numbers = endings.SIGNALS
+    numbers = [n for n in endings.SIGNALS if n is not signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)

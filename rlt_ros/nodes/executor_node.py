@@ -52,8 +52,8 @@ from rlt_ros.nodes.parameters import ExecutorParameters
 from rlt_ros.nodes.robot_output import RobotOutput
 from rlt_ros.runner import wait_until
 from rlt_ros.srv import SetMode
+from rlt_ros.types import Array, Mode
 from rlt_ros.types import ControlStep as Step
-from rlt_ros.types import Mode
 from rlt_ros.vla.bundle import load_bundle
 
 _LAST_WORD = Duration(seconds=0.5)
@@ -162,7 +162,7 @@ class ExecutorNode(ManagedNode):
 
     def _tick(self, now: float) -> None:
         self._drain()
-        step = self._executor.tick(now)
+        step = self._last_step = self._executor.tick(now)
         if step.sent:
             self._robot.send(step.command, step.ahead)
         offset = self._time.stamp(now) - now
@@ -180,7 +180,6 @@ class ExecutorNode(ManagedNode):
                 )
             )
             self._chunks += 1
-        self._last_step = step
 
     def _drain(self) -> None:
         while self._inbox:
@@ -200,17 +199,21 @@ class ExecutorNode(ManagedNode):
 
     def _loop_failed(self, error: Exception) -> None:
         """An exception in the loop: what moves slows down to rest, then nothing more is sent."""
-        step = self._last_step
-        if step is not None and step.sent:
-            last, before, period = step.command, step.previous, self._config.period
-            while True:
-                before, last = last, slowed(last, before, self._executor.limits, period)
-                self._robot.send(last)
-                if np.array_equal(last, before):
-                    break
-                time.sleep(period)
-        self.failure = f"control loop stopped: {error!r}"
-        self.get_logger().fatal(self.failure)
+        try:
+            step = self._last_step
+            if step is not None and step.sent:
+                self._slow_down(step.command, step.previous)
+        finally:
+            self.failure = f"control loop stopped: {error!r}"
+            self.get_logger().fatal(self.failure)
+
+    def _slow_down(self, last: Array, before: Array) -> None:
+        while True:
+            before, last = last, slowed(last, before, self._executor.limits, self._config.period)
+            self._robot.send(last)
+            if np.array_equal(last, before):
+                return
+            time.sleep(self._config.period)
 
     # -- services ------------------------------------------------------------------------------------------
 

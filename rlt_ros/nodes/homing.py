@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class Homing:
         self._velocity = np.array(parameters.joint_velocity)
         self._clients: list[ActionClient] = []
         self._goals: list[Any] = []
-        self._running = 0
+        self._running = self._number = 0
         self._waiting_until = 0.0
         self._until = float("inf")
         self._seconds = 0.0
@@ -89,6 +90,7 @@ class Homing:
         # A cubic from rest to rest is 1.5 times as fast in its middle as on average.
         self._seconds = max(_SHORTEST, float((1.5 * np.abs(self._home - position) / (_SPEED * self._velocity)).max()))
         self._goals, self._running = [], len(self._clients)
+        self._number += 1
         self._waiting_until = time.monotonic() + _PATIENCE
         self._until = float("inf")
         self._put(self._executor.lend)
@@ -115,7 +117,8 @@ class Homing:
         share = len(self._joints) // len(self._clients)
         for index, client in enumerate(self._clients):
             arm = slice(index * share, (index + 1) * share)
-            client.send_goal_async(self._goal(arm, self._seconds)).add_done_callback(self._answered)
+            answered = partial(self._answered, self._number)
+            client.send_goal_async(self._goal(arm, self._seconds)).add_done_callback(answered)
         self._node.get_logger().info(f"homing, {self._seconds:.1f} s")
 
     def halt(self) -> None:
@@ -140,9 +143,9 @@ class Homing:
             trajectory=JointTrajectory(joint_names=list(self._joints[arm]), points=[point])
         )
 
-    def _answered(self, answer: Future) -> None:
+    def _answered(self, number: int, answer: Future) -> None:
         goal = answer.result()
-        if not self._running:  # called off meanwhile
+        if not self._running or number != self._number:  # called off meanwhile
             if goal is not None and goal.accepted:
                 goal.cancel_goal_async()
             return
@@ -150,10 +153,10 @@ class Homing:
             self._stop("a controller refused")
             return
         self._goals.append(goal)
-        goal.get_result_async().add_done_callback(self._ended)
+        goal.get_result_async().add_done_callback(partial(self._ended, number))
 
-    def _ended(self, answer: Future) -> None:
-        if not self._running:
+    def _ended(self, number: int, answer: Future) -> None:
+        if not self._running or number != self._number:
             return
         result = answer.result()
         if result is None or result.status != GoalStatus.STATUS_SUCCEEDED or result.result.error_code:
@@ -166,7 +169,7 @@ class Homing:
             self._node.get_logger().info("home")
 
     def _take_back(self) -> None:
-        self._put(lambda: setattr(self._executor, "lent", False))
+        self._put(self._executor.take_back)
 
     def _stop(self, why: str) -> None:
         if not self._running:

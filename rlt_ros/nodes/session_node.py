@@ -142,8 +142,8 @@ class SessionNode(Node):
             now = self._time.now()
             self._changed(now, session.stopped(now))
             return
-        human = message.state == ControlStep.STATE_HUMAN
-        session.flown(from_stamp(message.header.stamp), human, held=session.held)
+        human, held = message.state == ControlStep.STATE_HUMAN, message.state == ControlStep.STATE_HOLD
+        session.flown(from_stamp(message.header.stamp), human, held=held)
 
     def _on_policy_input(self, message: PolicyInput) -> None:
         if message.critical < 0:
@@ -178,7 +178,11 @@ class SessionNode(Node):
             at = self._time.local(from_stamp(message.header.stamp))
             if at is None:
                 self._refusals.refuse("success_clock", f"{self._time.ros() - from_stamp(message.header.stamp):.1f} s")
-            self._changed(now, self._session.observed(now if at is None else min(at, now), outcome))
+            at = now if at is None else min(at, now)
+            if self._session.running and at < self._session.episode_since:
+                self._refusals.refuse("success_before_episode")
+                return
+            self._changed(now, self._session.observed(at, outcome))
 
     def _trigger(
         self, call: Callable[[float], list[Event]], name: str

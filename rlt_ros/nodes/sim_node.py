@@ -98,7 +98,10 @@ class SimNode(Node):
             self._command = command
 
     def _on_session(self, message: SessionState) -> None:
-        self._phase = Phase(message.phase)
+        try:
+            self._phase = Phase(message.phase)
+        except ValueError as error:
+            self._refusals.refuse("session_malformed", str(error))
 
     def _on_reset(self, request: ResetCell.Request, response: ResetCell.Response) -> ResetCell.Response:
         self._reset_done.clear()

@@ -32,6 +32,7 @@ class StopRequest:
         self._client = node.create_client(Trigger, "executor_node/estop")
         self._told: list[Callable[[str], None]] = []
         self._handles: list[Any] = []
+        self._asked: Any = None
         self._since = 0.0
         self._complained = 0.0
 
@@ -57,8 +58,9 @@ class StopRequest:
         ]
 
     def _call(self) -> None:
-        if self._client.service_is_ready():
-            self._client.call_async(Trigger.Request())
+        if self._asked is not None and not self._asked.done():
+            self._client.remove_pending_request(self._asked)
+        self._asked = self._client.call_async(Trigger.Request()) if self._client.service_is_ready() else None
 
     def _again(self) -> None:
         if not self.asking:

@@ -22,6 +22,7 @@ from std_srvs.srv import Trigger
 
 from rlt_ros.bringup import share_directory
 from rlt_ros.config import ConfigError
+from rlt_ros.control.measured import LARGEST_ANGLE
 from rlt_ros.missing import remedy
 from rlt_ros.msg import ControlStep, Intervention, SessionState
 from rlt_ros.nodes.base import LATCHED_QOS, SENSOR_QOS, Ears, Teller, floats, read_parameters, run, to_stamp
@@ -151,8 +152,8 @@ class TeleopNode(Node):
         except ValueError as error:
             self._refusals.refuse("leader_malformed", str(error))
             return
-        if not np.isfinite(position).all():
-            self._refusals.refuse("leader_malformed", "not finite")
+        if not np.isfinite(position).all() or np.abs(position).max() > LARGEST_ANGLE:
+            self._refusals.refuse("leader_malformed", f"not finite, or degrees: {np.abs(position).max():.4g}")
         else:
             self._teleop.leader(self._time.now(), position)
 
@@ -169,6 +170,8 @@ class TeleopNode(Node):
 
     def _speak(self) -> None:
         self._look_for_answers()
+        if self._config.source == "leader" and self._teleop.leader_is_silent(self._time.now()):
+            self._refusals.refuse("leader_silent")
         wish = self._teleop.tick(self._time.now())
         if self._teleop.grip is not self._grip:
             self._grip = self._teleop.grip

@@ -106,7 +106,9 @@ class VlaInputs:
     def stamp(self, made: FrameSet) -> float:
         """When a set was taken, as the cameras stamped it, or on our clock where theirs is another one."""
         foreign = any(self._clocks[name].difference for name in made.frames)
-        return self._clock.stamp(made.captured) if foreign else min(self._stamps[name] for name in made.frames)
+        if foreign:
+            return self._clock.stamp(made.captured)
+        return min(self._clock.ros(), *(self._stamps[name] for name in made.frames))
 
     def position(self, captured: float, longest: float) -> NDArray[np.float64] | None:
         """The joint positions nearest to a moment, shape (J,); None: none was measured within `longest` seconds."""

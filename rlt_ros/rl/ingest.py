@@ -99,7 +99,7 @@ class Ingest:
         """Take the steps that everything is here for, in order; without `wait` all."""
         while self._queue:
             step, missing = self._queue[0]
-            if wait and not self._complete(step) and self._newest - step.time < self._patience:
+            if wait and not self._complete(step) and abs(self._newest - step.time) < self._patience:
                 return
             self._queue.popleft()
             self._take(step, missing)
@@ -128,6 +128,7 @@ class Ingest:
             self._episode = session.episode
             self._ends = {episode: end for episode, end in self._ends.items() if episode >= self._episode}
         if step.time > self._ends.get(self._episode, (float("inf"), Outcome.NONE))[0]:
+            self.refusals.refuse("step_after_end", f"episode {self._episode}")
             return  # flown before the executor heard of the end
         held = step.state in (State.HOLD, State.ESTOP)
         if (missing or held) and self._builder.ticks:

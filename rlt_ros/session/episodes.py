@@ -193,7 +193,7 @@ class Session:
         Args:
             time: of the tick, on the clock of its stamps.
             human: a human flew it.
-            held: the operator holds the robot: the time limit waits.
+            held: the robot is held: the time limit waits, for standing still is no failure of whoever flies.
         """
         if not self.running:
             return

@@ -177,6 +177,10 @@ class Teleop:
         """Joint positions of a leader arm, in the order of the robot's joints; gripper 0-1."""
         self._leader, self._leader_time = position, now
 
+    def leader_is_silent(self, now: float) -> bool:
+        """Whether somebody flies by a leader arm that does not speak: the robot holds still."""
+        return self.grip is Grip.ON and now - self._leader_time > self.config.max_leader_age
+
     def intervene(self, now: float, active: bool) -> str:
         """Take over, holding still, or give back, without a joystick; returns why that is impossible, or ""."""
         if active:

@@ -52,3 +52,15 @@ def test_nothing_is_ever_of_the_future(stamps: list[tuple[float, float]]) -> Non
         now += elapsed
         at = clock.local(5000.0 + now + difference, now, 5000.0 + now)
         assert at is None or at <= now + 1e-9
+
+
+@pytest.mark.parametrize("drift", [-1e-4, 1e-4])
+def test_clocks_that_drift_apart_are_followed(drift: float) -> None:
+    clock, worst = SourceClock(), 0.0
+    for tick in range(72_000):
+        now = 100.0 + tick * 0.1
+        at = clock.local((1.0 + drift) * now - HOUR, now, 5000.0 + now)
+        if tick > 100:
+            assert at is not None
+            worst = max(worst, abs(now - at))
+    assert worst < 0.01

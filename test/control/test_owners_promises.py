@@ -340,3 +340,30 @@ def test_W2_velocities_that_the_driver_does_not_give_come_from_the_positions() -
         rig.executor.joint_state(rig.now + PERIOD, position, np.full(JOINTS, np.nan))
         step = rig.tick(joints=False)
     assert np.allclose(step.velocity, 0.0, atol=1e-3)
+
+
+def test_S2_a_stop_that_is_cleared_in_the_middle_still_ends_softly() -> None:
+    rig = full_speed()
+    rig.executor.estop("pressed")
+    wire = [rig.robot.copy() - PERIOD, rig.robot.copy()]
+    for count in range(20):
+        if count == 3:
+            assert rig.executor.clear_estop() == ""
+        step = rig.tick()
+        if step.sent:
+            wire.append(step.command)
+    check_deceleration(wire)
+    assert step.reason == "mode_hold"
+
+
+def test_two_sessions_are_not_both_believed() -> None:
+    rig = flying()
+    rig.tick()
+    rig.executor.session(rig.now, session(Phase.IDLE, epoch=2000))
+    rig.executor.session(rig.now, session(Phase.CRITICAL, epoch=1000, episode=9))
+    assert rig.tick(heartbeat=False).reason == "phase_idle"
+    assert rig.executor.counters["session_other"] == 1
+    rig.now += 2.0
+    rig.executor.session(rig.now, session(Phase.CRITICAL, epoch=1000, episode=9))
+    rig.see()
+    assert rig.tick(heartbeat=False).state is State.REFERENCE, "the newer one is gone"

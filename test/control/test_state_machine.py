@@ -99,7 +99,7 @@ class RobotAndPeople(RuleBasedStateMachine):
         self.human: tuple[float, Array | None] | None = None
         self.human_spoke = -np.inf
         self.human_speaks = False
-        self.stopped = False
+        self.stopped = self.cleared = False
         self.heard_session = -np.inf
         self.sent: ControlStep | None = None
         self.last: deque[ControlStep] = deque(maxlen=6)
@@ -176,8 +176,7 @@ class RobotAndPeople(RuleBasedStateMachine):
         if release:
             self.executor.estop_released()
         if self.stopped and not self.executor.clear_estop():
-            self.stopped = False
-            self.unsent = 1
+            self.stopped, self.cleared = False, True
 
     def somebody_homes(self) -> None:
         self.executor.lend()
@@ -305,7 +304,7 @@ class RobotAndPeople(RuleBasedStateMachine):
             assert self.now - self.chunk_input < rows * PERIOD, "a chunk is flown beyond its end"
             assert self.human is None or step.time - self.human_spoke > CONFIG.max_intervention_age
         asked = self.human is not None and self.human_speaks
-        lost = step.reason in ("intervention_lost", "robot_elsewhere")
+        lost = step.reason in ("intervention_lost", "robot_elsewhere", "coming_to_rest")
         if asked and known and not self.stopped and executor.mode is not Mode.HOLD and not lost:
             assert step.state is State.HUMAN, f"the human is not obeyed within a tick: {step.state} {step.reason}"
         self.check_reason(step)
@@ -339,6 +338,7 @@ class RobotAndPeople(RuleBasedStateMachine):
                 "no_joint_states": self.executor.position is None,
                 "joint_states_stale": step.time - self.executor._measured.time > CONFIG.max_joint_age,
                 "homing": self.executor.lent,
+                "coming_to_rest": self.cleared or counts["joint_state_jump"] > 0,
                 "intervention_lost": step.time - self.human_spoke > 0 and self.human is not None,
                 "session_silent": step.time - self.heard_session > CONFIG.max_session_age,
             }[reason]
