@@ -99,6 +99,7 @@ def _live(
     task: str, instruction: str, human_share: float, namespace: str, bundle: Path | None, config: Path | None
 ) -> tuple[Recipe, Iterator[Episode], Mapping[str, int]]:
     from rlt_ros.nodes.collect import record
+    from rlt_ros.nodes.parameters import VlaParameters
     from rlt_ros.vla.bundle import load_bundle
     from rlt_ros.vla.dataset import Recipe
     from rlt_ros.vla.live import LiveEpisodes
@@ -106,7 +107,8 @@ def _live(
     bringup = Bringup(target="robot" if config else "sim", task=task, bundle=bundle, config=config, namespace=namespace)
     loaded = load_bundle(bringup.bundle_path)
     recipe = Recipe(loaded.robot, loaded.joints, loaded.cameras, loaded.image_size, loaded.period)
-    streams = LiveEpisodes(recipe, task, instruction or loaded.instruction(task), human_share)
+    skew = float(bringup.parameters("vla_node").get("max_camera_skew", VlaParameters.max_camera_skew))
+    streams = LiveEpisodes(recipe, task, instruction or loaded.instruction(task), human_share, skew)
     print("recording; Ctrl-C ends it", file=sys.stderr)
     return recipe, record(recipe, streams, namespace, bringup.remappings()), streams.counters
 

@@ -140,7 +140,7 @@ class SessionNode(Node):
             return
         if stopped:
             now = self._time.now()
-            self._changed(now, session.stopped(now))
+            self._told(now, session.stopped(now))
             return
         human, held = message.state == ControlStep.STATE_HUMAN, message.state == ControlStep.STATE_HOLD
         session.flown(from_stamp(message.header.stamp), human, held=held)
@@ -169,7 +169,7 @@ class SessionNode(Node):
         if self._session.running and self._success_since < self._session.episode_since:
             self._refusals.refuse("success_before_episode")
             return
-        self._changed(now, self._session.observed(now, Outcome.SUCCESS))
+        self._told(now, self._session.observed(now, Outcome.SUCCESS))
 
     def _on_ground_truth(self, message: GroundTruth) -> None:
         if message.success or message.stopped:
@@ -182,7 +182,7 @@ class SessionNode(Node):
             if self._session.running and at < self._session.episode_since:
                 self._refusals.refuse("success_before_episode")
                 return
-            self._changed(now, self._session.observed(at, outcome))
+            self._told(now, self._session.observed(at, outcome))
 
     def _trigger(
         self, call: Callable[[float], list[Event]], name: str
@@ -210,6 +210,11 @@ class SessionNode(Node):
         except (SessionError, ValueError) as error:
             response.message = str(error)
         return response
+
+    def _told(self, now: float, events: list[Event]) -> None:
+        """What the robot and the scene report changes something, or is nothing new."""
+        if events:
+            self._changed(now, events)
 
     def _changed(self, now: float, events: list[Event]) -> None:
         """Publish events, then the state."""

@@ -38,7 +38,7 @@ class LiveEpisodes:
     Until then its label can still be changed or undone.
     """
 
-    def __init__(self, recipe: Recipe, task: str, instruction: str, human_share: float) -> None:
+    def __init__(self, recipe: Recipe, task: str, instruction: str, human_share: float, skew: float = MAX_SKEW) -> None:
         """Record for a dataset of `recipe`.
 
         Args:
@@ -46,9 +46,10 @@ class LiveEpisodes:
             task: name of the task.
             instruction: what the robot is told.
             human_share: smallest share of ticks flown by a person; episodes below it are skipped and counted.
+            skew: largest time between two pictures of a set, s.
         """
         self._recipe, self._task, self._instruction, self._human_share = recipe, task, instruction, human_share
-        self._builder = SetBuilder(recipe.cameras, MAX_SKEW)
+        self._builder = SetBuilder(recipe.cameras, skew)
         self._sets: deque[tuple[float, NDArray[np.uint8]]] = deque(maxlen=_SETS)
         self._running: _Running | None = None
         self.refusals = Refusals()
