@@ -25,7 +25,7 @@ from std_srvs.srv import Trigger
 
 from rlt_ros.journal.journal import read_journal, segments
 from rlt_ros.journal.segment import is_finished
-from rlt_ros.nodes.base import EVENT_QOS, HISTORY_QOS, LATCHED_QOS, floats, from_stamp, octets, to_stamp
+from rlt_ros.nodes.base import EVENT_QOS, HISTORY_QOS, LATCHED_QOS, PICTURES_QOS, floats, from_stamp, octets, to_stamp
 from rlt_ros.nodes.journal_records import message_of
 
 pytestmark = pytest.mark.graph
@@ -263,3 +263,19 @@ def test_a_replay_says_on_the_same_topics_what_was_said(started: tuple[Listener,
     assert [step.sequence for step in steps] == robot.wire
     assert from_stamp(steps[7].header.stamp) == pytest.approx(robot.began + 7 * 0.02, abs=1e-3)
     assert len(events) == 1
+
+
+def test_W14_pictures_of_a_best_effort_driver_are_recorded(
+    started: tuple[Listener, Robot, Start], tmp_path: Path
+) -> None:
+    ros, robot, start = started
+    robot.enters(SessionState.PHASE_CRITICAL)
+    robot.images = ros.node.create_publisher(Image, f"{NAMESPACE}/{CAMERA}", PICTURES_QOS)
+    with start(images="true", cameras="['base']") as process:
+        ros.wait(lambda: robot.heard() and robot.images.get_subscription_count() > 0, 30, "the recorder")
+        robot.fly(60, images=True)
+        robot.ends()
+        ros.wait(lambda: bool(list(read_journal(tmp_path / "journal", ("compressed",)))), 10, "pictures")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    assert len(list(read_journal(tmp_path / "journal", ("compressed",)))) > 10
