@@ -154,9 +154,13 @@ class Ears:
         silent = SubscriptionEventCallbacks(use_default_callbacks=False)
         reliable = QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)
         self._subscriptions = {"reliable": self._subscribe(reliable, event_callbacks=silent)}
+        self._publishers = 0
         self._timer = node.create_timer(0.25, self._look, clock=STEADY)
 
     def _look(self) -> None:
+        before, self._publishers = self._publishers, self._node.count_publishers(self._topic)
+        if self._publishers == before:
+            return
         for offered in self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(self._topic)):
             quality = offered.qos_profile
             if quality.reliability is ReliabilityPolicy.BEST_EFFORT:

@@ -117,7 +117,7 @@ class Session:
         """The robot is stopped, or held by its operator: no episode begins."""
         self._phase_since = 0.0
         self._episode_since = 0.0
-        self._clock_from = self._now = 0.0
+        self._clock_from = self._now = self._stuck = 0.0
         self._tick_time: float | None = None
         self._ticks = self._human_ticks = self._interventions = 0
         self._human = False
@@ -193,7 +193,8 @@ class Session:
         Args:
             time: of the tick, on the clock of its stamps.
             human: a human flew it.
-            held: the robot is held: the time limit waits, for standing still is no failure of whoever flies.
+            held: the robot is held: the time limit waits, for standing still is no failure of whoever flies. As long
+                again, unless the operator holds it, and the episode is aborted.
         """
         if not self.running:
             return
@@ -202,6 +203,7 @@ class Session:
         self._ticks += 1
         self._human_ticks += human
         self._interventions += human and not self._human
+        self._stuck += elapsed if held and not self.held else 0.0
         if held or (human and self.config.clock_with_human == "pauses"):
             self._clock_from += elapsed
         elif human and self.config.clock_with_human == "restarts":
@@ -248,6 +250,10 @@ class Session:
     def tick(self, now: float) -> list[Event]:
         """Let time pass."""
         self._now = now
+        if self.running and self._stuck >= self.config.time_limit:
+            return self._end(
+                now, Outcome.ABORT
+            )  # it stands still, and nobody knows for how long: no failure of who flies
         if self.running and now - self._clock_from >= self.config.time_limit:
             return self._end(now, Outcome.TIMEOUT)
         if self.phase is Phase.ENDED and self.phase_time(now) >= self.config.pause_time and not self.held:
@@ -277,7 +283,7 @@ class Session:
         self.actor_enabled = self._actor_is_due(self._before + self.statistics.episodes - self.config.warmup_episodes)
         self.explore = bool(self._rng.random() < self.config.explore_share)
         self._episode_since = self._clock_from = self._now = now
-        self._tick_time = None
+        self._tick_time, self._stuck = None, 0.0
         self._ticks = self._human_ticks = self._interventions = self._critical_passes = 0
         self._human = False
         self._enter(Phase.CRITICAL if self.config.controlled else Phase.BASE, now)

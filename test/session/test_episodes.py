@@ -301,3 +301,20 @@ def test_W1_stamps_of_another_clock_do_not_move_the_time_limit() -> None:
         session.tick(tick * 0.02)
         session.flown(3600.0 + tick * 0.02, human=True)
     assert session.time_left(30 * 0.02) == pytest.approx(1.0, abs=0.05)
+
+
+def test_S4_an_episode_in_which_the_robot_is_held_for_ever_is_aborted_and_no_failure() -> None:
+    """As when a VLA or a teleop process died: standing still says nothing about whoever flies."""
+    session = Session(SessionConfig(settle_time=0.0, time_limit=1.0))
+    session.start(0.0)
+    session.reset_done(0.0)
+    session.tick(0.0)
+    events = []
+    for tick in range(1, 200):
+        now = tick * 0.02
+        session.flown(now, human=False, held=tick > 25)
+        events += session.tick(now)
+        if events:
+            break
+    assert [(event.kind, event.outcome) for event in events] == [(EventKind.END, Outcome.ABORT)]
+    assert now == pytest.approx(1.5, abs=0.1)
