@@ -286,7 +286,8 @@ def test_S4_while_the_operator_holds_the_robot_the_time_limit_waits() -> None:
     session.tick(0.0)
     for tick in range(1, 200):
         now = tick * 0.02
-        session.flown(1e6 + now, human=False, held=tick > 25)
+        session.held = tick > 25
+        session.flown(1e6 + now, human=False, held=session.held)
         session.tick(now)
     assert session.running
     assert session.time_left(now) == pytest.approx(0.5, abs=0.05)
