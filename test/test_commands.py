@@ -21,7 +21,15 @@ _WITHIN = 240.0
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("newcomer")
     shutil.copy(ROOT / "config" / "sim.yaml", root / "my.yaml")
-    shutil.copy(ROOT / "config" / "robot.yaml", root / "my_robot.yaml")
+    # A robot's file names the robot and its bundle: that of the cell flies no other.
+    bundle = root / "mine"
+    shutil.copytree(ROOT / "bundles" / "small_aloha", bundle)
+    described = bundle / "bundle.yaml"
+    described.write_text(described.read_text().replace("robot: sim_aloha", "robot: my_robot"))
+    given = (ROOT / "config" / "robot.yaml").read_text()
+    (root / "my_robot.yaml").write_text(
+        given.replace("robot: my_robot", f"robot: my_robot\n    bundle: {bundle}\n   ", 1)
+    )
     return {
         **{name: str(root / name.lower()) for name in ("RUNS", "OUT", "DATASET", "BUNDLE", "TRAINED")},
         "FILE": str(root / "my.yaml"),
