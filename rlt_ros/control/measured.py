@@ -49,6 +49,7 @@ class MeasuredJoints:
         self._source = ""
         self._heard = -np.inf
         self._two_until = -np.inf
+        self._relocated = False
 
     def forget(self) -> None:
         """The robot may be anywhere: the next reading is the first one."""
@@ -158,5 +159,3 @@ class MeasuredJoints:
             return self.velocity
         share = elapsed / (elapsed + _SMOOTHING)
         return np.asarray(self.velocity + share * ((position - self.position) / elapsed - self.velocity))
-
-    _relocated = False
