@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from contextlib import suppress
@@ -20,13 +21,13 @@ class Cost:
         pid: of it.
         cpu: percent of one core since the last look.
         memory: resident, MB.
-        age: seconds since it was started.
+        since: seconds since it took the place of one that had ended; infinite for a node's first.
     """
 
     pid: int
     cpu: float
     memory: float
-    age: float
+    since: float
 
 
 class Processes:
@@ -37,6 +38,7 @@ class Processes:
         self._mark = f"__ns:={namespace}"
         self._domain = os.environ.get("ROS_DOMAIN_ID", "0")
         self._found: dict[str, psutil.Process] = {}
+        self._replaced: dict[str, float] = {}
         self._looked = -_LOOK_AROUND_EVERY
 
     def look(self) -> dict[str, Cost | None]:
@@ -51,8 +53,8 @@ class Processes:
             with suppress(psutil.Error), process.oneshot():
                 if process.status() != psutil.STATUS_ZOMBIE:
                     memory = round(process.memory_info().rss / 1e6, 1)
-                    age = time.time() - process.create_time()
-                    out[name] = Cost(process.pid, process.cpu_percent(), memory, age)
+                    since = time.monotonic() - self._replaced.get(name, -math.inf)
+                    out[name] = Cost(process.pid, process.cpu_percent(), memory, since)
         return out
 
     def _look_around(self) -> None:
@@ -67,4 +69,6 @@ class Processes:
                     name = next((word.rpartition("/")[2] for word in words if word.endswith("_node")), "")
                     if name and process.status() != psutil.STATUS_ZOMBIE:
                         process.cpu_percent()  # the first call begins its measurement
+                        if name in self._found:
+                            self._replaced[name] = time.monotonic()
                         self._found[name] = process

@@ -214,7 +214,7 @@ class ConsoleNode(Node):
             state = "ok"
             if name in costs and cost is None:
                 state = "dead"
-            elif age is not None and cost is not None and age > cost.age + 1.0:
+            elif age is not None and cost is not None and age > cost.since:
                 state = "starting"  # the last word was that of the process before
             elif age is not None and age > _LATE.get(name, 3.0):
                 state = "late"
