@@ -27,10 +27,11 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from graph import node, own_domain, process
+from running import node, own_domain, process
 from sensor_msgs.msg import Image
 
-from rlt_ros.nodes.base import SENSOR_QOS, from_stamp
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.qos import SENSOR_QOS
 
 NAMES = ("left_wrist", "right_wrist", "base")
 WIDTH, HEIGHT, FPS, SIZE = 640, 480, 30, 224
@@ -143,8 +144,18 @@ def main() -> None:
     own_domain()
     with tempfile.TemporaryDirectory() as directory:
         logs = Path(directory)
-        parameters = {"backend": "pattern", "image_size": SIZE, "width": WIDTH, "height": HEIGHT, "fps": FPS}
-        with receiving(), node("camera_node", "/rlt", parameters, logs / "camera") as running:
+        parameters = {
+            "backend": "pattern",
+            "image_size": SIZE,
+            "width": WIDTH,
+            "height": HEIGHT,
+            "fps": FPS,
+            "cameras": list(NAMES),
+        }
+        with (
+            receiving(),
+            node("camera_node", parameters, logs / "camera") as running,
+        ):
             ours = measure("/rlt", running, arguments.seconds)
         plain = [sys.executable, __file__, "--full-frames"]
         with receiving(), process(plain, logs / "full") as running:

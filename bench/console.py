@@ -27,8 +27,8 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 sys.path.insert(0, str(Path(__file__).parent))
-from graph import own_domain
 from memory import children
+from running import own_domain, stopped, up_sim
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -94,11 +94,11 @@ def main() -> None:
     parser.add_argument("--browser", metavar="PROGRAM", help="for example chromium: it opens the page")
     arguments = parser.parse_args()
     own_domain()
-    with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--json", "--runs", directory]
-        command += ["--human", "simulated", "--set", "recorder_node.reserve=0.0", "--set", "console_node.port=0"]
-        with (Path(directory) / "errors").open("w") as errors:
-            graph = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors, text=True)
+    settings = {"recorder_node.reserve": 0.0, "console_node.port": 0}
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        up_sim(Path(directory), settings, "--human", "simulated") as graph,
+    ):
         url = None
         deadline = time.monotonic() + 60.0
         while url is None:
@@ -113,8 +113,7 @@ def main() -> None:
         with page(url, arguments.browser, f"{directory}/browser") as frames:
             time.sleep(8.0)
             opened = measure(graph.pid, arguments.seconds, "a page open")
-        graph.send_signal(signal.SIGINT)
-        graph.wait(60)
+        stopped(graph)
     open_, closed_ = opened["console_node"], closed["console_node"]
     others = sum(opened.values()) - sum(closed.values()) - (open_ - closed_)
     print(

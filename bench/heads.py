@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.offline.evaluate import FIRST_SEED, summarise
 from rlt_ros.offline.rollout import Rollout, Trial, make_executor
 from rlt_ros.sim.cell import Cell

@@ -18,13 +18,14 @@ import numpy as np
 import rclpy
 
 sys.path.insert(0, str(Path(__file__).parent))
-from graph import PERIOD, node, own_domain
 from rclpy.executors import SingleThreadedExecutor
 from rlt_ros.msg import ControlStep, EpisodeEvent, LearnerStatus, PolicyInput, SessionState
+from running import PERIOD, node, own_domain
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.journal.journal import read_journal
-from rlt_ros.nodes.base import HISTORY_QOS, LATCHED_QOS, floats, to_stamp
+from rlt_ros.ros.fields import floats, to_stamp
+from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS
 from rlt_ros.vla.bundle import Bundle, load_bundle
 
 _EPISODE = 400
@@ -110,8 +111,8 @@ def measure(bundle: Bundle, count: int, seconds: float) -> dict[str, Any]:
         }
         recorder = {"directory": root / "journal", "reserve": 0.0, **common}
         with (
-            node("learner_node", "/fleet", learner, root / "learner.log"),
-            node("recorder_node", "/fleet", recorder, root / "recorder.log"),
+            node("learner_node", learner, root / "learner.log", namespace="/fleet"),
+            node("recorder_node", recorder, root / "recorder.log", namespace="/fleet"),
         ):
             deadline = time.monotonic() + 60
             while not all(robot.heard_by(2) for robot in robots):

@@ -17,10 +17,11 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from graph import own_domain, process
 from rlt_ros.msg import ActionChunk, PolicyInput
+from running import own_domain, up_sim
 
-from rlt_ros.nodes.base import RECORD_QOS, from_stamp
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.qos import RECORD_QOS
 
 
 def main() -> None:
@@ -39,18 +40,16 @@ def main() -> None:
     )
     spinner = SingleThreadedExecutor()
     spinner.add_node(node)
-    with tempfile.TemporaryDirectory() as directory:
-        graph = [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--runs", directory]
-        with process(graph, Path(directory, "log")) as running:
-            deadline = None
-            while deadline is None or time.monotonic() < deadline:
-                spinner.spin_once(timeout_sec=0.1)
-                if running.poll() is not None:
-                    sys.exit(f"error: the graph ended:\n{Path(directory, 'log').read_text()[-2000:]}")
-                if deadline is None and ages:
-                    ages.clear()
-                    inputs.clear()
-                    deadline = time.monotonic() + arguments.seconds
+    with tempfile.TemporaryDirectory() as directory, up_sim(Path(directory), {}) as running:
+        deadline = None
+        while deadline is None or time.monotonic() < deadline:
+            spinner.spin_once(timeout_sec=0.1)
+            if running.poll() is not None:
+                sys.exit(f"error: the graph ended:\n{Path(directory, 'errors').read_text()[-2000:]}")
+            if deadline is None and ages:
+                ages.clear()
+                inputs.clear()
+                deadline = time.monotonic() + arguments.seconds
     node.destroy_node()
     rclpy.try_shutdown()
     report: dict[str, object] = {"chunks": len(ages), "inputs": len(inputs)}

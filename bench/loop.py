@@ -21,13 +21,14 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from graph import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor, process
 from rlt_ros.msg import ControlStep
+from running import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor, process
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.actor import Actor, ActorSpec
 from rlt_ros.control.realtime import raise_priority
-from rlt_ros.nodes.base import RECORD_QOS, from_stamp
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.qos import RECORD_QOS
 from rlt_ros.vla.bundle import load_bundle
 
 
@@ -80,7 +81,9 @@ def main() -> None:
             robot.node.create_subscription(ControlStep, f"/{name}/step", seen.append, RECORD_QOS)
         robot.start()
         for name, priority in (("loop", 50), ("plain", 0)):
-            stack.enter_context(node("executor_node", f"/{name}", {**common, "priority": priority}, logs / name))
+            stack.enter_context(
+                node("executor_node", {**common, "priority": priority}, logs / name, namespace=f"/{name}")
+            )
         stack.enter_context(process([sys.executable, str(Path(__file__).with_name("timer.py"))], logs / "timer"))
         acting = ControlStep.STATE_ACTOR
         robot.wait(lambda: all(s and s[-1].state == acting for s in steps.values()), 30, "flying executors")

@@ -8,8 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from graph import own_domain
+from running import own_domain, stopped, up_sim
 
 _EVERY = 2.0
 _PAGE = os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -53,12 +51,11 @@ def main() -> None:
     parser.add_argument("--images", action="store_true", help="record them too")
     arguments = parser.parse_args()
     own_domain()
-    with tempfile.TemporaryDirectory() as directory:
-        command = [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--json", "--runs", directory]
-        command += ["--human", arguments.human, "--set", "recorder_node.reserve=0.0"]
-        command += ["--set", "recorder_node.images=true"] if arguments.images else []
-        with (Path(directory) / "errors").open("w") as errors:
-            graph = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True)
+    settings = {"recorder_node.reserve": 0.0, "recorder_node.images": str(arguments.images).lower()}
+    with (
+        tempfile.TemporaryDirectory() as directory,
+        up_sim(Path(directory), settings, "--human", arguments.human) as graph,
+    ):
         seen: dict[str, list[tuple[float, float]]] = {}
         began = time.monotonic()
         while (now := time.monotonic() - began) < arguments.seconds and graph.poll() is None:
@@ -71,9 +68,7 @@ def main() -> None:
             time.sleep(_EVERY)
         if graph.poll() is not None:
             sys.exit(f"error: the graph ended by itself:\n{(Path(directory) / 'errors').read_text()[-2000:]}")
-        graph.send_signal(signal.SIGINT)
-        output, _ = graph.communicate(timeout=60)
-        summary = json.loads(output.strip().splitlines()[-1])
+        summary = stopped(graph)
     report = {}
     for name, points in sorted(seen.items()):
         at, size = np.array(points).T

@@ -24,19 +24,20 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
 import rclpy
-from graph import PERIOD, node, own_domain
 from rclpy.executors import SingleThreadedExecutor
 from rlt_ros.msg import ControlStep, PolicyInput, SessionState
 from rlt_ros.srv import SetMode
+from running import PERIOD, node, own_domain
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 from websockets.sync.client import connect
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.config import from_mapping
-from rlt_ros.nodes.base import EVENT_QOS, LATCHED_QOS, RECORD_QOS, floats, to_stamp
-from rlt_ros.nodes.parameters import ExecutorParameters
+from rlt_ros.control.config import ExecutorParameters
+from rlt_ros.ros.fields import floats, to_stamp
+from rlt_ros.ros.qos import EVENT_QOS, LATCHED_QOS, RECORD_QOS
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.vla.bundle import Bundle, load_bundle
 
@@ -186,7 +187,7 @@ def main() -> None:
             ("console_node", {"port": PORT}),
         ):
             file = bringup.config_path if name == "executor_node" else None
-            stack.enter_context(node(name, "/rlt", given, logs / name, file))
+            stack.enter_context(node(name, given, logs / name, file=file))
         director.wait(lambda: director.services["estop"].service_is_ready(), 30, "executor_node")
         director.wait(lambda: director.node.count_subscribers("joy") > 0, 30, "teleop_node")
         page = None

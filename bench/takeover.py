@@ -19,14 +19,15 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from graph import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor
 from rlt_ros.msg import ControlStep
+from running import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Float64MultiArray
 
-from rlt_ros.bringup import Bringup
-from rlt_ros.nodes.base import COMMAND_QOS, EVENT_QOS, RECORD_QOS, from_stamp
-from rlt_ros.nodes.parameters import ExecutorParameters
+from rlt_ros.bringup.graph import Bringup
+from rlt_ros.control.config import ExecutorParameters
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.qos import COMMAND_QOS, EVENT_QOS, RECORD_QOS
 from rlt_ros.vla.bundle import load_bundle
 
 CHUNK = 10
@@ -64,7 +65,7 @@ def main() -> None:
     own_domain()
     random.seed(0)
     bundle = load_bundle(Bringup().bundle_path)
-    limit = max(ExecutorParameters().joint_velocity) * PERIOD
+    limit = max(ExecutorParameters.joint_velocity) * PERIOD
     with tempfile.TemporaryDirectory() as directory, contextlib.ExitStack() as stack:
         logs = Path(directory)
         paper_sized_actor(bundle, logs / "actor.safetensors")
@@ -83,9 +84,9 @@ def main() -> None:
         pad = Pad(robot)
         robot.start()
         parameters = {"bundle": bundle.directory, "actor": logs / "actor.safetensors"}
-        stack.enter_context(node("executor_node", "/rlt", parameters, logs / "executor"))
-        teleop = {"bundle": bundle.directory, "mapping": "gamepad", "release_time": 0.21, "linear_speed": 0.5}
-        stack.enter_context(node("teleop_node", "/rlt", teleop, logs / "teleop"))
+        stack.enter_context(node("executor_node", parameters, logs / "executor"))
+        teleop = {"bundle": bundle.directory, "mapping": "gamepad", "release_time": 0.25, "linear_speed": 0.5}
+        stack.enter_context(node("teleop_node", teleop, logs / "teleop"))
         robot.wait(lambda: pad.publisher.get_subscription_count() > 0, 30, "teleop_node")
         time.sleep(1.0)
         delays: list[float] = []

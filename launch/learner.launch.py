@@ -1,7 +1,7 @@
 """Learner and recorder alone, for a machine of their own."""
 
 from launch import LaunchDescription
-from rlt_ros.launching import launch_description
+from rlt_ros.bringup.launching import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -1,7 +1,7 @@
 """All nodes of the robot."""
 
 from launch import LaunchDescription
-from rlt_ros.launching import launch_description
+from rlt_ros.bringup.launching import launch_description
 
 
 def generate_launch_description() -> LaunchDescription:

@@ -33,6 +33,11 @@ def param(
     )
 
 
+def named(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The names in a parameter: ROS cannot tell the type of an empty list, so `[""]` stands for none."""
+    return tuple(name for name in names if name)
+
+
 def from_mapping(cls: type[T], values: Mapping[str, Any], where: str) -> T:
     """Build a configuration from names and values, checking all of them.
 

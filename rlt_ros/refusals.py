@@ -244,7 +244,7 @@ REFUSALS: dict[str, Refusal] = {
     "leader_silent": Refusal(
         "leader/joint_states",
         "the leader arm has not spoken lately: the robot holds still",
-        "look at the leader's driver; teleop_node.max_leader_age",
+        "look at the leader's driver: it must speak ten times a second or more",
     ),
     "success_before_episode": Refusal(
         "<success_topic>",
@@ -294,7 +294,7 @@ REFUSALS: dict[str, Refusal] = {
     ),
     "recorder_lost": Refusal("journal", "a message could not be written", "free space on the disk, see the log"),
     "command_malformed": Refusal(
-        "<command_topic>",
+        "forward_position_controller/commands",
         "a command for the simulated cell has the wrong size or is not finite",
         "one value a joint, as executor_node sends them",
     ),

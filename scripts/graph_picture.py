@@ -12,7 +12,7 @@ from pathlib import Path
 
 from node_pages import describe
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 
 ROOT = Path(__file__).parents[1]
 WIDTH, HEIGHT = 1160, 560
@@ -31,7 +31,7 @@ PLACES = {
 }
 COLOURS = {"sim_node": "#efe6d4", "camera_node": "#efe6d4", "executor_node": "#d5ecdf", "learner_node": "#dbe6f7"}
 STANDARD = ("/diagnostics", "/rosout")
-SAME = {"<command_topics>": "<command_topic>", "<success_topic>": "ground_truth"}
+SAME = {"<command_topics>": "forward_position_controller/commands", "<success_topic>": "ground_truth"}
 """Names that are parameters: what they are in the cell."""
 BENT = {("vla_node", "session_node"): -70, ("session_node", "sim_node"): -150, ("sim_node", "session_node"): 100}
 
@@ -59,7 +59,7 @@ def edges(names: list[str]) -> dict[tuple[str, str], list[str]]:
 
 def short(topic: str) -> str:
     """As it stands on the picture."""
-    named = {"<camera>/color/image_raw": "3 images", "<command_topic>": "commands"}
+    named = {"<camera>/color/image_raw": "3 images", "forward_position_controller/commands": "commands"}
     return named.get(topic, topic)
 
 

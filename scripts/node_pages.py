@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlt_ros.nodes.parameters import PARAMETERS
+from rlt_ros.bringup.parameters import PARAMETERS
 
 NODES = Path(__file__).parents[1] / "rlt_ros" / "nodes"
 SECTIONS = ("Publishes", "Subscribes", "Services", "Services called", "Actions called")

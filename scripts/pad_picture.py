@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from rlt_ros.bringup import share_directory
+from rlt_ros.share import share_directory
 from rlt_ros.teleop.mapping import Mapping, load_mapping
 
 WIDTH, HEIGHT = 980, 450

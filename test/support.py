@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from rlt_ros.control.actor import Actor, ActorSpec
-from rlt_ros.control.executor import Executor, ExecutorConfig
+from rlt_ros.control.config import ExecutorConfig
+from rlt_ros.control.executor import Executor
 from rlt_ros.control.limits import JointLimits
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.types import ControlStep, Phase, PolicyInput, SessionView, State

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rlt_ros.bringup import TARGETS, Bringup, read_parameter_file, share_directory
+from rlt_ros.bringup.graph import TARGETS, Bringup
+from rlt_ros.bringup.parameter_file import read_parameter_file
+from rlt_ros.bringup.parameters import PARAMETERS
 from rlt_ros.config import ConfigError
-from rlt_ros.nodes.parameters import PARAMETERS
+from rlt_ros.share import share_directory
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -139,7 +141,7 @@ def test_every_joint_of_the_robot_file_has_its_limits() -> None:
 def test_launch_files_start_the_same_nodes() -> None:
     launch = pytest.importorskip("launch", reason="needs a ROS distribution's launch")
     pytest.importorskip("launch_ros", reason="needs a ROS distribution's launch_ros")
-    from rlt_ros.launching import launch_description
+    from rlt_ros.bringup.launching import launch_description
 
     for target in TARGETS:
         context = launch.LaunchContext()
@@ -180,7 +182,8 @@ def test_the_users_file_beats_our_defaults(tmp_path: Path) -> None:
     """The shipped VLA must not fly where the file names another."""
     file = tmp_path / "robot.yaml"
     file.write_text(
-        "/**/executor_node: {ros__parameters: {bundle: /my/bundle, seed: 7, command_interface: joint_trajectory}}\n"
+        "/**/executor_node:\n  ros__parameters:\n"
+        "    {joints: [j, k], bundle: /my/bundle, seed: 7, command_interface: joint_trajectory}\n"
         "/**/session_node: {ros__parameters: {task: my_task}}\n"
         "/**/vla_node: {ros__parameters: {cameras: [a, b]}}\n"
     )

@@ -16,15 +16,15 @@ import pytest
 import yaml
 from support import JOINTS, limits
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
+from rlt_ros.bringup.runs import new_run_dir
+from rlt_ros.bringup.up import tell_summary
 from rlt_ros.cameras.camera import CameraConfig, CameraError
 from rlt_ros.cameras.recorded import RecordedCamera
 from rlt_ros.config import ConfigError
 from rlt_ros.control.limits import JointLimits
 from rlt_ros.journal.segment import Record, SegmentWriter
 from rlt_ros.missing import remedy
-from rlt_ros.runs import new_run_dir
-from rlt_ros.up import tell_summary
 from rlt_ros.vla.bundle import BundleError, external_data, file_sha256, load_bundle
 
 onnx = pytest.importorskip("onnx")
@@ -256,7 +256,7 @@ def test_U5_a_full_disk_costs_the_file_and_not_the_figures(
 
 def test_U4_a_closed_terminal_costs_the_screen_and_not_the_file(tmp_path: Path) -> None:
     code = (
-        "import sys; from rlt_ros.up import tell_summary; "
+        "import sys; from rlt_ros.bringup.up import tell_summary; "
         f"sys.exit(tell_summary({ {**SUMMARY, 'run_dir': str(tmp_path)}!r}, False))"
     )
     with Path("/dev/full").open("w") as gone:
@@ -268,6 +268,8 @@ def test_U4_a_closed_terminal_costs_the_screen_and_not_the_file(tmp_path: Path) 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_U4_every_way_to_end_is_a_ctrl_c(number: signal.Signals, tmp_path: Path) -> None:
     code = (
+        # Whoever runs the tests under nohup hands an ignored SIGHUP on to every program.
+        "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
         "import sys, time; from rlt_ros import endings; endings.interrupt()\n"
         "try:\n    print('ready', flush=True)\n    time.sleep(30)\n"
         "except KeyboardInterrupt:\n    print('in order', flush=True)"
@@ -315,8 +317,8 @@ def test_W5_use_sim_time_is_for_all_nodes_and_may_stand_in_the_file(tmp_path: Pa
     specs = Bringup(target="sim", use_sim_time=True).nodes()
     assert all(spec.parameters["use_sim_time"] is True for spec in specs)
     path = tmp_path / "my.yaml"
-    path.write_text("/**/executor_node:\n  ros__parameters:\n    use_sim_time: true\n")
+    path.write_text("/**/executor_node:\n  ros__parameters:\n    use_sim_time: true\n    joints: [a, b]\n")
     Bringup(target="robot", config=path).nodes()
-    path.write_text("/**/executor_node:\n  ros__parameters:\n    use_sim_time: 1\n")
+    path.write_text("/**/executor_node:\n  ros__parameters:\n    use_sim_time: 1\n    joints: [a, b]\n")
     with pytest.raises(ConfigError, match="must be true or false"):
         Bringup(target="robot", config=path).nodes()

@@ -15,16 +15,15 @@ from rclpy.serialization import serialize_message
 from rlt_ros.msg import ControlStep, EpisodeEvent, SessionState
 from sensor_msgs.msg import CompressedImage
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
+from rlt_ros.bringup.runs import episodes, list_runs, resumed, write_record, write_summary
 from rlt_ros.cli import main
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.journal.journal import JournalWriter
 from rlt_ros.journal.segment import Record
-from rlt_ros.nodes.base import floats, octets, to_stamp
-from rlt_ros.nodes.journal_records import definition, message_of, stamp_of
-from rlt_ros.nodes.parameters import LearnerParameters
-from rlt_ros.rl.config import settings
-from rlt_ros.runs import episodes, list_runs, resumed, write_record, write_summary
+from rlt_ros.rl.config import LearnerParameters, settings
+from rlt_ros.ros.fields import floats, octets, to_stamp
+from rlt_ros.ros.records import definition, message_of, stamp_of
 from rlt_ros.types import Outcome
 from rlt_ros.vla.bundle import load_bundle
 

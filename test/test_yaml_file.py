@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rlt_ros.bringup import read_parameter_file
+from rlt_ros.bringup.parameter_file import read_parameter_file
 from rlt_ros.config import ConfigError
 from rlt_ros.teleop.mapping import MappingError, load_mapping
 from rlt_ros.vla.bundle import BundleError, load_bundle

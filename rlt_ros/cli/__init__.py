@@ -8,7 +8,6 @@ import sys
 import typer
 
 from rlt_ros import __version__, endings
-from rlt_ros.bringup import share_directory
 from rlt_ros.cli.bench import bench
 from rlt_ros.cli.checks import doctor
 from rlt_ros.cli.evaluation import evaluate
@@ -18,6 +17,7 @@ from rlt_ros.cli.report import report
 from rlt_ros.cli.stage1 import adapt, collect
 from rlt_ros.cli.training import train
 from rlt_ros.config import ConfigError
+from rlt_ros.share import share_directory
 
 app = typer.Typer(
     help="Real-time robot control with a frozen VLA and reinforcement learning on the robot (RL Token), on ROS 2.\n\n"

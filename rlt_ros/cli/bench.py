@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from rlt_ros.bringup import share_directory
 from rlt_ros.config import ConfigError
+from rlt_ros.share import share_directory
 
 BENCHMARKS = ("cameras", "console", "heads", "ingest", "latency", "learner", "loop", "memory", "stop", "takeover")
 

@@ -12,14 +12,14 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from rlt_ros.bringup import read_parameter_file
+from rlt_ros.bringup.parameter_file import read_parameter_file
 from rlt_ros.cameras.backends import make_camera
 from rlt_ros.cameras.camera import Camera, CameraError, Frame
 from rlt_ros.cameras.capture import Capture, Health
+from rlt_ros.cameras.config import CameraParameters
 from rlt_ros.cameras.picture import Crop, crop_box
 from rlt_ros.cameras.sets import SetBuilder
 from rlt_ros.config import ConfigError, from_mapping
-from rlt_ros.nodes.camera_parameters import CameraParameters
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import typer
 import yaml
 from rich.console import Console
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.cli.options import BundlePath, Json
 from rlt_ros.config import ConfigError
 
@@ -50,7 +50,7 @@ def doctor(
         raise typer.Exit(doctor_cameras(config, pick or [], stills, seconds or 5.0, as_json))
     if what != "all":
         raise ConfigError(f"doctor looks at 'all', 'bundle', 'joystick' or 'cameras', not '{what}'")
-    from rlt_ros.doctor import checks
+    from rlt_ros.bringup.doctor import checks
 
     console = Console(highlight=False)
     found = []

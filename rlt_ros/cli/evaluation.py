@@ -9,9 +9,10 @@ from typing import Annotated
 
 import typer
 
-from rlt_ros.bringup import Bringup, shipped_actor
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.cli.options import BundlePath, Clearance, Json, Seed, Setting, progress_bars
 from rlt_ros.config import ConfigError
+from rlt_ros.vla.bundle import shipped_actor
 
 DEFAULT_TASK = "ethernet"
 EvaluatedTask = Annotated[str | None, typer.Option(help=f"Task; default: the run's, or {DEFAULT_TASK}.")]

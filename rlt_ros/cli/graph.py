@@ -10,10 +10,10 @@ from typing import Annotated
 
 import typer
 
-from rlt_ros.bringup import TARGETS, Bringup
+from rlt_ros.bringup.graph import TARGETS, Bringup
+from rlt_ros.bringup.runs import resumed
 from rlt_ros.cli.options import BundlePath, Json, OptionalSeed, OptionalTask, Seed, Task, Trained, parse_settings
 from rlt_ros.config import ConfigError
-from rlt_ros.runs import resumed
 
 
 def up(
@@ -94,8 +94,8 @@ def demo(
 
 
 def _run_graph(bringup: Bringup, duration: float, runs: Path, as_json: bool) -> None:
-    from rlt_ros.doctor import display_works
-    from rlt_ros.up import run_graph, tell_summary
+    from rlt_ros.bringup.doctor import display_works
+    from rlt_ros.bringup.up import run_graph, tell_summary
 
     if bringup.target == "sim" and not bringup.headless and not display_works():
         bringup = dataclasses.replace(bringup, headless=True)

@@ -12,9 +12,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from rlt_ros.bringup.runs import JOURNAL, list_runs, read_record
 from rlt_ros.cli.options import BundlePath, Json
 from rlt_ros.config import ConfigError
-from rlt_ros.runs import JOURNAL, list_runs, read_record
 from rlt_ros.vla.bundle import load_bundle
 
 Run = Annotated[Path, typer.Argument(help="Directory of a run of 'rlt up'.")]
@@ -53,7 +53,7 @@ def replay(
     as_json: Json = False,
 ) -> None:
     """Publish a run's journal again: the topics of the robot, with their old stamps."""
-    from rlt_ros.nodes.journal_tools import replay as play
+    from rlt_ros.cli.journal_replay import replay as play
 
     console = Console(stderr=True)
     with console.status("reading") as status:
@@ -77,7 +77,7 @@ def export(
     """Write a run's episodes as a dataset: states, actions, labels, and video where images were recorded."""
     if form != "lerobot":
         raise ConfigError(f"unknown format '{form}': choose lerobot")
-    from rlt_ros.nodes.journal_tools import export as write
+    from rlt_ros.cli.journal_export import export as write
 
     record = read_record(run)
     console = Console(stderr=True)

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from rlt_ros.bringup import share_directory
+from rlt_ros.share import share_directory
 from rlt_ros.teleop.device import JoyState, Joystick, devices
 from rlt_ros.teleop.mapping import EXPLANATIONS, Mapping, Source, find_mapping, load_mapping
 

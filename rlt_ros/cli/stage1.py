@@ -16,7 +16,7 @@ import yaml
 from rich.progress import Progress, TaskID
 
 from rlt_ros import __version__
-from rlt_ros.bringup import DEFAULT_BUNDLE, Bringup
+from rlt_ros.bringup.graph import DEFAULT_BUNDLE, Bringup
 from rlt_ros.cli.options import (
     BundlePath,
     Clearance,
@@ -98,9 +98,9 @@ def collect(
 def _live(
     task: str, instruction: str, human_share: float, namespace: str, bundle: Path | None, config: Path | None
 ) -> tuple[Recipe, Iterator[Episode], Mapping[str, int]]:
-    from rlt_ros.nodes.collect import record
-    from rlt_ros.nodes.parameters import VlaParameters
+    from rlt_ros.cli.collect_live import record
     from rlt_ros.vla.bundle import load_bundle
+    from rlt_ros.vla.config import VlaParameters
     from rlt_ros.vla.dataset import Recipe
     from rlt_ros.vla.live import LiveEpisodes
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.cli.options import BundlePath, Json, Seed, Task, parse_settings, progress_bars
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.rl.config import LearnerConfig
@@ -38,8 +38,8 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Learn in the simulated cell as the live graph does, and evaluate on the way and at the end."""
+    from rlt_ros.bringup.runs import new_run_dir
     from rlt_ros.offline.train import ABLATIONS, TrainConfig, read_settings
-    from rlt_ros.runs import new_run_dir
 
     if resume is not None:
         if without or settings or bundle is not None:

@@ -14,7 +14,7 @@ from rlt_ros.normaliser import Normaliser
 from rlt_ros.types import ActionChunk, Array, Array32, PolicyInput, SessionView, State
 
 if TYPE_CHECKING:
-    from rlt_ros.control.executor import ExecutorConfig
+    from rlt_ros.control.config import ExecutorConfig
 
 
 class ChunkPlayer:

@@ -13,13 +13,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-from rlt_ros.config import param
 from rlt_ros.control.actor import Actor, WeightsError
 from rlt_ros.control.chunks import ChunkPlayer
+from rlt_ros.control.config import ExecutorConfig
 from rlt_ros.control.limits import JointLimits, Limit, guard, slowed
 from rlt_ros.control.measured import MeasuredJoints
 from rlt_ros.control.realtime import Histogram
@@ -38,44 +37,13 @@ from rlt_ros.types import (
 
 FLYING = (State.REFERENCE, State.ACTOR, State.HUMAN)
 """States in which somebody moves the robot."""
+
+
 _MOVING = (Phase.BASE, Phase.CRITICAL)
+
+
 _LEFT = 0.3
 """How much further than before a joint without a `following` limit may be from a command that is kept."""
-
-
-@dataclass(frozen=True)
-class ExecutorConfig:
-    """Parameters of the executor."""
-
-    period: float = param(0.02, "time between commands", unit="s", low=0.002, high=1.0)
-    chunk: int = param(10, "rows of an actor chunk (C)", low=1, high=100)
-    reference_rows: int = param(20, "rows of the reference flown before the next one is taken", low=1, high=100)
-    max_input_age: float = param(0.3, "oldest policy input a chunk may start from", unit="s", low=0.0, high=5.0)
-    max_joint_age: float = param(0.1, "oldest joint state under which the robot may move", unit="s", low=0.0, high=5.0)
-    max_joint_speed: float = param(
-        6.3,
-        "fastest that a joint moves, by itself or by hand; a measured pose that moves faster is not believed",
-        unit="rad/s, grippers 1/s",
-        low=0.1,
-        high=50.0,
-    )
-    max_session_age: float = param(1.5, "longest silence of the session", unit="s", low=0.0, high=60.0)
-    max_intervention_age: float = param(0.2, "longest silence of an active human", unit="s", low=0.0, high=5.0)
-    handover_ticks: int = param(10, "ticks over which control passes to a human and back", low=1, high=200)
-    hold_time: float = param(
-        0.5, "how long a hold is repeated on the wire; then it is kept in silence", unit="s", low=0.0, high=3600.0
-    )
-    stop_heartbeat: float = param(
-        0.0, "longest silence of a stop source; more is a stop. 0: any", unit="s", low=0.0, high=60.0
-    )
-    blend_ticks: int = param(
-        0, "ticks over which a reference chunk gives way to the next one; 0: at once", low=0, high=100
-    )
-    trajectory_rows: int = param(
-        1, "points of a joint trajectory: the command, and planned rows after it", low=1, high=100
-    )
-    reference_speed: float = param(1.0, "factor on the reference's motion, for comparisons", low=0.1, high=5.0)
-    seed: int = param(0, "seed of the exploration noise", low=0)
 
 
 class Executor:

@@ -2,7 +2,7 @@
 
 Publishes: `<camera>/color/image_raw` (Image), `<camera>/color/camera_info` (CameraInfo),
 `<camera>/color/image_raw/compressed` (CompressedImage, full size, at a low rate), `/diagnostics` (DiagnosticArray).
-Parameters: `rlt_ros.nodes.camera_parameters.CameraParameters`.
+Parameters: `rlt_ros.cameras.config.CameraParameters`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from sensor_msgs.msg import CompressedImage
 from rlt_ros.cameras.backends import make_camera
 from rlt_ros.cameras.camera import Camera, CameraError, Frame, Intrinsics
 from rlt_ros.cameras.capture import Capture, Health
+from rlt_ros.cameras.config import CameraParameters
 from rlt_ros.cameras.picture import crop_box, fitted, fitted_intrinsics, jpeg
 from rlt_ros.cameras.sets import FrameSet, SetBuilder
 from rlt_ros.config import ConfigError
-from rlt_ros.nodes.base import ManagedNode, read_parameters, run, to_stamp
-from rlt_ros.nodes.camera_parameters import CameraParameters
-from rlt_ros.nodes.image_output import ImageOutput
+from rlt_ros.ros.fields import to_stamp
+from rlt_ros.ros.image_output import ImageOutput
+from rlt_ros.ros.node import ManagedNode, read_parameters, run
 from rlt_ros.vla.bundle import load_bundle
 
 _OPENING_TIME = 5.0
@@ -52,6 +53,7 @@ class CameraNode(ManagedNode):
         """Open every camera; connect."""
         p = self._config
         cameras = p.camera_configs
+        self._devices = {config.name: config.device for config in cameras}
         self._size = p.image_size or (load_bundle(p.bundle).image_size if p.bundle else 0)
         if not self._size:
             raise ConfigError("image_size is 0 and no bundle says which size its model takes")
@@ -101,8 +103,7 @@ class CameraNode(ManagedNode):
     def start(self) -> None:
         """Begin to publish."""
         self._captures = [
-            Capture(name, camera, self._on_frame, stall_time=self._config.stall_time, reopened=self._on_reopened)
-            for name, camera in self._cameras.items()
+            Capture(name, camera, self._on_frame, reopened=self._on_reopened) for name, camera in self._cameras.items()
         ]
         if not self._open or self._config.backend == "recorded":  # which plays from its first picture on
             try:
@@ -210,7 +211,7 @@ class CameraNode(ManagedNode):
 
     def _status(self, health: Health) -> DiagnosticStatus:
         status = DiagnosticStatus(name=f"{self.get_fully_qualified_name()}: {health.name}")
-        status.hardware_id = dict(zip(self._config.cameras, self._config.devices, strict=False)).get(health.name, "")
+        status.hardware_id = self._devices.get(health.name, "")
         if not health.streaming:
             status.level, status.message = DiagnosticStatus.ERROR, health.fault or "silent"
         elif health.frozen >= _FROZEN:

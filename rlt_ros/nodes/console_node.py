@@ -7,7 +7,7 @@ Services called: `session_node/start`, `stop`, `begin_critical`, `reset_done` (T
 `teleop_node/set_intervention` (SetIntervention), `executor_node/estop`, `clear_estop` (Trigger),
 `executor_node/set_mode` (SetMode).
 Publishes: `/diagnostics` (DiagnosticArray).
-Parameters: `rlt_ros.nodes.console_parameters.ConsoleParameters`.
+Parameters: `rlt_ros.console.config.ConsoleParameters`.
 """
 
 from __future__ import annotations
@@ -23,15 +23,19 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Log
 from rclpy.node import Node
 
+from rlt_ros.config import named
+from rlt_ros.console.config import ConsoleParameters
 from rlt_ros.missing import remedy
 from rlt_ros.msg import ActionChunk, EpisodeEvent, ExecutorStatus, LearnerStatus, SessionState
-from rlt_ros.nodes.base import HISTORY_QOS, LATCHED_QOS, STEADY, Teller, from_stamp, read_parameters, run
-from rlt_ros.nodes.clock import LoopClock
-from rlt_ros.nodes.console_actions import ConsoleActions
-from rlt_ros.nodes.console_parameters import ConsoleParameters
-from rlt_ros.nodes.console_views import UNKNOWN, ConsoleViews, word
-from rlt_ros.nodes.convert import episode_from_msg
 from rlt_ros.refusals import Refusals
+from rlt_ros.ros.clock import STEADY, LoopClock
+from rlt_ros.ros.console_actions import ConsoleActions
+from rlt_ros.ros.console_views import UNKNOWN, ConsoleViews, word
+from rlt_ros.ros.convert import episode_from_msg
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.node import read_parameters, run
+from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS
+from rlt_ros.ros.teller import Teller
 from rlt_ros.types import Outcome, Phase, State
 
 try:
@@ -45,6 +49,8 @@ from rlt_ros.console.state import ConsoleState
 
 _LATE = {"session_node": 1.0, "executor_node": 2.5, "learner_node": 2.5, "vla_node": 2.5, "recorder_node": 5.0}
 """Seconds of silence after which a node is shown as late."""
+_HISTORY = 3600
+"""Seconds that the plots can look back."""
 _LOG_LEVELS = {Log.WARN: "warning", Log.ERROR: "error", Log.FATAL: "fatal"}
 
 
@@ -59,7 +65,7 @@ class ConsoleNode(Node):
         token = read_token(Path(p.token_file)) if p.token_file else ""
         robot = self.get_namespace()
         self._time = LoopClock(self)
-        self._state = ConsoleState(robot, p.cameras, p.history, wall=self._time.ros)
+        self._state = ConsoleState(robot, named(p.cameras), _HISTORY, wall=self._time.ros)
         self._processes = Processes(robot)
         self._in_sight: set[str] = set()
         self._todo: deque[tuple[str, Future[tuple[bool, str]]]] = deque()

@@ -6,7 +6,7 @@ Subscribes: `policy_input` (PolicyInput), `joint_states` (JointState), `interven
 (PolicyWeights), `session` (SessionState), `<stop_topics>` (Bool), `robot_description` (String).
 Services: `~/set_mode` (SetMode), `~/estop`, `~/clear_estop`, `~/home` (Trigger).
 Actions called: `<controller>/follow_joint_trajectory` (FollowJointTrajectory) for `~/home`.
-Parameters: `rlt_ros.nodes.parameters.ExecutorParameters`.
+Parameters: `rlt_ros.control.config.ExecutorParameters`.
 """
 
 from __future__ import annotations
@@ -23,34 +23,24 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from std_srvs.srv import Trigger
 
+from rlt_ros.bringup.runner import wait_until
 from rlt_ros.config import ConfigError
 from rlt_ros.control.actor import WeightsError, read_actor
+from rlt_ros.control.config import ExecutorParameters
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.limits import slowed
 from rlt_ros.control.realtime import PeriodicThread, raise_priority
 from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus
-from rlt_ros.nodes.base import (
-    HISTORY_QOS,
-    RECORD_QOS,
-    ManagedNode,
-    Teller,
-    read_parameters,
-    run,
-    to_stamp,
-)
-from rlt_ros.nodes.clock import LoopClock
-from rlt_ros.nodes.convert import (
-    JointOrder,
-    chunk_to_msg,
-    diagnostics_to_msg,
-    status_to_msg,
-    step_to_msg,
-)
-from rlt_ros.nodes.executor_inputs import ExecutorInputs
-from rlt_ros.nodes.homing import Homing
-from rlt_ros.nodes.parameters import ExecutorParameters
-from rlt_ros.nodes.robot_output import RobotOutput
-from rlt_ros.runner import wait_until
+from rlt_ros.ros.clock import LoopClock
+from rlt_ros.ros.convert import chunk_to_msg, diagnostics_to_msg, status_to_msg, step_to_msg
+from rlt_ros.ros.executor_inputs import ExecutorInputs
+from rlt_ros.ros.fields import to_stamp
+from rlt_ros.ros.homing import Homing
+from rlt_ros.ros.joint_order import JointOrder
+from rlt_ros.ros.node import ManagedNode, read_parameters, run
+from rlt_ros.ros.qos import HISTORY_QOS, RECORD_QOS
+from rlt_ros.ros.robot_output import RobotOutput
+from rlt_ros.ros.teller import Teller
 from rlt_ros.srv import SetMode
 from rlt_ros.types import Array, Mode
 from rlt_ros.types import ControlStep as Step
@@ -69,6 +59,7 @@ class ExecutorNode(ManagedNode):
         """Read the parameters."""
         super().__init__("executor_node")
         self._config = read_parameters(self, ExecutorParameters)
+        self._config.check()
         self._time = LoopClock(self)
         self._inbox: deque[Callable[[], object]] = deque()
         self._loop: PeriodicThread | None = None

@@ -1,8 +1,8 @@
 """A joystick or game pad as the `joy` package has it, for systems without that package.
 
-Publishes: `joy` (Joy): one message for every press and release, and at the autorepeat rate while a device is there;
+Publishes: `joy` (Joy): one message for every press and release, and 50 times a second while a device is there;
 `header.frame_id` is the device's name. Stays off while somebody else publishes `joy`.
-Parameters: `rlt_ros.nodes.parameters.JoystickParameters`.
+Parameters: `rlt_ros.teleop.config.JoystickParameters`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,17 @@ from sensor_msgs.msg import Joy
 
 from rlt_ros.config import ConfigError
 from rlt_ros.missing import remedy
-from rlt_ros.nodes.base import EVENT_QOS, STEADY, read_parameters, run
-from rlt_ros.nodes.parameters import JoystickParameters
+from rlt_ros.ros.clock import STEADY
+from rlt_ros.ros.node import read_parameters, run
+from rlt_ros.ros.qos import EVENT_QOS
+from rlt_ros.teleop.config import JoystickParameters
 
 if TYPE_CHECKING:
     from rlt_ros.teleop.device import JoyState
 
 _POLL = 0.005
+_REPEAT = 0.02
+"""Seconds between two messages while nothing changes: teleop_node takes silence for a lost joystick."""
 _LOOK_AROUND = 1.0
 """Seconds between two looks for other publishers."""
 
@@ -58,11 +62,11 @@ class JoystickNode(Node):
             return
         for state in self._joystick.poll():
             self._publish(state)
-            self._next_repeat = now + 1 / self._config.autorepeat_rate
+            self._next_repeat = now + _REPEAT
         if self._joystick.name != self._name:
             self._tell()
         if self._name and now >= self._next_repeat:
-            self._next_repeat = now + 1 / self._config.autorepeat_rate
+            self._next_repeat = now + _REPEAT
             self._publish(self._joystick.state())
 
     def _publish(self, state: JoyState) -> None:

@@ -6,7 +6,7 @@ Publishes: `policy` (PolicyWeights, latched), `learner_status` (LearnerStatus), 
 Subscribes, of every robot: `step` (ControlStep), `policy_input` (PolicyInput), `episode` (EpisodeEvent), `session`
 (SessionState).
 Services: `~/save` (Trigger), `~/pause` (SetBool), `~/set_ratio` (SetRatio).
-Parameters: `rlt_ros.nodes.parameters.LearnerParameters`.
+Parameters: `rlt_ros.rl.config.LearnerParameters`.
 """
 
 from __future__ import annotations
@@ -22,13 +22,16 @@ from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
 from rlt_ros.msg import LearnerStatus, PolicyWeights
-from rlt_ros.nodes.base import LATCHED_QOS, STEADY, Teller, octets, read_parameters, run, to_stamp
-from rlt_ros.nodes.clock import LoopClock
-from rlt_ros.nodes.learner_inputs import LearnerInputs
-from rlt_ros.nodes.parameters import LearnerParameters
 from rlt_ros.rl.checkpoint import Layout, Versions, prune_checkpoints, resume, save_checkpoint
+from rlt_ros.rl.config import LearnerParameters
 from rlt_ros.rl.learner import Learner
 from rlt_ros.rl.replay import Replay, ReplaySpec
+from rlt_ros.ros.clock import STEADY, LoopClock
+from rlt_ros.ros.fields import octets, to_stamp
+from rlt_ros.ros.learner_inputs import LearnerInputs
+from rlt_ros.ros.node import read_parameters, run
+from rlt_ros.ros.qos import LATCHED_QOS
+from rlt_ros.ros.teller import Teller
 from rlt_ros.srv import SetRatio
 from rlt_ros.vla.bundle import load_bundle
 

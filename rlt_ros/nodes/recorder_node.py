@@ -5,7 +5,7 @@ Subscribes, of every robot: `step` (ControlStep), `policy_input` (PolicyInput), 
 (SessionState), `executor_status` (ExecutorStatus), and with images
 `<camera>/color/image_raw` (Image); `learner_status` (LearnerStatus).
 Services: `~/status` (Trigger), which answers with a JSON object.
-Parameters: `rlt_ros.nodes.parameters.RecorderParameters`.
+Parameters: `rlt_ros.journal.config.RecorderParameters`.
 """
 
 from __future__ import annotations
@@ -23,30 +23,28 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
-from rlt_ros.config import ConfigError
+from rlt_ros.config import ConfigError, named
+from rlt_ros.journal.config import RecorderParameters
 from rlt_ros.journal.journal import JournalWriter, segments
 from rlt_ros.journal.segment import Damage, Record, read_segment
 from rlt_ros.journal.selection import Selection
 from rlt_ros.journal.space import Space, SpaceLimits, free_bytes, judge
 from rlt_ros.msg import ControlStep, EpisodeEvent, ExecutorStatus, LearnerStatus, PolicyInput, SessionState
-from rlt_ros.nodes.base import (
-    HISTORY_QOS,
-    LATCHED_QOS,
-    PICTURES_QOS,
-    STEADY,
-    Teller,
-    octets,
-    read_parameters,
-    robots_of,
-    run,
-)
-from rlt_ros.nodes.journal_records import definition, stamp_of
-from rlt_ros.nodes.parameters import RecorderParameters
 from rlt_ros.refusals import Refusals
+from rlt_ros.ros.clock import STEADY
+from rlt_ros.ros.fields import octets
+from rlt_ros.ros.node import read_parameters, robots_of, run
+from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS, PICTURES_QOS
+from rlt_ros.ros.records import definition, stamp_of
+from rlt_ros.ros.teller import Teller
 from rlt_ros.types import Phase
 
 _GIGABYTE = 1_000_000_000
 _MEGABYTE = 1_000_000
+_JPEG_QUALITY = 95
+"""Percent: pictures that one may train on again."""
+_SYNC_PERIOD = 0.5
+"""Seconds between two flushes to the disk itself: the most that a machine without power loses."""
 _HISTORY = ("step", "policy_input", "episode")
 _FORGET_AFTER = 60.0
 """Seconds after which publishers do not repeat any more what an earlier recorder may have written."""
@@ -62,7 +60,7 @@ class RecorderNode(Node):
         p = self._config = read_parameters(self, RecorderParameters)
         p.check()
         self._phases = {Phase[name.upper()] for name in p.phases}
-        self._encoder = _jpeg_encoder(p.jpeg_quality) if p.images else None
+        self._encoder = _jpeg_encoder(_JPEG_QUALITY) if p.images else None
         self._limits = SpaceLimits(int(p.reserve * _GIGABYTE), int(p.budget * _GIGABYTE))
         directory = Path(p.directory)
         self._journal = JournalWriter(directory, int(p.segment_size * _MEGABYTE))
@@ -84,7 +82,7 @@ class RecorderNode(Node):
             raw=True,
         )  # fmt: skip
         self._look_at_space()
-        self.create_timer(p.sync_period, self._journal.sync, clock=STEADY)
+        self.create_timer(_SYNC_PERIOD, self._journal.sync, clock=STEADY)
         self.create_timer(1.0, self._each_second, clock=STEADY)
         Teller(self, self._refusals)
         self.get_logger().info(f"recording {', '.join(p.phases)} to {directory}")
@@ -107,7 +105,7 @@ class RecorderNode(Node):
         name = f"{robot}/session"
         self.create_subscription(SessionState, name, partial(self._on_session, robot, name), LATCHED_QOS, raw=True)
         if self._encoder is not None:
-            for camera in self._config.cameras:
+            for camera in named(self._config.cameras):
                 name = f"{robot}/{camera}/color/image_raw"
                 heard = partial(self._on_image, selection, robot, name)
                 self.create_subscription(Image, name, heard, PICTURES_QOS)

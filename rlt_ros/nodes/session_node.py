@@ -6,7 +6,7 @@ Subscribes: `step` (ControlStep), `<success_topic>` (GroundTruth or Bool) if one
 (PolicyInput) where the bundle's phase head proposes or performs the hand-over.
 Services called: `<reset_service>` (ResetCell) if one is configured.
 Services: `~/start`, `~/stop`, `~/begin_critical`, `~/reset_done` (Trigger), `~/label` (Label).
-Parameters: `rlt_ros.nodes.parameters.SessionParameters`.
+Parameters: `rlt_ros.session.config.SessionParameters`.
 """
 
 from __future__ import annotations
@@ -20,21 +20,14 @@ from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from rlt_ros.msg import ControlStep, EpisodeEvent, GroundTruth, PolicyInput, SessionState
-from rlt_ros.nodes.base import (
-    HISTORY_QOS,
-    LATCHED_QOS,
-    RECORD_QOS,
-    SENSOR_QOS,
-    Ears,
-    Teller,
-    from_stamp,
-    read_parameters,
-    run,
-    to_stamp,
-)
-from rlt_ros.nodes.clock import LoopClock
-from rlt_ros.nodes.parameters import SessionParameters
 from rlt_ros.refusals import Refusals
+from rlt_ros.ros.clock import LoopClock
+from rlt_ros.ros.ears import Ears
+from rlt_ros.ros.fields import from_stamp, to_stamp
+from rlt_ros.ros.node import read_parameters, run
+from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS, RECORD_QOS, SENSOR_QOS
+from rlt_ros.ros.teller import Teller
+from rlt_ros.session.config import SessionParameters
 from rlt_ros.session.episodes import Event, EventKind, Session, SessionError
 from rlt_ros.srv import Label, ResetCell
 from rlt_ros.types import Outcome, Phase
@@ -64,7 +57,6 @@ class SessionNode(Node):
         self._steps_seen = False
         self._learner_deadline = self._time.now() + p.learner_wait
         self._started = False
-        self._resets = 0
         self._reset: Future | None = None
         self._reset_since = 0.0
         self._success_since: float | None = None
@@ -114,10 +106,7 @@ class SessionNode(Node):
                 if now - self._session.phase_since > _RESET_PATIENCE:
                     self._refusals.refuse("reset_unavailable", client.srv_name)
                 return
-            seed = self._config.reset_seed
-            request = ResetCell.Request(use_seed=seed >= 0, seed=max(0, seed) + self._resets)
-            self._resets += 1
-            self._reset, self._reset_since = client.call_async(request), now
+            self._reset, self._reset_since = client.call_async(ResetCell.Request()), now
         elif pending.done():
             self._reset = None
             result = pending.result()

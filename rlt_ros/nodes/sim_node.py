@@ -2,9 +2,9 @@
 
 Publishes: `joint_states` (JointState), `<camera>/color/image_raw` (Image), `<camera>/color/camera_info` (CameraInfo),
 `ground_truth` (GroundTruth), `/diagnostics` (DiagnosticArray), with a simulated human `joy` (Joy).
-Subscribes: `<command_topic>` (Float64MultiArray), with a simulated human `session` (SessionState).
+Subscribes: `forward_position_controller/commands` (Float64MultiArray), with a simulated human `session` (SessionState).
 Services: `~/reset` (ResetCell).
-Parameters: `rlt_ros.nodes.parameters.SimParameters`.
+Parameters: `rlt_ros.sim.config.SimParameters`.
 """
 
 from __future__ import annotations
@@ -23,17 +23,22 @@ from rlt_ros.cameras.camera import Frame, Intrinsics
 from rlt_ros.cameras.sets import SetBuilder
 from rlt_ros.control.realtime import PeriodicThread
 from rlt_ros.msg import GroundTruth, SessionState
-from rlt_ros.nodes.base import COMMAND_QOS, EVENT_QOS, LATCHED_QOS, Teller, read_parameters, run, to_stamp
-from rlt_ros.nodes.image_output import ImageOutput
-from rlt_ros.nodes.parameters import SimParameters, TeleopParameters
 from rlt_ros.refusals import Refusals
+from rlt_ros.ros.fields import to_stamp
+from rlt_ros.ros.image_output import ImageOutput
+from rlt_ros.ros.node import read_parameters, run
+from rlt_ros.ros.qos import COMMAND_QOS, EVENT_QOS, LATCHED_QOS
+from rlt_ros.ros.teller import Teller
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
+from rlt_ros.sim.config import SimParameters
 from rlt_ros.sim.human import SimulatedHuman
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.srv import ResetCell
+from rlt_ros.teleop.config import TeleopParameters
 from rlt_ros.types import Phase
 
+_COMMANDS = "forward_position_controller/commands"
 _DEAF_TICKS = 5
 """Control periods after a reset in which commands that were on their way are ignored."""
 
@@ -61,7 +66,7 @@ class SimNode(Node):
         self._sets = SetBuilder(CAMERA_NAMES, 0.0)
         self._output = ImageOutput(self, CAMERA_NAMES)
         self._lenses = {name: self._lens(name) for name in CAMERA_NAMES}
-        self.create_subscription(Float64MultiArray, p.command_topic, self._on_command, COMMAND_QOS)
+        self.create_subscription(Float64MultiArray, _COMMANDS, self._on_command, COMMAND_QOS)
         self.create_service(ResetCell, "~/reset", self._on_reset)
         self._human: SimulatedHuman | None = None
         if p.human:

@@ -5,7 +5,7 @@ Subscribes: `joy` (Joy), `step` (ControlStep), `session` (SessionState), with le
 Services: `~/set_intervention` (SetIntervention).
 Services called: `session_node/start`, `reset_done`, `begin_critical` (Trigger), `session_node/label` (Label),
 `executor_node/estop` (Trigger).
-Parameters: `rlt_ros.nodes.parameters.TeleopParameters`.
+Parameters: `rlt_ros.teleop.config.TeleopParameters`.
 """
 
 from __future__ import annotations
@@ -20,18 +20,22 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState, Joy
 from std_srvs.srv import Trigger
 
-from rlt_ros.bringup import share_directory
 from rlt_ros.config import ConfigError
 from rlt_ros.control.measured import LARGEST_ANGLE
 from rlt_ros.missing import remedy
 from rlt_ros.msg import ControlStep, Intervention, SessionState
-from rlt_ros.nodes.base import LATCHED_QOS, SENSOR_QOS, Ears, Teller, floats, read_parameters, run, to_stamp
-from rlt_ros.nodes.clock import LoopClock
-from rlt_ros.nodes.convert import JointOrder
-from rlt_ros.nodes.parameters import TeleopParameters
-from rlt_ros.nodes.stop_request import StopRequest
 from rlt_ros.refusals import Refusals
+from rlt_ros.ros.clock import LoopClock
+from rlt_ros.ros.ears import Ears
+from rlt_ros.ros.fields import floats, to_stamp
+from rlt_ros.ros.joint_order import JointOrder
+from rlt_ros.ros.node import read_parameters, run
+from rlt_ros.ros.qos import LATCHED_QOS, SENSOR_QOS
+from rlt_ros.ros.stop_request import StopRequest
+from rlt_ros.ros.teller import Teller
+from rlt_ros.share import share_directory
 from rlt_ros.srv import Label, SetIntervention
+from rlt_ros.teleop.config import TeleopParameters
 from rlt_ros.teleop.mapping import Function, Mapping, MappingError, find_mapping, load_mapping
 from rlt_ros.teleop.teleop import Grip, Teleop
 from rlt_ros.types import Phase

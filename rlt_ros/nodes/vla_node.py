@@ -3,7 +3,7 @@
 Publishes: `policy_input` (PolicyInput), `/diagnostics` (DiagnosticArray).
 Subscribes: `<camera>/color/image_raw` (Image) for each of the bundle's cameras, `joint_states` (JointState).
 Services: `~/set_instruction` (SetInstruction).
-Parameters: `rlt_ros.nodes.parameters.VlaParameters`.
+Parameters: `rlt_ros.vla.config.VlaParameters`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,19 @@ from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
 
 from rlt_ros.cameras.sets import FrameSet
+from rlt_ros.config import named
 from rlt_ros.msg import PolicyInput
-from rlt_ros.nodes.base import HISTORY_QOS, SENSOR_QOS, ManagedNode, Teller, floats, read_parameters, run, to_stamp
-from rlt_ros.nodes.clock import LoopClock
-from rlt_ros.nodes.parameters import VlaParameters
-from rlt_ros.nodes.vla_inputs import VlaInputs
 from rlt_ros.refusals import Refusals
+from rlt_ros.ros.clock import LoopClock
+from rlt_ros.ros.fields import floats, to_stamp
+from rlt_ros.ros.node import ManagedNode, read_parameters, run
+from rlt_ros.ros.qos import HISTORY_QOS, SENSOR_QOS
+from rlt_ros.ros.teller import Teller
+from rlt_ros.ros.vla_inputs import VlaInputs
 from rlt_ros.srv import SetInstruction
 from rlt_ros.vla.backend import InferenceError, OnnxBackend
 from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.vla.config import VlaParameters
 from rlt_ros.vla.phase import load_phase_head
 
 _CONSTANT_TOKENS = 25
@@ -48,7 +52,7 @@ class VlaNode(ManagedNode):
         """Load and warm up the bundle; connect."""
         p = self._config
         self._bundle = load_bundle(p.bundle)
-        self._bundle.check_fits(p.joints, p.cameras, robot=p.robot)
+        self._bundle.check_fits(named(p.joints), named(p.cameras), robot=p.robot)
         self._backend = OnnxBackend(self._bundle, p.providers, p.threads)
         self._phase_head = load_phase_head(self._bundle)
         self._backend.set_instruction(p.instruction or self._bundle.instruction(p.task))

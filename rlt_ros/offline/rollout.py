@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.config import from_mapping, param
-from rlt_ros.control.executor import Executor, ExecutorConfig
-from rlt_ros.nodes.parameters import ExecutorParameters
+from rlt_ros.control.config import ExecutorConfig, ExecutorParameters
+from rlt_ros.control.executor import Executor
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput, SessionView

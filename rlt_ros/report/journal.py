@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from rlt_ros.journal.journal import read_journal
 from rlt_ros.journal.segment import Damage
 from rlt_ros.msg import EpisodeEvent
-from rlt_ros.nodes.base import from_stamp
-from rlt_ros.nodes.convert import episode_from_msg
-from rlt_ros.nodes.journal_records import message_of
 from rlt_ros.report.data import EXECUTOR_SERIES, LEARNER_SERIES
+from rlt_ros.ros.convert import episode_from_msg
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.records import message_of
 from rlt_ros.session.statistics import EpisodeRecord
 
 _ENDS = (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO)

@@ -132,3 +132,20 @@ def differences(theirs: dict[str, Any], mine: dict[str, Any]) -> list[str]:
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}…"
+
+
+@dataclass(frozen=True)
+class LearnerParameters(LearnerConfig):
+    """Of `learner_node`."""
+
+    bundle: str = param("", "directory of the VLA bundle")
+    chunk: int = param(10, "rows of an action chunk (C); the executor's", low=1, high=100)
+    stride: int = param(2, "ticks between the starts of two samples; divides the chunk", low=1, high=100)
+    publish_period: float = param(0.5, "time between two publications of weights", unit="s", low=0.1, high=60.0)
+    checkpoint_dir: str = param("", "where checkpoints are, and are gone on from; empty: none are written")
+    checkpoint_period: float = param(60.0, "time between two checkpoints", unit="s", low=1.0)
+    keep_checkpoints: int = param(3, "newest checkpoints kept, besides the best one", low=1)
+    journal_dir: str = param("", "journal that the replay is rebuilt from at start; empty: none")
+    robots: tuple[str, ...] = param(("",), "namespaces of the robots it learns from; empty: the node's own")
+    threads: int = param(1, "threads of torch", low=1, high=64)
+    nice: int = param(5, "how far the learner steps back for the other processes", low=0, high=19)

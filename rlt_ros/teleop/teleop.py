@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rlt_ros.config import ConfigError, param
 from rlt_ros.teleop.mapping import Function, Mapping, Source
 from rlt_ros.types import Array
 
@@ -17,10 +16,18 @@ if TYPE_CHECKING:
     from mink import SE3
 
     from rlt_ros.teleop.kinematics import Arms
+from rlt_ros.teleop.config import TeleopConfig
 
-SOURCES = ("sticks", "leader")
 _LONGEST_STEP = 0.05
 """Seconds of motion that one tick may make up for."""
+
+
+_JOYSTICK_SILENT = 0.2
+"""Seconds without a word of the joystick that ends an intervention; at 50 Hz, ten lost messages."""
+_LEADER_SILENT = 0.1
+"""Seconds without a joint state of the leader arm in which the robot still follows its last one."""
+_COMMAND_OLD = 0.2
+"""Seconds after which a command of the executor is no place to start from."""
 _INACTIVE_FOR = 0.5
 """Seconds over which the end of an intervention is repeated: its messages may be lost."""
 
@@ -32,44 +39,6 @@ class Grip(Enum):
     ON = "on"
     RELEASED = "released"
     LOST = "lost"
-
-
-@dataclass(frozen=True)
-class TeleopConfig:
-    """Parameters of teleoperation."""
-
-    source: str = param("sticks", "what moves the arms: sticks (the joystick), or leader (a leader arm's joints)")
-    toggle: bool = param(False, "the takeover button switches on and off; false: it is a dead-man's switch, held")
-    linear_speed: float = param(0.05, "of a gripper at full stick", unit="m/s", low=0.001, high=1.0)
-    angular_speed: float = param(0.5, "of a gripper at full stick", unit="rad/s", low=0.01, high=5.0)
-    joint_speed: float = param(0.4, "of a single joint at full stick, and of the way to a leader arm", unit="rad/s")
-    gripper_speed: float = param(1.5, "of an opening gripper, whose way is 1", unit="1/s", low=0.1, high=20.0)
-    workspace_low: tuple[float, ...] = param((-10.0, -10.0, -10.0), "corner of the grippers' space in the base frame")
-    workspace_high: tuple[float, ...] = param((10.0, 10.0, 10.0), "the opposite corner", unit="m")
-    leash: float = param(
-        0.1, "largest distance of a joint's target from its last command", unit="rad, grippers 0-1", low=0.001, high=1.0
-    )
-    release_time: float = param(0.3, "rest between letting go and the policy's return", unit="s", low=0.0, high=10.0)
-    max_joy_age: float = param(0.2, "longest silence of the joystick while it flies", unit="s", low=0.02, high=5.0)
-    max_command_age: float = param(0.2, "oldest command of the executor to start from", unit="s", low=0.02, high=5.0)
-    max_leader_age: float = param(0.1, "oldest joint state of a leader arm that moves the robot", unit="s", low=0.01)
-
-    def check(self) -> None:
-        """Look at what ranges cannot tell.
-
-        Raises:
-            ConfigError: the source is unknown, or the workspace is no box.
-        """
-        if self.source not in SOURCES:
-            raise ConfigError(f"source '{self.source}' is unknown: choose {' or '.join(SOURCES)}")
-        if self.release_time <= self.max_joy_age:
-            raise ConfigError(
-                f"release_time {self.release_time} s must be longer than max_joy_age {self.max_joy_age} s: a device "
-                "that is pulled out may say that its buttons were released, and its silence must be noticed in time"
-            )
-        low, high = self.workspace_low, self.workspace_high
-        if len(low) != 3 or len(high) != 3 or not np.less(low, high).all():
-            raise ConfigError("workspace_low and workspace_high must be two corners, each x, y, z, low below high")
 
 
 @dataclass(frozen=True)
@@ -131,7 +100,7 @@ class Teleop:
             return []
         held = mapping.held(buttons)
         # After a silence nobody knows when a button was pressed: only what is pressed from now on counts.
-        fresh = now - self._joy_time <= self.config.max_joy_age
+        fresh = now - self._joy_time <= _JOYSTICK_SILENT
         pressed = [
             function
             for function in mapping.buttons.values()
@@ -179,7 +148,7 @@ class Teleop:
 
     def leader_is_silent(self, now: float) -> bool:
         """Whether somebody flies by a leader arm that does not speak: the robot holds still."""
-        return self.grip is Grip.ON and now - self._leader_time > self.config.max_leader_age
+        return self.grip is Grip.ON and now - self._leader_time > _LEADER_SILENT
 
     def intervene(self, now: float, active: bool) -> str:
         """Take over, holding still, or give back, without a joystick; returns why that is impossible, or ""."""
@@ -201,7 +170,7 @@ class Teleop:
         self._ticked = now
         if self.grip is Grip.LOST:
             return None
-        silent = now - self._joy_time > self.config.max_joy_age
+        silent = now - self._joy_time > _JOYSTICK_SILENT
         if self.grip is Grip.ON:
             if silent and not self._by_service:
                 self.grip = Grip.LOST
@@ -219,7 +188,7 @@ class Teleop:
         return Wish(False) if now - self._released_at < self.config.release_time + _INACTIVE_FOR else None
 
     def _take(self, now: float) -> bool:
-        if self._command is None or now - self._command_time > self.config.max_command_age:
+        if self._command is None or now - self._command_time > _COMMAND_OLD:
             return False
         if self.grip is not Grip.ON:
             self.grip = Grip.ON
@@ -247,7 +216,7 @@ class Teleop:
         return leashed
 
     def _followed(self, now: float, before: Array, elapsed: float) -> Array:
-        if self._leader is None or now - self._leader_time > self.config.max_leader_age:
+        if self._leader is None or now - self._leader_time > _LEADER_SILENT:
             return before
         way = np.full(len(before), self.config.joint_speed * elapsed)
         way[self._grippers] = self.config.gripper_speed * elapsed

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from rlt_ros.config import ConfigError
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.yaml_file import read_yaml
 
@@ -85,8 +86,8 @@ class Bundle:
         """Refuse another robot, or one that lacks a joint or a camera of this bundle.
 
         Args:
-            joints: the robot's.
-            cameras: the robot's.
+            joints: the robot's; none: not known.
+            cameras: the robot's; none: not known.
             robot: its name; empty: not known.
 
         Raises:
@@ -99,7 +100,7 @@ class Bundle:
             )
         for what, needed, present in (("joints", self.joints, joints), ("cameras", self.cameras, cameras)):
             missing = [name for name in needed if name not in present]
-            if missing:
+            if present and missing:
                 raise BundleError(
                     f"bundle '{self.name}' is for robot '{self.robot}': {what} {', '.join(missing)} are not on this "
                     f"robot (it has {', '.join(present)}); choose another bundle or name them in the robot's config"
@@ -207,3 +208,16 @@ def file_sha256(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def shipped_actor(bundle: Path, task: str) -> Path:
+    """The trained actor beside a bundle.
+
+    Raises:
+        ConfigError: none ships for this task.
+    """
+    path = bundle / "actors" / task / "actor.safetensors"
+    if not path.is_file():
+        known = sorted(found.parent.name for found in bundle.glob("actors/*/actor.safetensors"))
+        raise ConfigError(f"{bundle} has no trained actor for '{task}'; it has {', '.join(known) or 'none'}")
+    return path

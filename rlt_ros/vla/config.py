@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rlt_ros.cameras.sets import MAX_SKEW
+from rlt_ros.config import param
+
 HORIZON = 50
 """Rows of the reference chunk (H)."""
 
@@ -43,3 +46,23 @@ class AdaptConfig:
     def total(self) -> int:
         """Gradient steps in all."""
         return self.steps + self.token_steps
+
+
+@dataclass(frozen=True)
+class VlaParameters:
+    """Of `vla_node`."""
+
+    bundle: str = param("", "directory of the VLA bundle")
+    robot: str = param("", "name of the robot, as the bundle's `robot` has it; empty: it is not compared")
+    task: str = param("", "task whose instruction the VLA is told; one the bundle does not know: its first")
+    instruction: str = param("", "what the VLA is told instead; empty: the instruction of the task")
+    joints: tuple[str, ...] = param(("",), "the robot's joints; the bundle's must be among them; empty: any")
+    cameras: tuple[str, ...] = param(("",), "the robot's cameras; the bundle's must be among them; empty: any")
+    providers: tuple[str, ...] = param(
+        ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
+        "ONNX Runtime execution providers in order of preference",
+    )
+    threads: int = param(1, "threads of one forward pass on the CPU", low=1, high=64)
+    max_joint_age: float = param(0.05, "largest distance of joint state and picture", unit="s", low=0.0, high=5.0)
+    max_camera_skew: float = param(MAX_SKEW, "largest time between the pictures of a set", unit="s", low=0.0, high=1.0)
+    autostart: bool = param(True, "configure and activate at start")

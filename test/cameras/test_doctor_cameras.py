@@ -16,7 +16,10 @@ from rlt_ros.config import ConfigError
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "robot.yaml"
-    path.write_text("/**/camera_node: {ros__parameters: {backend: pattern, width: 320, height: 240, fps: 20}}\n")
+    path.write_text(
+        "/**/camera_node: {ros__parameters: {backend: pattern, cameras: [left_wrist, right_wrist, base], width: 320, "
+        "height: 240, fps: 20}}\n"
+    )
     return path
 
 

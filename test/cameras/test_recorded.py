@@ -13,7 +13,7 @@ from sensor_msgs.msg import Image
 
 from rlt_ros.cameras.camera import CameraConfig, CameraError, Frame
 from rlt_ros.cameras.recorded import RecordedCamera
-from rlt_ros.nodes.base import octets, to_stamp
+from rlt_ros.ros.fields import octets, to_stamp
 
 RNG = np.random.default_rng(0)
 PICTURES = RNG.integers(0, 255, (2, 6, 24, 32, 3), dtype=np.uint8)

@@ -18,9 +18,9 @@ from websockets.sync.client import ClientConnection, connect
 
 from rlt_ros.config import ConfigError
 from rlt_ros.console.access import COOKIE, Access, read_token
+from rlt_ros.console.config import ConsoleParameters
 from rlt_ros.console.server import Pages, Server, bind
 from rlt_ros.console.state import ConsoleState, Picture
-from rlt_ros.nodes.console_parameters import ConsoleParameters
 
 TOKEN = "a token of twenty-two"
 Page = dict[str, Any]

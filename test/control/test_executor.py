@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from support import BUNDLE, JOINTS, PERIOD, TOKEN, Rig, actor, flying, limits, normaliser, policy_input, session
 
 from rlt_ros.control.actor import WeightsError
-from rlt_ros.control.executor import Executor, ExecutorConfig
+from rlt_ros.control.config import ExecutorConfig
+from rlt_ros.control.executor import Executor
 from rlt_ros.control.limits import Limit
 from rlt_ros.types import Mode, Phase, PolicyInput, State
 

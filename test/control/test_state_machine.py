@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from support import BUNDLE, JOINTS, PERIOD, actor, normaliser, policy_input
 
-from rlt_ros.control.executor import FLYING, Executor, ExecutorConfig
+from rlt_ros.control.config import ExecutorConfig
+from rlt_ros.control.executor import FLYING, Executor
 from rlt_ros.control.limits import JointLimits
-from rlt_ros.session.episodes import Session, SessionConfig, SessionError
+from rlt_ros.session.config import SessionConfig
+from rlt_ros.session.episodes import Session, SessionError
 from rlt_ros.types import Array, ControlStep, Mode, Outcome, Phase, SessionView, State
 
 RUNS = int(os.environ.get("RLT_RUNS", "2000"))

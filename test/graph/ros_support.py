@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +14,7 @@ from typing import Any
 
 import psutil
 import rclpy
-from ament_index_python.packages import get_package_prefix
+import running
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
@@ -102,47 +100,12 @@ class Graph:
 
     def stop(self) -> dict[str, Any]:
         """Ctrl-C; the summary."""
-        self.process.send_signal(signal.SIGINT)
-        output, _ = self.process.communicate(timeout=60)
-        assert self.process.returncode == 0
-        summary: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
-        return summary
+        return running.stopped(self.process)
 
 
 @contextmanager
 def up_sim(ros: Listener, root: Path, settings: dict[str, Any], *options: str) -> Iterator[Graph]:
-    """`rlt up sim`, killed at the end if it still runs; its runs are in `root`, its errors in `root`/errors."""
-    root.mkdir(exist_ok=True)
-    arguments = [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--json", *options]
-    arguments += ["--runs", str(root)]
-    for key, value in settings.items():
-        arguments += ["--set", f"{key}={value}"]
-    with (root / "errors").open("a") as errors:
-        process = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
-    try:
+    """See `running.up_sim`; its run's directory is there."""
+    with running.up_sim(root, settings, *options) as process:
         ros.wait(lambda: any(path.is_dir() for path in root.iterdir()), 30, "the run's directory")
         yield Graph(ros, process, next(path for path in root.iterdir() if path.is_dir()))
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-
-
-@contextmanager
-def node_process(
-    name: str, parameters: Mapping[str, Any], log: Path, file: Path | None = None
-) -> Iterator[subprocess.Popen[bytes]]:
-    """One of our nodes as a process, with parameters of a file beneath; killed at the end if it still runs."""
-    program = Path(get_package_prefix("rlt_ros"), "lib", "rlt_ros", name)
-    arguments = [str(program), "--ros-args", "-r", f"__ns:={NAMESPACE}"]
-    arguments += ["--params-file", str(file)] if file else []
-    for key, value in parameters.items():
-        arguments += ["-p", f"{key}:={value}"]
-    with log.open("wb") as out:
-        process = subprocess.Popen(arguments, stdout=out, stderr=subprocess.STDOUT, start_new_session=True)
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()

@@ -12,11 +12,13 @@ from lifecycle_msgs.srv import ChangeState
 from mcap.writer import Writer
 from rclpy.serialization import serialize_message
 from rlt_ros.msg import PolicyInput
-from ros_support import Listener, listener, node_process
+from ros_support import Listener, listener
+from running import node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 
-from rlt_ros.bringup import Bringup
-from rlt_ros.nodes.base import RECORD_QOS, from_stamp, octets, to_stamp
+from rlt_ros.bringup.graph import Bringup
+from rlt_ros.ros.fields import from_stamp, octets, to_stamp
+from rlt_ros.ros.qos import RECORD_QOS
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.sim.tasks import get_task
@@ -32,6 +34,8 @@ except ImportError:
     REALSENSE = False
 else:
     REALSENSE = True
+
+THREE = {"cameras": list(CAMERA_NAMES)}
 
 
 def listen(ros: Listener) -> dict[str, list[Image]]:
@@ -51,7 +55,7 @@ def pixels(message: Image) -> np.ndarray:
 
 def test_sets_have_one_stamp_the_models_size_and_a_lens_to_match(domain: int, tmp_path: Path) -> None:
     parameters = {"backend": "pattern", "image_size": "120", "fps": "20", "jpeg_rate": "5.0"}
-    with listener() as ros, node_process("camera_node", parameters, tmp_path / "log") as process:
+    with listener() as ros, node("camera_node", {**THREE, **parameters}, tmp_path / "log") as process:
         images = listen(ros)
         infos = ros.listen(CameraInfo, "base/color/camera_info", RECORD_QOS)
         full = ros.listen(CompressedImage, "base/color/image_raw/compressed", 10)
@@ -125,8 +129,8 @@ def test_a_recording_of_the_cell_plays_bit_by_bit_into_the_vla(domain: int, tmp_
         ros.node.create_timer(0.01, speak)
         cameras = {"backend": "recorded", "devices": f"[{path}, {path}, {path}]", "bundle": str(BUNDLE.directory)}
         with (
-            node_process("vla_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "vla"),
-            node_process("camera_node", {**cameras, "fps": "25", "autostart": "false"}, tmp_path / "cameras"),
+            node("vla_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "vla"),
+            node("camera_node", {**THREE, **cameras, "fps": "25", "autostart": "false"}, tmp_path / "cameras"),
         ):
             # A recording plays once, and discovery may take some seconds: it begins when all have found each other.
             change(ros, Transition.TRANSITION_CONFIGURE)
@@ -175,7 +179,7 @@ def test_a_wrong_start_ends_with_one_clear_error(
     domain: int, tmp_path: Path, parameters: dict[str, str], message: str
 ) -> None:
     log = tmp_path / "log"
-    with node_process("camera_node", {"image_size": "96", **parameters}, log) as process:
+    with node("camera_node", {"image_size": "96", **THREE, **parameters}, log) as process:
         assert process.wait(30) == 2, log.read_text()
     assert message in log.read_text()
     assert "Traceback" not in log.read_text()
@@ -183,7 +187,7 @@ def test_a_wrong_start_ends_with_one_clear_error(
 
 def test_deactivated_and_activated_again_it_goes_on(domain: int, tmp_path: Path) -> None:
     parameters = {"backend": "pattern", "image_size": "96", "fps": "20"}
-    with listener() as ros, node_process("camera_node", parameters, tmp_path / "log"):
+    with listener() as ros, node("camera_node", {**THREE, **parameters}, tmp_path / "log"):
         images = listen(ros)
 
         def change(transition: int) -> None:

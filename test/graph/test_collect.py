@@ -14,8 +14,9 @@ from rlt_ros.msg import ControlStep, EpisodeEvent
 from ros_support import listener
 from sensor_msgs.msg import Image
 
-from rlt_ros.bringup import Bringup
-from rlt_ros.nodes.base import RECORD_QOS, floats, octets, to_stamp
+from rlt_ros.bringup.graph import Bringup
+from rlt_ros.ros.fields import floats, octets, to_stamp
+from rlt_ros.ros.qos import RECORD_QOS
 from rlt_ros.vla.bundle import load_bundle
 from rlt_ros.vla.dataset import read_episodes
 

@@ -17,9 +17,11 @@ import pytest
 from node_pages import NODES, describe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from rlt_ros.msg import ControlStep
-from ros_support import NAMESPACE, Graph, Listener, listener, node_process, up_sim
+from ros_support import NAMESPACE, Graph, Listener, listener, up_sim
+from running import node
 
-from rlt_ros.nodes.base import RECORD_QOS, from_stamp
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.qos import RECORD_QOS
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -236,7 +238,7 @@ def test_an_operator_sees_stops_and_takes_over_and_deaths_are_seen(graph: Graph,
 def test_a_wrong_token_and_a_foreign_page_are_refused(domain: int, browser: Browser, tmp_path: Path) -> None:
     log, token = tmp_path / "log", tmp_path / "token"
     parameters = {"port": 0, "token_file": str(token), "read_only": True}
-    with node_process("console_node", parameters, log):
+    with node("console_node", parameters, log):
         url = url_in(log)
         secret = token.read_text().strip()
         context = browser.new_context()

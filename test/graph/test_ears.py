@@ -7,7 +7,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from ros_support import listener
 from std_msgs.msg import Bool
 
-from rlt_ros.nodes.base import Ears
+from rlt_ros.ros.ears import Ears
 
 pytestmark = pytest.mark.graph
 

@@ -16,16 +16,18 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rlt_ros.msg import ControlStep, ExecutorStatus, Intervention, PolicyInput, PolicyWeights, SessionState
 from rlt_ros.srv import SetMode
-from ros_support import Listener, listener, node_process
+from ros_support import Listener, listener
+from running import node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import Trigger
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.actor import ActorSpec, pack_actor
-from rlt_ros.nodes.base import COMMAND_QOS, LATCHED_QOS, RECORD_QOS, floats, octets, to_stamp
 from rlt_ros.nodes.executor_node import ExecutorNode
-from rlt_ros.nodes.parameters import ExecutorParameters
+from rlt_ros.ros.fields import floats, octets, to_stamp
+from rlt_ros.ros.qos import COMMAND_QOS, LATCHED_QOS, RECORD_QOS
+from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.vla.bundle import load_bundle
 
 pytestmark = pytest.mark.graph
@@ -134,7 +136,7 @@ def cell(domain: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
     elif actor := extra:
         (tmp_path / "actor.safetensors").write_bytes(bytes(actor.data))
         parameters["actor"] = str(tmp_path / "actor.safetensors")
-    with listener() as ros, node_process("executor_node", parameters, tmp_path / "log") as process:
+    with listener() as ros, node("executor_node", parameters, tmp_path / "log") as process:
         made = FakeCell(ros)
         made.process = process
         ros.wait(lambda: bool(made.steps), 20, "first step")
@@ -316,7 +318,7 @@ def test_two_arms_may_have_a_controller_each(cell: FakeCell) -> None:
     arms = [cell.ros.listen(Float64MultiArray, topic, COMMAND_QOS) for topic in ("left", "right")]
     cell.state_is(ControlStep.STATE_REFERENCE)
     cell.ros.wait(lambda: all(arms), 5, "commands of both arms")
-    wire = ExecutorParameters().joints
+    wire = JOINT_NAMES
     for arm, names in zip(arms, (wire[:7], wire[7:]), strict=True):
         by_name = dict(zip(BUNDLE.joints, cell.steps[-1].command, strict=True))
         assert np.allclose(list(arm[-1].data), [by_name[name] for name in names], atol=0.02)
@@ -360,7 +362,7 @@ def test_a_wrong_start_ends_with_one_clear_error(
     domain: int, tmp_path: Path, parameters: dict[str, str], message: str
 ) -> None:
     log = tmp_path / "log"
-    with node_process("executor_node", {"bundle": str(BUNDLE.directory), **parameters}, log) as process:
+    with node("executor_node", {"bundle": str(BUNDLE.directory), **parameters}, log) as process:
         assert process.wait(30) == 2, log.read_text()
     text = log.read_text()
     assert re.search(message, text), text

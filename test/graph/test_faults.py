@@ -13,17 +13,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import running
 from rlt_ros.msg import ControlStep, EpisodeEvent, LearnerStatus, PolicyInput, PolicyWeights
-from ros_support import NAMESPACE, Graph, Listener, listener, node_process, up_sim
+from ros_support import NAMESPACE, Graph, Listener, listener, up_sim
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
+from rlt_ros.bringup.runs import episodes
 from rlt_ros.control.actor import unpack_actor
-from rlt_ros.control.executor import ExecutorConfig
+from rlt_ros.control.config import ExecutorConfig
 from rlt_ros.journal.journal import read_journal, segments
 from rlt_ros.journal.segment import is_finished
-from rlt_ros.nodes.base import HISTORY_QOS, LATCHED_QOS, from_stamp
-from rlt_ros.nodes.journal_records import message_of
-from rlt_ros.runs import episodes
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS
+from rlt_ros.ros.records import message_of
 from rlt_ros.vla.bundle import load_bundle
 
 pytestmark = pytest.mark.graph
@@ -289,7 +291,7 @@ def test_the_actor_that_is_resumed_is_the_one_that_was_saved(
         weights = ros.listen(PolicyWeights, "policy", LATCHED_QOS)
         status = ros.listen(LearnerStatus, "learner_status")
         process = stack.enter_context(
-            node_process("learner_node", given, tmp_path / "learner.log", run / "parameters.yaml")
+            running.node("learner_node", given, tmp_path / "learner.log", file=run / "parameters.yaml")
         )
         ros.wait(lambda: bool(weights and status), 60, "weights")
         ros.wait(lambda: "bit for bit" in (tmp_path / "learner.log").read_text(), 10, "the comparison")

@@ -14,13 +14,15 @@ from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy.action import ActionServer, CancelResponse  # noqa: E402
 from rlt_ros.msg import ControlStep, SessionState  # noqa: E402
-from ros_support import listener, node_process  # noqa: E402
+from ros_support import listener  # noqa: E402
+from running import node  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
-from rlt_ros.bringup import Bringup  # noqa: E402
-from rlt_ros.nodes.base import LATCHED_QOS, to_stamp  # noqa: E402
+from rlt_ros.bringup.graph import Bringup  # noqa: E402
+from rlt_ros.ros.fields import to_stamp  # noqa: E402
+from rlt_ros.ros.qos import LATCHED_QOS  # noqa: E402
 from rlt_ros.vla.bundle import load_bundle  # noqa: E402
 
 pytestmark = pytest.mark.graph
@@ -92,7 +94,7 @@ def rig(domain: int, tmp_path: Path):
         "command_interface": "joint_trajectory",
         "home": str(HOME),
     }
-    with listener() as ros, node_process("executor_node", parameters, tmp_path / "log") as process:
+    with listener() as ros, node("executor_node", parameters, tmp_path / "log") as process:
         controller = Controller(ros)
         ros.wait(lambda: bool(controller.commands) and bool(controller.steps), 20, "first command")
         yield ros, controller

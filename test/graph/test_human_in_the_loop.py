@@ -11,24 +11,27 @@ import numpy as np
 import pytest
 from rlt_ros.msg import ControlStep, EpisodeEvent, PolicyInput, SessionState
 from rlt_ros.srv import SetIntervention
-from ros_support import NAMESPACE, Listener, listener, node_process
+from ros_support import NAMESPACE, Listener, listener
+from running import node
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from virtual_pad import VirtualPad
 
-from rlt_ros.bringup import Bringup
-from rlt_ros.config import ConfigError
-from rlt_ros.nodes.base import EVENT_QOS, LATCHED_QOS, RECORD_QOS, from_stamp
-from rlt_ros.nodes.convert import policy_input_from_msg, step_from_msg
+from rlt_ros.bringup.graph import Bringup
+from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.nodes.joystick_node import JoystickNode
-from rlt_ros.nodes.parameters import TeleopParameters
 from rlt_ros.rl.ingest import Ingest
 from rlt_ros.rl.replay import Replay, ReplaySpec
 from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
+from rlt_ros.ros.convert import policy_input_from_msg, step_from_msg
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.qos import EVENT_QOS, LATCHED_QOS, RECORD_QOS
+from rlt_ros.sim.config import CELL
 from rlt_ros.sim.model import build_spec
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import get_task
+from rlt_ros.teleop.config import TeleopParameters
 from rlt_ros.teleop.kinematics import Arms
 from rlt_ros.types import Outcome, State
 from rlt_ros.vla.bundle import load_bundle
@@ -57,7 +60,7 @@ class Rig:
         self.arms = Arms(
             build_spec(get_task("ethernet")).compile(),
             ("left_grasp", "right_grasp"),
-            TeleopParameters().model_joint(BUNDLE.joints),
+            from_mapping(TeleopParameters, CELL["teleop_node"], "teleop_node").model_joint(BUNDLE.joints),
         )
 
     def close(self) -> None:
@@ -96,7 +99,7 @@ def running(tmp_path: Path, session: dict[str, object]) -> Iterator[Rig]:
     with contextlib.ExitStack() as stack:
         ros = stack.enter_context(listener())
         for name, values in parameters.items():
-            stack.enter_context(node_process(name, values, tmp_path / f"{name}.log"))
+            stack.enter_context(node(name, values, tmp_path / f"{name}.log"))
         rig = Rig(ros)
         stack.callback(rig.close)
         ros.wait(lambda: len(rig.steps) > 10 and bool(rig.joy), 30, "the robot and the pad")
@@ -333,7 +336,7 @@ def test_a_wrong_start_ends_with_one_clear_error(
     domain: int, tmp_path: Path, parameters: dict[str, str], message: str
 ) -> None:
     log = tmp_path / "log"
-    with node_process("teleop_node", {"bundle": str(BUNDLE.directory), **parameters}, log) as process:
+    with node("teleop_node", {"bundle": str(BUNDLE.directory), **parameters}, log) as process:
         assert process.wait(30) == 2, log.read_text()
     assert message in log.read_text()
     assert "Traceback" not in log.read_text()
@@ -341,7 +344,7 @@ def test_a_wrong_start_ends_with_one_clear_error(
 
 def test_a_device_without_a_mapping_is_named(domain: int, tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with listener() as ros, node_process("teleop_node", {"bundle": str(BUNDLE.directory)}, log) as process:
+    with listener() as ros, node("teleop_node", {"bundle": str(BUNDLE.directory)}, log) as process:
         joy = ros.node.create_publisher(Joy, "joy", EVENT_QOS)
         strange = Joy(axes=[0.0] * 3, buttons=[0] * 2)
         strange.header.frame_id = "Abacus 3000"

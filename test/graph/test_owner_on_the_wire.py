@@ -13,16 +13,18 @@ import pytest
 import rclpy
 from rlt_ros.msg import ControlStep, PolicyInput, PolicyWeights, SessionState
 from rlt_ros.srv import SetMode
-from ros_support import Listener, listener, node_process
+from ros_support import Listener, listener
 from rosgraph_msgs.msg import Clock
+from running import node
 from sensor_msgs.msg import Image, JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.actor import ActorSpec, pack_actor
-from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, floats, octets, to_stamp
 from rlt_ros.nodes.executor_node import ExecutorNode
+from rlt_ros.ros.fields import floats, octets, to_stamp
+from rlt_ros.ros.qos import LATCHED_QOS, RECORD_QOS
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.types import Mode
 from rlt_ros.vla.bundle import load_bundle
@@ -91,7 +93,7 @@ class Driver:
 @pytest.fixture
 def driver(domain: int, tmp_path: Path) -> Iterator[Driver]:
     parameters = {"bundle": str(BUNDLE.directory)}
-    with listener() as ros, node_process("executor_node", parameters, tmp_path / "log") as process:
+    with listener() as ros, node("executor_node", parameters, tmp_path / "log") as process:
         made = Driver(ros)
         made.process = process  # type: ignore[attr-defined]
         ros.wait(lambda: bool(made.steps), 20, "first step")
@@ -193,7 +195,7 @@ def test_S3_a_stop_that_was_latched_before_the_executor_started(domain: int, tmp
         box = ros.node.create_publisher(Bool, "estop", LATCHED_QOS)
         box.publish(Bool(data=True))
         driver.phase = SessionState.PHASE_BASE
-        with node_process("executor_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "log"):
+        with node("executor_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "log"):
             driver.state_is(ControlStep.STATE_ESTOP, "emergency stop by topic", 20)
             refused = ros.call(Trigger, "executor_node/clear_estop", Trigger.Request())
             assert not refused.success
@@ -203,7 +205,7 @@ def test_S3_a_stop_that_was_latched_before_the_executor_started(domain: int, tmp
 
 def test_S3_a_stop_box_that_dies_stops_the_robot(domain: int, tmp_path: Path) -> None:
     parameters = {"bundle": str(BUNDLE.directory), "stop_heartbeat": 0.3, "stop_topics": "[stop_box]"}
-    with listener() as ros, node_process("executor_node", parameters, tmp_path / "log"):
+    with listener() as ros, node("executor_node", parameters, tmp_path / "log"):
         driver = Driver(ros)
         driver.phase = SessionState.PHASE_BASE
         driver.state_is(ControlStep.STATE_HOLD, "stop_source_silent", 20)
@@ -218,7 +220,7 @@ def test_S3_a_stop_box_that_dies_stops_the_robot(domain: int, tmp_path: Path) ->
 
 def test_S3_the_pad_asks_until_a_step_confirms(domain: int, tmp_path: Path) -> None:
     parameters = {"bundle": str(BUNDLE.directory), "mapping": "gamepad", "model": '""'}
-    with listener() as ros, node_process("teleop_node", parameters, tmp_path / "teleop.log"):
+    with listener() as ros, node("teleop_node", parameters, tmp_path / "teleop.log"):
         driver = Driver(ros)
         pad = ros.node.create_publisher(Joy, "joy", 10)
         pressed = [0]
@@ -236,7 +238,7 @@ def test_S3_the_pad_asks_until_a_step_confirms(domain: int, tmp_path: Path) -> N
         pressed[0] = 0
         log = tmp_path / "teleop.log"
         ros.wait(lambda: "USE THE ROBOT'S OWN STOP" in log.read_text(), 5, "a word that nobody confirms")
-        with node_process("executor_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "log"):
+        with node("executor_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "log"):
             driver.state_is(ControlStep.STATE_ESTOP, "emergency stop by service", 20)
             ros.wait(lambda: "stopped: emergency stop by service" in log.read_text(), 5, "the confirmation")
             answer = ros.call(Trigger, "executor_node/clear_estop", Trigger.Request())
@@ -307,7 +309,7 @@ class SimulatedTime:
 def test_W5_the_loop_is_paced_by_the_simulators_clock(domain: int, tmp_path: Path) -> None:
     parameters = {"bundle": str(BUNDLE.directory), "use_sim_time": "true"}
     log = tmp_path / "log"
-    with listener() as ros, node_process("executor_node", parameters, log):
+    with listener() as ros, node("executor_node", parameters, log):
         driver = Driver(ros, rate=100)
         driver.phase = SessionState.PHASE_BASE
         ros.wait(lambda: "nobody publishes /clock" in log.read_text(), 20, "a word that there is no clock")
@@ -347,8 +349,8 @@ def test_W5_sessions_and_policy_inputs_live_by_the_simulators_clock_too(domain: 
     vla = {"use_sim_time": "true", "bundle": str(BUNDLE.directory)}
     with (
         listener() as ros,
-        node_process("session_node", session, tmp_path / "session.log"),
-        node_process("vla_node", vla, tmp_path / "vla.log"),
+        node("session_node", session, tmp_path / "session.log"),
+        node("vla_node", vla, tmp_path / "vla.log"),
     ):
         clock_of = Driver(ros)
         clock = SimulatedTime(clock_of)

@@ -17,16 +17,18 @@ from typing import Any
 import numpy as np
 import pytest
 from rlt_ros.msg import ControlStep, EpisodeEvent, PolicyInput, SessionState
-from ros_support import NAMESPACE, Listener, listener, node_process
+from ros_support import NAMESPACE, Listener, listener
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
+from running import node
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
 from rlt_ros.journal.journal import read_journal, segments
 from rlt_ros.journal.segment import is_finished
-from rlt_ros.nodes.base import EVENT_QOS, HISTORY_QOS, LATCHED_QOS, PICTURES_QOS, floats, from_stamp, octets, to_stamp
-from rlt_ros.nodes.journal_records import message_of
+from rlt_ros.ros.fields import floats, from_stamp, octets, to_stamp
+from rlt_ros.ros.qos import EVENT_QOS, HISTORY_QOS, LATCHED_QOS, PICTURES_QOS
+from rlt_ros.ros.records import message_of
 
 pytestmark = pytest.mark.graph
 CAMERA = "base/color/image_raw"
@@ -91,7 +93,7 @@ Start = Callable[..., AbstractContextManager[Any]]
 def started(domain: int, tmp_path: Path) -> Iterator[tuple[Listener, Robot, Start]]:
     def start(**parameters: str) -> AbstractContextManager[Any]:
         given = {"directory": str(tmp_path / "journal"), "reserve": "0.0", **parameters}
-        return node_process("recorder_node", given, tmp_path / "recorder.log")
+        return node("recorder_node", given, tmp_path / "recorder.log")
 
     with listener() as ros:
         yield ros, Robot(ros), start
@@ -204,7 +206,7 @@ def test_several_robots_are_recorded_by_one(domain: int, tmp_path: Path) -> None
     with listener() as ros:
         robots = [Robot(ros, f"/cell_{k}/rlt") for k in (1, 2)]
         given = {"directory": str(tmp_path / "journal"), "reserve": "0.0", "robots": "['/cell_1/rlt', 'cell_2/rlt']"}
-        with node_process("recorder_node", given, tmp_path / "recorder.log") as process:
+        with node("recorder_node", given, tmp_path / "recorder.log") as process:
             ros.wait(lambda: all(robot.heard() for robot in robots), 30, "the recorder")
             for _ in range(10):
                 for robot in robots:
@@ -224,7 +226,7 @@ def test_several_robots_are_recorded_by_one(domain: int, tmp_path: Path) -> None
     [
         ({"directory": "''"}, "set directory"),
         ({"phases": "['critcal']"}, "phase 'critcal' is unknown"),
-        ({"sync_period": "3.0"}, "sync_period"),
+        ({"reserve": "-3.0"}, "reserve"),
     ],
 )
 def test_wrong_parameters_end_it_with_a_sentence(

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 from rlt_ros.msg import EpisodeEvent, PolicyInput, SessionState
 from rlt_ros.srv import Label
-from ros_support import Listener, listener, node_process
+from ros_support import Listener, listener
+from running import node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS
+from rlt_ros.ros.qos import LATCHED_QOS, RECORD_QOS
 
 pytestmark = pytest.mark.graph
 PARAMETERS = {
@@ -58,7 +59,7 @@ class Rig:
 @pytest.fixture
 def rig(domain: int, tmp_path: Path, request: pytest.FixtureRequest):
     parameters = {**PARAMETERS, "handover": request.param}
-    with listener() as ros, node_process("session_node", parameters, tmp_path / "log") as process:
+    with listener() as ros, node("session_node", parameters, tmp_path / "log") as process:
         made = Rig(ros)
         made.call("start")
         made.phase_is(SessionState.PHASE_RESET)
@@ -107,7 +108,7 @@ def test_a_proposal_waits_for_the_operator(rig: Rig) -> None:
 def test_a_sensor_that_says_success_since_before_the_episode_does_not_end_it(domain: int, tmp_path: Path) -> None:
     """Nobody put the scene back yet; an episode of no length would count as a success."""
     parameters = {"success_topic": "done", "success_type": "bool", "settle_time": 0.0, "pause_time": 0.0}
-    with listener() as ros, node_process("session_node", parameters, tmp_path / "log"):
+    with listener() as ros, node("session_node", parameters, tmp_path / "log"):
         sensor = ros.node.create_publisher(Bool, "done", 10)
         views = ros.listen(SessionState, "session", LATCHED_QOS)
         says = [True]

@@ -15,11 +15,13 @@ from lifecycle_msgs.srv import ChangeState
 from onnx import TensorProto, helper
 from rlt_ros.msg import PolicyInput
 from rlt_ros.srv import SetInstruction
-from ros_support import Listener, listener, node_process
+from ros_support import Listener, listener
+from running import node
 from sensor_msgs.msg import Image, JointState
 
-from rlt_ros.bringup import Bringup
-from rlt_ros.nodes.base import RECORD_QOS, from_stamp, to_stamp
+from rlt_ros.bringup.graph import Bringup
+from rlt_ros.ros.fields import from_stamp, to_stamp
+from rlt_ros.ros.qos import RECORD_QOS
 from rlt_ros.vla.bundle import file_sha256, load_bundle
 
 pytestmark = pytest.mark.graph
@@ -63,7 +65,7 @@ class FakeCameras:
 
 
 def test_token_and_reference_come_together_with_the_capture_time(domain: int, tmp_path: Path) -> None:
-    with listener() as ros, node_process("vla_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "log"):
+    with listener() as ros, node("vla_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "log"):
         cameras = FakeCameras(ros)
         cameras.send_until_answered()
         stamp = cameras.send()
@@ -135,7 +137,7 @@ def constant_bundle(directory: Path) -> Path:
 
 def test_a_token_that_never_changes_is_an_error(domain: int, tmp_path: Path) -> None:
     bundle = constant_bundle(tmp_path / "bundle")
-    with listener() as ros, node_process("vla_node", {"bundle": str(bundle)}, tmp_path / "log"):
+    with listener() as ros, node("vla_node", {"bundle": str(bundle)}, tmp_path / "log"):
         cameras = FakeCameras(ros)
         cameras.send_until_answered()
         deadline = time.monotonic() + 30
@@ -163,7 +165,7 @@ def test_a_wrong_start_ends_with_one_clear_error(
     domain: int, tmp_path: Path, parameters: dict[str, str], message: str
 ) -> None:
     log = tmp_path / "log"
-    with node_process("vla_node", {"bundle": str(BUNDLE.directory), **parameters}, log) as process:
+    with node("vla_node", {"bundle": str(BUNDLE.directory), **parameters}, log) as process:
         assert process.wait(30) == 2, log.read_text()
     assert message in log.read_text()
     assert "Traceback" not in log.read_text()

@@ -23,11 +23,12 @@ from rlt_ros.msg import (
 from ros_support import Graph, listener, up_sim
 from std_msgs.msg import Float64MultiArray
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.actor import Actor, unpack_actor
 from rlt_ros.control.timeline import reference_actions
-from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS, from_stamp
-from rlt_ros.nodes.convert import policy_input_from_msg
+from rlt_ros.ros.convert import policy_input_from_msg
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.qos import LATCHED_QOS, RECORD_QOS
 from rlt_ros.vla.bundle import load_bundle
 
 pytestmark = pytest.mark.graph

@@ -11,8 +11,9 @@ from sensor_msgs.msg import JointState
 from support import JOINTS, control_step, policy_input, session
 
 from rlt_ros import msg, srv
-from rlt_ros.nodes.base import floats, from_stamp, octets, to_stamp
-from rlt_ros.nodes.convert import JointOrder, policy_input_from_msg, session_from_msg, step_from_msg, step_to_msg
+from rlt_ros.ros.convert import policy_input_from_msg, session_from_msg, step_from_msg, step_to_msg
+from rlt_ros.ros.fields import floats, from_stamp, octets, to_stamp
+from rlt_ros.ros.joint_order import JointOrder
 from rlt_ros.session.episodes import EventKind
 from rlt_ros.types import Mode, Outcome, Phase, State
 

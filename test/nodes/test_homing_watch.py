@@ -10,10 +10,10 @@ import pytest
 from rclpy.task import Future
 from support import BUNDLE, JOINTS, limits, normaliser
 
-from rlt_ros.control.executor import Executor, ExecutorConfig
-from rlt_ros.nodes import homing as module
-from rlt_ros.nodes.homing import Homing
-from rlt_ros.nodes.parameters import ExecutorParameters
+from rlt_ros.control.config import ExecutorConfig, ExecutorParameters
+from rlt_ros.control.executor import Executor
+from rlt_ros.ros import homing as module
+from rlt_ros.ros.homing import Homing
 
 
 class Log:

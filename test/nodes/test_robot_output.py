@@ -8,8 +8,8 @@ from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory
 
 from rlt_ros.config import ConfigError
-from rlt_ros.nodes.parameters import ExecutorParameters
-from rlt_ros.nodes.robot_output import RobotOutput
+from rlt_ros.control.config import ExecutorParameters
+from rlt_ros.ros.robot_output import RobotOutput
 
 
 class Recorder:

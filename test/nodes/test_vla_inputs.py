@@ -10,9 +10,9 @@ import pytest
 from sensor_msgs.msg import Image, JointState
 
 from rlt_ros.cameras.sets import FrameSet
-from rlt_ros.nodes.base import to_stamp
-from rlt_ros.nodes.vla_inputs import VlaInputs
 from rlt_ros.refusals import Refusals
+from rlt_ros.ros.fields import to_stamp
+from rlt_ros.ros.vla_inputs import VlaInputs
 
 CAMERAS, JOINTS, SIZE = ("left", "right", "base"), ("a", "b"), 8
 HOUR = 3600.0

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.config import ConfigError
 from rlt_ros.offline.evaluate import Policy, Trial, evaluate, ratio, summarise
 from rlt_ros.offline.report import read_run

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.config import ConfigError
 from rlt_ros.offline.evaluate import Policy, evaluate
 from rlt_ros.offline.report import read_run

@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 from rlt_ros.msg import ControlStep, EpisodeEvent, ExecutorStatus, LearnerStatus
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
+from rlt_ros.bringup.runs import write_record
 from rlt_ros.cli import main
 from rlt_ros.config import ConfigError
 from rlt_ros.journal.journal import JournalWriter
 from rlt_ros.journal.segment import Record
-from rlt_ros.nodes.base import floats, to_stamp
-from rlt_ros.nodes.journal_records import definition, stamp_of
 from rlt_ros.report.data import read
 from rlt_ros.report.tables import ablations, comparison, last_of_actor, pooled
-from rlt_ros.runs import write_record
+from rlt_ros.ros.fields import floats, to_stamp
+from rlt_ros.ros.records import definition, stamp_of
 
 BASE, ACTOR = 20, 60
 

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlt_ros.config import ConfigError
-from rlt_ros.session.episodes import EventKind, Session, SessionConfig, SessionError
+from rlt_ros.session.config import SessionConfig
+from rlt_ros.session.episodes import EventKind, Session, SessionError
 from rlt_ros.session.statistics import EpisodeRecord, Throughput, summarise
 from rlt_ros.types import Outcome, Phase
 

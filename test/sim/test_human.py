@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rlt_ros.bringup import share_directory
-from rlt_ros.nodes.parameters import TeleopParameters
+from rlt_ros.share import share_directory
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.human import AXES, BEGIN_CRITICAL, BUTTONS, TAKEOVER, SimulatedHuman
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import TASKS, get_task
+from rlt_ros.teleop.config import TeleopParameters
 from rlt_ros.teleop.kinematics import Arms
 from rlt_ros.teleop.mapping import Function, load_mapping
 from rlt_ros.teleop.teleop import Teleop

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-from rlt_ros.bringup import share_directory
+from rlt_ros.share import share_directory
 from rlt_ros.teleop.mapping import EXPLANATIONS, Function, MappingError, find_mapping, load_mapping
 
 SHIPPED = share_directory() / "config" / "joystick"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.vla.backend import InferenceError, OnnxBackend
 from rlt_ros.vla.bundle import BundleError, load_bundle
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from rlt_ros.bringup import Bringup
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.cli import app
 from rlt_ros.types import GROUNDING, Episode
 from rlt_ros.vla.bundle import BundleError, load_bundle

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from rlt_ros.bringup import Bringup, shipped_actor
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.actor import read_actor
 from rlt_ros.offline.rollout import make_executor
-from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.vla.bundle import load_bundle, shipped_actor
 
 BUNDLE = load_bundle(Bringup().bundle_path)
 SHIPPED = sorted(path.parent.name for path in BUNDLE.directory.glob("actors/*/actor.safetensors"))

@@ -10,7 +10,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
-from rlt_ros.bringup import PACKAGE, Bringup, NodeSpec
+from rlt_ros.bringup.graph import Bringup, NodeSpec
+from rlt_ros.share import PACKAGE
 
 _RESPAWN_DELAY = 1.0
 _ARGUMENTS = {

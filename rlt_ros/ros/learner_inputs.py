@@ -14,14 +14,16 @@ from rlt_ros.config import ConfigError
 from rlt_ros.journal.journal import read_journal, size_of
 from rlt_ros.journal.segment import Damage
 from rlt_ros.msg import ControlStep, EpisodeEvent, PolicyInput, SessionState
-from rlt_ros.nodes.base import HISTORY_QOS, LATCHED_QOS, from_stamp, robots_of
-from rlt_ros.nodes.convert import policy_input_from_msg, step_from_msg
-from rlt_ros.nodes.journal_records import message_of
-from rlt_ros.nodes.parameters import LearnerParameters
 from rlt_ros.refusals import Refusals, merged
+from rlt_ros.rl.config import LearnerParameters
 from rlt_ros.rl.ingest import Ingest
 from rlt_ros.rl.replay import Replay
 from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
+from rlt_ros.ros.convert import policy_input_from_msg, step_from_msg
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.node import robots_of
+from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS
+from rlt_ros.ros.records import message_of
 from rlt_ros.session.statistics import EpisodeRecord, summarise
 from rlt_ros.types import Outcome
 from rlt_ros.vla.bundle import Bundle

@@ -15,9 +15,9 @@ from rclpy.node import Node
 from rclpy.task import Future
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
+from rlt_ros.control.config import ExecutorParameters
 from rlt_ros.control.executor import Executor
-from rlt_ros.nodes.base import doubles, to_duration
-from rlt_ros.nodes.parameters import ExecutorParameters
+from rlt_ros.ros.fields import doubles, to_duration
 from rlt_ros.types import Array
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Homing:
         """
         self._node, self._executor, self._joints, self._put = node, executor, parameters.joints, put
         self._home = parameters.home_position
-        self._velocity = np.array(parameters.joint_velocity)
+        self._velocity = parameters.per_joint("joint_velocity")
         self._clients: list[ActionClient] = []
         self._goals: list[Any] = []
         self._running = self._number = 0

@@ -10,8 +10,8 @@ from typing import Any
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from rlt_ros.nodes.stop_request import StopRequest
 from rlt_ros.refusals import Refusals
+from rlt_ros.ros.stop_request import StopRequest
 from rlt_ros.srv import Label, SetIntervention, SetMode
 
 _CALLS: dict[str, tuple[type, str, dict[str, Any]]] = {

@@ -20,8 +20,10 @@ from sensor_msgs.msg import Image
 
 from rlt_ros import endings
 from rlt_ros.msg import ControlStep, EpisodeEvent
-from rlt_ros.nodes.base import RECORD_QOS, SENSOR_QOS, Teller, from_stamp
-from rlt_ros.nodes.convert import step_from_msg
+from rlt_ros.ros.convert import step_from_msg
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.qos import RECORD_QOS, SENSOR_QOS
+from rlt_ros.ros.teller import Teller
 from rlt_ros.types import Episode, Outcome
 from rlt_ros.vla.dataset import Recipe
 from rlt_ros.vla.live import LiveEpisodes

@@ -9,7 +9,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, Image
 
 from rlt_ros.cameras.camera import Intrinsics, Picture
-from rlt_ros.nodes.base import to_stamp
+from rlt_ros.ros.fields import to_stamp
 
 _DEPTH = 2
 

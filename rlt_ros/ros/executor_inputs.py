@@ -16,9 +16,12 @@ from rlt_ros.control.clocks import SourceClock
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.limits import JointLimits
 from rlt_ros.msg import Intervention, PolicyInput, PolicyWeights, SessionState
-from rlt_ros.nodes.base import LATCHED_QOS, SENSOR_QOS, Ears, from_stamp
-from rlt_ros.nodes.clock import LoopClock
-from rlt_ros.nodes.convert import JointOrder, policy_input_from_msg, session_from_msg
+from rlt_ros.ros.clock import LoopClock
+from rlt_ros.ros.convert import policy_input_from_msg, session_from_msg
+from rlt_ros.ros.ears import Ears
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.joint_order import JointOrder
+from rlt_ros.ros.qos import LATCHED_QOS, SENSOR_QOS
 from rlt_ros.vla.bundle import Bundle
 
 Put = Callable[[Callable[[], object]], None]

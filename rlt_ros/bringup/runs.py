@@ -11,12 +11,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from rlt_ros.bringup import Bringup, NodeSpec
+from rlt_ros.bringup.graph import Bringup, NodeSpec
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.journal.journal import is_being_written, read_journal
-from rlt_ros.nodes.parameters import LearnerParameters
 from rlt_ros.provenance import provenance
-from rlt_ros.rl.config import CHECKPOINT_FORMAT, differences, settings
+from rlt_ros.rl.config import CHECKPOINT_FORMAT, LearnerParameters, differences, settings
 from rlt_ros.session.statistics import EpisodeRecord, summarise
 from rlt_ros.vla.bundle import load_bundle
 
@@ -191,8 +190,8 @@ def episodes(run: Path) -> list[EpisodeRecord]:
 def _ended(run: Path) -> dict[tuple[str, int, int], EpisodeRecord]:
     """The same by robot, epoch and number."""
     from rlt_ros.msg import EpisodeEvent  # only where ROS 2 is installed
-    from rlt_ros.nodes.convert import episode_from_msg
-    from rlt_ros.nodes.journal_records import message_of
+    from rlt_ros.ros.convert import episode_from_msg
+    from rlt_ros.ros.records import message_of
 
     found: dict[tuple[str, int, int], EpisodeRecord] = {}
     for record in read_journal(run / JOURNAL, ("episode",)):

@@ -9,9 +9,10 @@ from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
-from rlt_ros.nodes.base import COMMAND_QOS, doubles, to_duration
-from rlt_ros.nodes.convert import JointOrder
-from rlt_ros.nodes.parameters import ExecutorParameters
+from rlt_ros.control.config import ExecutorParameters
+from rlt_ros.ros.fields import doubles, to_duration
+from rlt_ros.ros.joint_order import JointOrder
+from rlt_ros.ros.qos import COMMAND_QOS
 
 
 class RobotOutput:

@@ -11,23 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rlt_ros.bringup.parameter_file import read_parameter_file
+from rlt_ros.bringup.parameters import PARAMETERS
 from rlt_ros.config import ConfigError, from_mapping
-from rlt_ros.nodes.parameters import (
-    PARAMETERS,
-    ExecutorParameters,
-    SessionParameters,
-    SimParameters,
-    TeleopParameters,
-    VlaParameters,
-)
-from rlt_ros.sim.names import SIMULATED_ROBOT
+from rlt_ros.control.config import ExecutorParameters
+from rlt_ros.session.config import SessionParameters
+from rlt_ros.share import share_directory
+from rlt_ros.sim.config import CELL, SimParameters
 from rlt_ros.sim.tasks import get_task
-from rlt_ros.vla.bundle import load_bundle
-from rlt_ros.yaml_file import read_yaml
+from rlt_ros.teleop.config import TeleopParameters
+from rlt_ros.vla.bundle import load_bundle, shipped_actor
+from rlt_ros.vla.config import VlaParameters
 
-PACKAGE = "rlt_ros"
 TARGETS = ("sim", "robot", "learner")
+
+
 HUMANS = ("none", "simulated")
+
+
 DEFAULT_BUNDLE = "small_aloha"
 
 
@@ -113,11 +114,15 @@ class Bringup:
         return self.task or str(named)
 
     def parameters(self, node: str) -> dict[str, Any]:
-        """The parameters of `node` in the parameter file, overridden by the settings."""
-        return {**self._from_file().get(node, {}), **self._settings(node)}
+        """The parameters of `node`: of the parameter file, overridden by the settings, beneath them the cell's."""
+        return {**self._of_robot(node), **self._from_file().get(node, {}), **self._settings(node)}
 
     def _from_file(self) -> dict[str, dict[str, Any]]:
         return read_parameter_file(self.config_path, self.namespace)
+
+    def _of_robot(self, node: str) -> dict[str, Any]:
+        """What all nodes are told of the robot, where neither file nor settings say it."""
+        return dict(CELL.get(node, {})) if self.target == "sim" else {}
 
     def nodes(self) -> list[NodeSpec]:
         """The processes in the reverse of the order in which they start.
@@ -129,83 +134,128 @@ class Bringup:
             ConfigError: unknown target, node, parameter or value.
             ValueError: the simulated cell has no such task.
         """
+        self._check_choices()
+        if self.target == "learner":
+            specs = [self._learner(), *self._recorder()]
+        else:
+            learns = not self.trained and self.learner is None
+            specs = [
+                *(self._session(), self._executor(), self._teleop(), self._vla()),
+                *([self._learner()] if learns else []),
+                self._console(),
+                *(self._recorder() if self.learner is None else []),
+                *self._driver(),
+            ]
+        specs = [self._completed(spec) for spec in specs]
+        self._check(specs)
+        if self.use_sim_time:
+            specs = [dataclasses.replace(spec, parameters={**spec.parameters, "use_sim_time": True}) for spec in specs]
+        return specs
+
+    def _check_choices(self) -> None:
         if self.target not in TARGETS:
             raise ConfigError(f"unknown target '{self.target}': choose {', '.join(TARGETS)}")
         if self.learner is not None and (self.trained or self.target == "learner"):
             raise ConfigError("--learner names a learner elsewhere: it goes with a robot that is to learn")
         if self.human not in HUMANS:
             raise ConfigError(f"unknown human '{self.human}': choose {' or '.join(HUMANS)}")
-        simulated = self.human == "simulated"
         if self.target == "sim":
             get_task(self.task_name)
-        elif simulated:
+        elif self._simulated_human:
             raise ConfigError("a simulated human lives in the simulated cell only: 'rlt up sim --human simulated'")
-        bundle = {"bundle": str(self.bundle_path)}
-        known = {"robot": self.robot} if self.robot else {}
-        kept: dict[str, str] = {}
+
+    @property
+    def _simulated_human(self) -> bool:
+        return self.human == "simulated"
+
+    @property
+    def _bundle(self) -> dict[str, Any]:
+        return {"bundle": str(self.bundle_path)}
+
+    @property
+    def _bundle_and_robot(self) -> dict[str, Any]:
+        return {**self._bundle, **({"robot": self.robot} if self.robot else {})}
+
+    @property
+    def _seed(self) -> dict[str, Any]:
+        return {} if self.seed is None else {"seed": self.seed}
+
+    @property
+    def _weights(self) -> dict[str, str]:
+        return {} if self.learner is None else {"policy": f"{self.learner.rstrip('/')}/policy"}
+
+    def _session(self) -> NodeSpec:
+        before = {name: getattr(self, name) for name in ("episodes_before", "epoch_before") if getattr(self, name)}
+        compared = {"warmup_episodes": 0, "base_every": 2, "explore_share": 0.0, "learner_wait": 0.0}
+        parameters = {"task": self.task_name, **self._seed, **before, **(compared if self.trained else {})}
+        return NodeSpec("session_node", parameters, self._weights, stage=0)
+
+    def _executor(self) -> NodeSpec:
+        actor = {"actor": str(shipped_actor(self.bundle_path, self.task_name))} if self.trained else {}
+        parameters = {**self._bundle_and_robot, **self._seed, **actor}
+        return NodeSpec("executor_node", parameters, {**self.remappings(), **self._weights}, stage=1)
+
+    def _teleop(self) -> NodeSpec:
+        parameters = {**self._bundle, **({"mapping": "simulated"} if self._simulated_human else {})}
+        return NodeSpec("teleop_node", parameters, self.remappings(), required=False, restart=True)
+
+    def _vla(self) -> NodeSpec:
+        parameters = {**self._bundle_and_robot, "task": self.task_name}
+        return NodeSpec("vla_node", parameters, self.remappings(), restart=True)
+
+    def _learner(self) -> NodeSpec:
+        kept = {}
         if self.run_dir:
             kept = {"checkpoint_dir": str(self.run_dir / "checkpoints"), "journal_dir": str(self.run_dir / "journal")}
-        robot = self.remappings()
-        weights = {} if self.learner is None else {"policy": f"{self.learner.rstrip('/')}/policy"}
-        seed = {} if self.seed is None else {"seed": self.seed}
-        task = {"task": self.task_name}
-        actor = {"actor": str(shipped_actor(self.bundle_path, self.task_name))} if self.trained else {}
-        compared = {"warmup_episodes": 0, "base_every": 2, "explore_share": 0.0, "learner_wait": 0.0}
-        before = {name: getattr(self, name) for name in ("episodes_before", "epoch_before") if getattr(self, name)}
-        specs = [
-            NodeSpec(
-                "session_node", {**task, **seed, **before, **(compared if self.trained else {})}, weights, stage=0
-            ),
-            NodeSpec("executor_node", {**bundle, **known, **seed, **actor}, {**robot, **weights}, stage=1),
-            NodeSpec(
-                "teleop_node",
-                {**bundle, **({"mapping": "simulated"} if simulated else {})},
-                robot,
-                required=False,
-                restart=True,
-            ),
-            NodeSpec("vla_node", {**bundle, **known, **task}, robot, restart=True),
-            NodeSpec("learner_node", {**bundle, **seed, **kept}, required=False, restart=True, stop_seconds=15.0),
-        ]
-        if self.target != "learner":
-            shown = {"cameras": list(self.parameters("vla_node").get("cameras", VlaParameters.cameras))}
-            shown = {} if "cameras" in self.parameters("console_node") else shown
-            far = {} if self.learner is None else {"learner_status": f"{self.learner.rstrip('/')}/learner_status"}
-            specs.append(NodeSpec("console_node", shown, {**robot, **far}, required=False, restart=True))
-        if self.run_dir:
-            # Started before and stopped after all that it records.
-            journal = {"directory": kept["journal_dir"]}
-            recorder = NodeSpec(
-                "recorder_node", journal, robot, required=False, restart=True, stage=3, stop_seconds=10.0
-            )
-            specs.append(recorder)
-        if self.trained or self.learner is not None:
-            specs = [spec for spec in specs if spec.name != "learner_node"]
-        if self.learner is not None:
-            specs = [spec for spec in specs if spec.name != "recorder_node"]
-        if self.target == "learner":
-            specs = [spec for spec in specs if spec.name in ("learner_node", "recorder_node")]
+        parameters = {**self._bundle, **self._seed, **kept}
+        return NodeSpec("learner_node", parameters, required=False, restart=True, stop_seconds=15.0)
+
+    def _console(self) -> NodeSpec:
+        far = {} if self.learner is None else {"learner_status": f"{self.learner.rstrip('/')}/learner_status"}
+        parameters = self._cameras("console_node")
+        return NodeSpec("console_node", parameters, {**self.remappings(), **far}, required=False, restart=True)
+
+    def _recorder(self) -> list[NodeSpec]:
+        """Started before and stopped after all that it records."""
+        if not self.run_dir:
+            return []
+        parameters = {"directory": str(self.run_dir / "journal"), **self._cameras("recorder_node")}
+        options: dict[str, Any] = {"required": False, "restart": True, "stage": 3, "stop_seconds": 10.0}
+        return [NodeSpec("recorder_node", parameters, self.remappings(), **options)]
+
+    def _driver(self) -> list[NodeSpec]:
+        """What is part of the robot: the cell, or our cameras, and the joystick."""
+        specs = []
         if self.target == "sim":
-            shown = self.parameters("sim_node").get("demonstrations", SimParameters.demonstrations)
-            view = {"viewer": not self.headless, "demonstrations": max(0, int(shown) - self.episodes_before)}
-            specs.append(NodeSpec("sim_node", {**task, **seed, **view, "human": simulated}, stage=3))
-        if self.target == "robot" and "camera_node" in self._from_file():
-            specs.append(NodeSpec("camera_node", bundle, robot, restart=True))
-        if not simulated and self.target != "learner":
-            specs.append(NodeSpec("joystick_node", {}, robot, required=False, restart=True))
-        specs = [
-            dataclasses.replace(spec, parameters={**spec.parameters, **self._settings(spec.name)}) for spec in specs
-        ]
-        self._check(specs)
-        if self.use_sim_time:
-            specs = [dataclasses.replace(spec, parameters={**spec.parameters, "use_sim_time": True}) for spec in specs]
+            parameters = self.parameters("sim_node")
+            demonstrations = int(parameters.get("demonstrations", SimParameters.demonstrations)) - self.episodes_before
+            view = {"viewer": not self.headless, "demonstrations": max(0, demonstrations)}
+            parameters = {"task": self.task_name, **self._seed, **view, "human": self._simulated_human}
+            specs.append(NodeSpec("sim_node", parameters, stage=3))
+        elif "camera_node" in self._from_file():
+            specs.append(NodeSpec("camera_node", self._bundle, self.remappings(), restart=True))
+        if not self._simulated_human:
+            specs.append(NodeSpec("joystick_node", {}, self.remappings(), required=False, restart=True))
         return specs
+
+    def _cameras(self, node: str) -> dict[str, Any]:
+        """The VLA's cameras, for a node that is told of no others."""
+        cameras = self.parameters("vla_node").get("cameras")
+        return {"cameras": cameras} if cameras and "cameras" not in self.parameters(node) else {}
+
+    def _completed(self, spec: NodeSpec) -> NodeSpec:
+        """With what the robot is beneath the parameter file, and the settings above everything."""
+        beneath = {
+            name: value
+            for name, value in self._of_robot(spec.name).items()
+            if name not in self._from_file().get(spec.name, {})
+        }
+        return dataclasses.replace(spec, parameters={**beneath, **spec.parameters, **self._settings(spec.name)})
 
     @property
     def robot(self) -> str:
         """The robot's name: the executor's in file and settings, or the simulated cell's."""
-        named = self.parameters("executor_node").get("robot", "")
-        return str(named) or (SIMULATED_ROBOT if self.target == "sim" else "")
+        return str(self.parameters("executor_node").get("robot", ""))
 
     def check_robot(self) -> None:
         """A bundle flies only the robot that it names.
@@ -232,17 +282,16 @@ class Bringup:
         """Names of a ros2_control robot and of realsense-ros cameras, seen from inside our namespace."""
         if self.target != "robot":
             return {}
-        from_file = self._from_file()
         topics = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node").wire_topics
-        cameras = from_file.get("vla_node", {}).get("cameras", VlaParameters.cameras)
-        leader = from_file.get("teleop_node", {}).get("leader_topic", TeleopParameters.leader_topic)
+        cameras = self.parameters("vla_node").get("cameras", VlaParameters.cameras)
+        leader = self.parameters("teleop_node").get("leader_topic", TeleopParameters.leader_topic)
         ours = [
             "joint_states",
             "robot_description",
             "joy",
             leader,
             *topics,
-            *(f"{name}/color/{topic}" for name in cameras for topic in ("image_raw", "camera_info")),
+            *(f"{name}/color/{topic}" for name in cameras if name for topic in ("image_raw", "camera_info")),
         ]
         return {name: f"{self.driver.rstrip('/')}/{name}" for name in ours if not name.startswith("/")}
 
@@ -271,73 +320,6 @@ class Bringup:
                 read.check()
 
 
-def read_parameter_file(path: Path, namespace: str = "/rlt") -> dict[str, dict[str, Any]]:
-    """The parameters of a ROS parameter file, by node name.
-
-    Args:
-        path: of the file.
-        namespace: of the nodes; keys must be `/**/node` or `<namespace>/node`, others ROS would silently ignore.
-
-    Raises:
-        ConfigError: the file is missing or not a ROS parameter file.
-    """
-    data = read_yaml(path, ConfigError, ros=True)
-    if not isinstance(data or {}, dict):
-        raise ConfigError(f"{path} must hold a mapping of node names, it holds a {type(data).__name__}")
-    out: dict[str, dict[str, Any]] = {}
-    for key, value in (data or {}).items():
-        where, _, node = str(key).rpartition("/")
-        if where not in ("/**", namespace.rstrip("/")):
-            raise ConfigError(f"{path}: '{key}' is no node of ours to ROS: write '/**/{node}'")
-        if not isinstance(value, dict) or set(value) != {"ros__parameters"}:
-            raise ConfigError(f"{path}: '{key}' must hold 'ros__parameters' and nothing else")
-        if not isinstance(value["ros__parameters"], dict):
-            raise ConfigError(f"{path}: 'ros__parameters' of '{key}' must be a mapping")
-        if node in out:
-            raise ConfigError(f"{path}: '{node}' stands there twice; put its parameters under one key")
-        given = {name: _ros_reads(path, node, name, value) for name, value in value["ros__parameters"].items()}
-        # ROS's own parameter, of every node.
-        if not isinstance(given.pop("use_sim_time", False), bool):
-            raise ConfigError(f"{path}: {node}.use_sim_time must be true or false")
-        out[node] = given
-    return out
-
-
-def _ros_reads(path: Path, node: str, name: str, value: Any) -> Any:
-    """A parameter's value, if ROS reads it as we do.
-
-    Raises:
-        ConfigError: ROS would refuse it, or read something else.
-    """
-    where = f"{path}: {node}.{name}"
-    if value is None:
-        raise ConfigError(f"{where} has no value; write one, '' for an empty text, or leave it out")
-    if isinstance(value, dict):
-        raise ConfigError(f"{where} is a mapping, which ROS reads as parameters '{name}.{next(iter(value), '')}', ...")
-    if isinstance(value, list):
-        kinds = sorted({type(item).__name__ for item in value})
-        if {"list", "dict", "NoneType"} & set(kinds):
-            raise ConfigError(f"{where} must be a plain list of values")
-        if kinds == ["float", "int"]:
-            raise ConfigError(f"{where} mixes whole and other numbers, which ROS refuses: write {float(value[0])} etc.")
-        if len(kinds) > 1:
-            raise ConfigError(f"{where} mixes {' and '.join(kinds)}, which ROS refuses")
-    return value
-
-
-def shipped_actor(bundle: Path, task: str) -> Path:
-    """The trained actor beside a bundle.
-
-    Raises:
-        ConfigError: none ships for this task.
-    """
-    path = bundle / "actors" / task / "actor.safetensors"
-    if not path.is_file():
-        known = sorted(found.parent.name for found in bundle.glob("actors/*/actor.safetensors"))
-        raise ConfigError(f"{bundle} has no trained actor for '{task}'; it has {', '.join(known) or 'none'}")
-    return path
-
-
 def check_domain(environment: Mapping[str, str]) -> str:
     """The ROS domain in use.
 
@@ -348,13 +330,3 @@ def check_domain(environment: Mapping[str, str]) -> str:
     if not text.isdigit() or int(text) > 101:
         raise ConfigError(f"ROS_DOMAIN_ID is '{text}': set it to a number from 0 to 101")
     return text
-
-
-def share_directory() -> Path:
-    """Where config, launch and bundles are installed; a source checkout is its own share directory."""
-    source = Path(__file__).resolve().parents[1]
-    if (source / "package.xml").is_file():
-        return source
-    from ament_index_python.packages import get_package_share_directory  # not installed in a source-only checkout
-
-    return Path(get_package_share_directory(PACKAGE))

@@ -17,11 +17,12 @@ from rich.console import Console
 from rich.text import Text
 
 from rlt_ros import endings
-from rlt_ros.bringup import PACKAGE, Bringup, NodeSpec, check_domain
+from rlt_ros.bringup.doctor import check_rendering
+from rlt_ros.bringup.graph import Bringup, NodeSpec, check_domain
+from rlt_ros.bringup.runner import MISCONFIGURED, Command, Restarts, Runner, node_environment, wait_until
+from rlt_ros.bringup.runs import new_run_dir, write_record, write_summary
 from rlt_ros.config import ConfigError
-from rlt_ros.doctor import check_rendering
-from rlt_ros.runner import MISCONFIGURED, Command, Restarts, Runner, node_environment, wait_until
-from rlt_ros.runs import new_run_dir, write_record, write_summary
+from rlt_ros.share import PACKAGE
 from rlt_ros.vla.bundle import load_bundle
 
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue")
@@ -78,7 +79,7 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str], runs: Path)
     import rclpy  # slow, and only needed once everything else is in order
     from rclpy.signals import SignalHandlerOptions
 
-    from rlt_ros.monitor import Monitor
+    from rlt_ros.bringup.monitor import Monitor
 
     endings.listen()
     rclpy.init(signal_handler_options=SignalHandlerOptions.NO)

@@ -6,61 +6,18 @@ from collections.abc import Sequence
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from numpy.typing import NDArray
-from sensor_msgs.msg import JointState
 
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.limits import Limit
 from rlt_ros.control.realtime import LoopStatistics
 from rlt_ros.msg import ActionChunk, ControlStep, EpisodeEvent, ExecutorStatus, PolicyInput, SessionState
-from rlt_ros.nodes.base import floats, from_stamp, to_stamp
 from rlt_ros.normaliser import Normaliser
+from rlt_ros.ros.fields import floats, from_stamp, to_stamp
 from rlt_ros.session.statistics import EpisodeRecord
 from rlt_ros.types import ActionChunk as Chunk
 from rlt_ros.types import ControlStep as Step
 from rlt_ros.types import Outcome, Phase, SessionView, State
 from rlt_ros.types import PolicyInput as Input
-
-
-class JointOrder:
-    """Picks joints by name from messages that may list them in any order."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        """Deliver values in the order of `names`."""
-        self._names = tuple(names)
-        self._seen: tuple[str, ...] = ()
-        self._index: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
-
-    def index(self, names: Sequence[str]) -> NDArray[np.intp]:
-        """Positions of this order's joints in `names`.
-
-        Raises:
-            ValueError: a joint is missing.
-        """
-        seen = tuple(names)
-        if seen != self._seen:
-            missing = [name for name in self._names if name not in seen]
-            if missing:
-                raise ValueError(f"joints {', '.join(missing)} are missing in {', '.join(seen)}")
-            self._index = np.array([seen.index(name) for name in self._names], dtype=np.intp)
-            self._seen = seen
-        return self._index
-
-    def read(self, message: JointState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Positions and velocities, each (J,); velocities are NaN where the driver gives none.
-
-        Raises:
-            ValueError: a joint is missing, or the arrays do not fit the names.
-        """
-        index = self.index(message.name)
-        count = len(message.name)
-        position = np.array(message.position, dtype=np.float64)
-        velocity = np.array(message.velocity, dtype=np.float64) if message.velocity else np.full(count, np.nan)
-        if len(position) != count or len(velocity) != count:
-            raise ValueError(
-                f"joint_states has {count} names, {len(position)} positions and {len(velocity)} velocities"
-            )
-        return position[index], velocity[index]
 
 
 def policy_input_from_msg(message: PolicyInput, clock_offset: float = 0.0) -> Input:

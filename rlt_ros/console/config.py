@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from rlt_ros.config import ConfigError, param
 from rlt_ros.console.access import is_loopback
-from rlt_ros.sim.names import CAMERA_NAMES
 
 
 @dataclass(frozen=True)
@@ -20,10 +19,8 @@ class ConsoleParameters:
         "", "file with the token that browsers must give, made with a random one if absent; empty: none is asked for"
     )
     read_only: bool = param(False, "the page shows everything, but all it can do is to stop the robot")
-    cameras: tuple[str, ...] = param(CAMERA_NAMES, "cameras to show")
+    cameras: tuple[str, ...] = param(("",), "cameras to show")
     picture_rate: float = param(5.0, "pictures of each camera", unit="Hz", low=0.2, high=30.0)
-    jpeg_quality: int = param(80, "of the pictures", unit="%", low=1, high=100)
-    history: int = param(3600, "seconds that the plots can look back", unit="s", low=10, high=86400)
 
     def check(self) -> None:
         """Look at what ranges cannot tell.

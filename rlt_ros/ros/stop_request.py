@@ -10,8 +10,10 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 
 from rlt_ros.msg import ControlStep
-from rlt_ros.nodes.base import SENSOR_QOS, STEADY, destroy
 from rlt_ros.refusals import Refusals
+from rlt_ros.ros.clock import STEADY
+from rlt_ros.ros.node import destroy
+from rlt_ros.ros.qos import SENSOR_QOS
 
 _AGAIN = 0.1
 _UNCONFIRMED = 0.5

@@ -13,10 +13,10 @@ from sensor_msgs.msg import Image, JointState
 from rlt_ros.cameras.camera import Frame
 from rlt_ros.cameras.sets import FrameSet, SetBuilder
 from rlt_ros.control.clocks import SourceClock
-from rlt_ros.nodes.base import from_stamp
-from rlt_ros.nodes.clock import LoopClock
-from rlt_ros.nodes.convert import JointOrder
 from rlt_ros.refusals import Refusals
+from rlt_ros.ros.clock import LoopClock
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.joint_order import JointOrder
 
 _HISTORY = 1.0
 """Seconds of joint states that are kept: pictures may be that old, at whatever rate the driver speaks."""

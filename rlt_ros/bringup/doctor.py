@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from rlt_ros.bringup import Bringup, check_domain
+from rlt_ros.bringup.graph import Bringup, check_domain
 from rlt_ros.control.realtime import raise_priority
 
 

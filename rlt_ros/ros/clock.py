@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 
@@ -41,3 +42,7 @@ class LoopClock:
         """The moment of a stamp that was made on this clock; None: it is in the future, or older than `longest`."""
         age = self.ros() - stamp
         return self.now() - max(age, 0.0) if -0.05 <= age <= longest else None
+
+
+STEADY = Clock(clock_type=ClockType.STEADY_TIME)
+"""For timers that must not stand still with a simulated clock."""

@@ -1,9 +1,10 @@
-"""What the benchmarks of running nodes share: processes on a domain of their own, and the rest of the robot."""
+"""What benchmarks and tests of running nodes share: processes on a domain of their own, and the rest of the robot."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import random
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,9 @@ from std_msgs.msg import Float64MultiArray
 
 from rlt_ros.control.actor import ActorSpec, pack_actor
 from rlt_ros.control.realtime import PeriodicThread
-from rlt_ros.nodes.base import COMMAND_QOS, LATCHED_QOS, RECORD_QOS, doubles, floats, to_stamp
+from rlt_ros.ros.fields import doubles, floats, to_stamp
+from rlt_ros.ros.qos import COMMAND_QOS, LATCHED_QOS, RECORD_QOS
+from rlt_ros.sim.config import CELL
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.vla.bundle import Bundle
 
@@ -41,35 +44,82 @@ def own_domain() -> None:
 
 @contextlib.contextmanager
 def process(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that is stopped at the end, killed if need be."""
+    """A program that is stopped at the end, with all that it started; killed if need be."""
     with log.open("wb") as file:
         running = subprocess.Popen(arguments, stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         yield running
     finally:
-        if running.poll() is None:
-            os.killpg(running.pid, signal.SIGTERM)
-            try:
-                running.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(running.pid, signal.SIGKILL)
-                running.wait()
+        end(running)
+
+
+def end(running: subprocess.Popen[Any]) -> None:
+    """Stop a process that leads a session of its own, and whatever of it is left."""
+    if running.poll() is None:
+        os.killpg(running.pid, signal.SIGTERM)
+        try:
+            running.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(running.pid, signal.SIGKILL)
+            running.wait()
 
 
 def node(
-    name: str, namespace: str, parameters: dict[str, Any], log: Path, file: Path | None = None
-) -> contextlib.AbstractContextManager[Any]:
-    """One of our nodes, with parameters of a file beneath."""
-    arguments = [
-        str(Path(get_package_prefix("rlt_ros"), "lib", "rlt_ros", name)),
-        "--ros-args",
-        "-r",
-        f"__ns:={namespace}",
-        *(["--params-file", str(file)] if file else []),
-    ]
-    for key, value in parameters.items():
+    name: str, parameters: Mapping[str, Any], log: Path, *, namespace: str = "/rlt", file: Path | None = None
+) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    """One of our nodes on the simulated cell.
+
+    Args:
+        name: of node and executable.
+        parameters: on top of `file` and of what the cell is.
+        log: where its output goes.
+        namespace: of the node.
+        file: a ROS parameter file.
+    """
+    program = Path(get_package_prefix("rlt_ros"), "lib", "rlt_ros", name)
+    arguments = [str(program), "--ros-args", "-r", f"__ns:={namespace}"]
+    arguments += ["--params-file", str(file)] if file else []
+    for key, value in {**CELL.get(name, {}), **parameters}.items():
         arguments += ["-p", f"{key}:={value}"]
     return process(arguments, log)
+
+
+@contextlib.contextmanager
+def up_sim(root: Path, settings: Mapping[str, Any], *options: str) -> Iterator[subprocess.Popen[str]]:
+    """`rlt up sim`, whose last line is its summary; killed at the end if it still runs.
+
+    Args:
+        root: where its runs go, and its errors (`root`/errors).
+        settings: `node.parameter` -> value.
+        options: further ones of the command line.
+    """
+    root.mkdir(exist_ok=True)
+    arguments = [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--json", *options]
+    arguments += ["--runs", str(root)]
+    for key, value in settings.items():
+        arguments += ["--set", f"{key}={value}"]
+    with (root / "errors").open("a") as errors:
+        graph = subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True)
+    try:
+        yield graph
+    finally:
+        if graph.poll() is None:
+            os.killpg(graph.pid, signal.SIGKILL)
+            graph.wait()
+
+
+def stopped(graph: subprocess.Popen[str]) -> dict[str, Any]:
+    """Ctrl-C for `up_sim`; its summary.
+
+    Raises:
+        subprocess.CalledProcessError: it ended with another code than 0.
+    """
+    graph.send_signal(signal.SIGINT)
+    output, _ = graph.communicate(timeout=60)
+    if graph.returncode:
+        raise subprocess.CalledProcessError(graph.returncode, graph.args, output)
+    summary: dict[str, Any] = json.loads(output.strip().splitlines()[-1])
+    return summary
 
 
 def paper_sized_actor(bundle: Bundle, path: Path) -> None:

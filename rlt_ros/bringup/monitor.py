@@ -11,8 +11,8 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 from rlt_ros.msg import EpisodeEvent, ExecutorStatus, LearnerStatus, SessionState
-from rlt_ros.nodes.base import LATCHED_QOS, RECORD_QOS
-from rlt_ros.nodes.convert import episode_from_msg
+from rlt_ros.ros.convert import episode_from_msg
+from rlt_ros.ros.qos import LATCHED_QOS, RECORD_QOS
 from rlt_ros.session.statistics import EpisodeRecord, human_share, summarise
 
 

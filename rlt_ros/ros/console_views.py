@@ -13,14 +13,19 @@ from PIL import Image as Pillow
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from rlt_ros.console.config import ConsoleParameters
 from rlt_ros.console.state import ConsoleState, Picture
 from rlt_ros.msg import ControlStep
-from rlt_ros.nodes.base import SENSOR_QOS, STEADY, destroy, from_stamp
-from rlt_ros.nodes.console_parameters import ConsoleParameters
 from rlt_ros.refusals import Refusals
+from rlt_ros.ros.clock import STEADY
+from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.node import destroy
+from rlt_ros.ros.qos import SENSOR_QOS
 from rlt_ros.types import State
 
 UNKNOWN = "?"
+_JPEG_QUALITY = 80
+"""Percent: to look at, on a slow link too."""
 
 
 def word(kind: type[IntEnum], value: int) -> str:
@@ -67,7 +72,7 @@ class ConsoleViews:
         self._handles = [
             *(
                 subscribe(Image, f"{camera}/color/image_raw", partial(self._on_image, camera), SENSOR_QOS)
-                for camera in self._config.cameras
+                for camera in self._state.cameras
             ),
             subscribe(ControlStep, "step", self._on_step, SENSOR_QOS),
             self._node.create_timer(1.0 / self._config.picture_rate, self._encode, clock=STEADY),
@@ -90,7 +95,7 @@ class ConsoleViews:
             pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)[:, : 3 * image.width]
             out = io.BytesIO()
             picture = Pillow.fromarray(pixels.reshape(image.height, image.width, 3))
-            picture.save(out, "jpeg", quality=self._config.jpeg_quality)
+            picture.save(out, "jpeg", quality=_JPEG_QUALITY)
             self._state.picture(camera, Picture(from_stamp(image.header.stamp), out.getvalue()))
         self._newest.clear()
 

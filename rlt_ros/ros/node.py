@@ -6,50 +6,21 @@ import dataclasses
 import sys
 import time
 import traceback
-from array import array
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, TypeVar
 
-import numpy as np
 import rclpy
-from builtin_interfaces.msg import Duration, Time
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.clock import Clock, ClockType
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor, TimeoutException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 
 from rlt_ros import endings
 from rlt_ros.config import ConfigError, from_mapping
-from rlt_ros.refusals import Refusals
+from rlt_ros.ros.clock import STEADY
 
 T = TypeVar("T")
-
-STEADY = Clock(clock_type=ClockType.STEADY_TIME)
-"""For timers that must not stand still with a simulated clock."""
-
-SENSOR_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""For consumers of pictures and joint states: the newest one or none."""
-COMMAND_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
-"""Volatile: a late joiner never gets an old command."""
-LATCHED_QOS = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-"""Weights, session: the last one is kept for whoever joins."""
-PICTURES_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.BEST_EFFORT)
-"""For who wants every picture: drivers offer best effort, and match nobody who asks for more."""
-EVENT_QOS = QoSProfile(depth=50, reliability=ReliabilityPolicy.RELIABLE)
-"""Joysticks: every press and release counts."""
-RECORD_QOS = QoSProfile(depth=1000, reliability=ReliabilityPolicy.RELIABLE)
-"""Steps and events: 20 s of history, so that a busy reader loses nothing."""
-HISTORY_QOS = QoSProfile(
-    depth=1000, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL
-)
-"""The same, given to late joiners too: a recorder or learner that starts again asks for what it missed."""
 
 
 def read_parameters(node: Node, cls: type[T]) -> T:
@@ -77,44 +48,6 @@ def robots_of(node: Node, robots: tuple[str, ...]) -> list[str]:
     return [f"/{robot.strip('/')}" if robot.strip("/") else own for robot in robots]
 
 
-def floats(values: NDArray[Any]) -> array[float]:
-    """For a float32[] field: message setters check other sequences element by element."""
-    out = array("f")
-    out.frombytes(np.ascontiguousarray(values, dtype=np.float32).tobytes())
-    return out
-
-
-def doubles(values: NDArray[Any]) -> array[float]:
-    """For a float64[] field."""
-    out = array("d")
-    out.frombytes(np.ascontiguousarray(values, dtype=np.float64).tobytes())
-    return out
-
-
-def octets(data: bytes) -> array[int]:
-    """For a uint8[] field."""
-    out = array("B")
-    out.frombytes(data)
-    return out
-
-
-def to_stamp(seconds: float) -> Time:
-    """Seconds since the epoch as a ROS time stamp."""
-    nanoseconds = round(seconds * 1e9)
-    return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
-
-
-def to_duration(seconds: float) -> Duration:
-    """Seconds as a ROS duration message."""
-    nanoseconds = round(seconds * 1e9)
-    return Duration(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
-
-
-def from_stamp(stamp: Time) -> float:
-    """A ROS time stamp as seconds since the epoch."""
-    return float(stamp.sec + stamp.nanosec * 1e-9)
-
-
 def destroy(node: Node, handles: Iterable[Any]) -> None:
     """Destroy what a node created while it goes on spinning.
 
@@ -131,97 +64,6 @@ def destroy(node: Node, handles: Iterable[Any]) -> None:
         )
         if not any(forget(handle) for forget in known):
             handle.destroy()
-
-
-class Ears:
-    """Hears a topic however it is offered: reliable or best effort, latched or not.
-
-    DDS matches nobody who asks for more than is offered, and gives what was latched to those only who ask for it.
-    """
-
-    def __init__(self, node: Node, kind: type, topic: str, callback: Callable[[Any], None], depth: int = 10) -> None:
-        """Subscribe reliably, and as others offer it once they are found.
-
-        Args:
-            node: that listens.
-            kind: of messages.
-            topic: to be heard.
-            callback: called with every message; where one topic is offered in several ways it may come twice.
-            depth: of the queue.
-        """
-        self._node, self._subscribe = node, partial(node.create_subscription, kind, topic, callback)
-        self._topic, self._depth = topic, depth
-        silent = SubscriptionEventCallbacks(use_default_callbacks=False)
-        reliable = QoSProfile(depth=depth, reliability=ReliabilityPolicy.RELIABLE)
-        self._subscriptions = {"reliable": self._subscribe(reliable, event_callbacks=silent)}
-        self._publishers = 0
-        self._timer = node.create_timer(0.25, self._look, clock=STEADY)
-
-    def _look(self) -> None:
-        before, self._publishers = self._publishers, self._node.count_publishers(self._topic)
-        if self._publishers == before:
-            return
-        for offered in self._node.get_publishers_info_by_topic(self._node.resolve_topic_name(self._topic)):
-            quality = offered.qos_profile
-            if quality.reliability is ReliabilityPolicy.BEST_EFFORT:
-                if "best effort" not in self._subscriptions:
-                    eager = QoSProfile(depth=self._depth, reliability=ReliabilityPolicy.BEST_EFFORT)
-                    self._subscriptions["best effort"] = self._subscribe(eager)
-            elif quality.durability is DurabilityPolicy.TRANSIENT_LOCAL and "latched" not in self._subscriptions:
-                self._subscriptions["latched"] = self._subscribe(LATCHED_QOS)
-
-    def destroy(self) -> None:
-        """Hear no more."""
-        destroy(self._node, [self._timer, *self._subscriptions.values()])
-        self._subscriptions = {}
-
-
-class Teller:
-    """Logs what a node refuses, throttled, and keeps its counts on `/diagnostics` while there are any."""
-
-    def __init__(self, node: Node, *places: Refusals) -> None:
-        """Look several times a second, whatever the simulated clock does.
-
-        Args:
-            node: in whose name it speaks.
-            places: where refusals are counted.
-        """
-        self._node, self._places = node, places
-        self._publisher = node.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._before: dict[str, int] = {}
-        self._changed = -np.inf
-        self._timer = node.create_timer(0.2, self._tell, clock=STEADY)
-        self._next_publication = -np.inf
-
-    def destroy(self) -> None:
-        """Say what was not said yet, and nothing more."""
-        self._tell()
-        destroy(self._node, [self._timer, self._publisher])
-
-    def _tell(self) -> None:
-        now = time.monotonic()
-        counts: dict[str, int] = {}
-        details: dict[str, str] = {}
-        for place in self._places:
-            for line in place.untold(now):
-                self._node.get_logger().warning(line)
-            for kind, count in list(place.counts.items()):
-                counts[kind] = counts.get(kind, 0) + count
-                details[f"{kind}/detail"] = place.detail(kind)
-        if not counts or (counts == self._before and now < self._next_publication):
-            return
-        self._next_publication = now + 1.0
-        if counts != self._before:
-            self._before, self._changed = counts, now
-        lately = now - self._changed < 5.0
-        status = DiagnosticStatus(name=f"{self._node.get_fully_qualified_name()}: refused")
-        status.level = DiagnosticStatus.WARN if lately else DiagnosticStatus.OK
-        status.message = "refuses what comes" if lately else "nothing refused lately"
-        values = {**counts, **{key: text for key, text in details.items() if text}}
-        status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-        message = DiagnosticArray(status=[status])
-        message.header.stamp = self._node.get_clock().now().to_msg()
-        self._publisher.publish(message)
 
 
 class ManagedNode(LifecycleNode):

@@ -1,0 +1,1 @@
+"""What runs: nodes with their parameters and remappings, processes, run directories, check-up."""

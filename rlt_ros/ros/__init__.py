@@ -1,0 +1,1 @@
+"""What the nodes share: life cycle, QoS, clocks, conversion, inputs and outputs."""
