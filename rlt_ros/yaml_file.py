@@ -51,17 +51,17 @@ class _Loader(yaml.SafeLoader):
                 seen[name] = key
         return super().construct_mapping(node, deep=deep)
 
-    def _boolean(self, node: yaml.ScalarNode) -> bool:
+    def boolean(self, node: yaml.ScalarNode) -> bool:
         return _ROS_BOOL[str(self.construct_scalar(node))]
 
-    def _integer(self, node: yaml.ScalarNode) -> int | float:
+    def integer(self, node: yaml.ScalarNode) -> int | float:
         text = str(self.construct_scalar(node))
         sign, digits = (-1, text[1:]) if text[0] == "-" else (1, text.lstrip("+"))
         base = 16 if digits[:2].lower() == "0x" else 8 if digits[0] == "0" and len(digits) > 1 else 10
         value = sign * int(digits, base)
         return value if -(2**63) <= value < 2**63 else float(value)
 
-    def _number(self, node: yaml.ScalarNode) -> float:
+    def number(self, node: yaml.ScalarNode) -> float:
         return float(str(self.construct_scalar(node)).lower().replace(".inf", "inf").replace(".nan", "nan"))
 
 
@@ -86,9 +86,9 @@ for _loader, _words in ((_Loader, _BOOL), (_RosLoader, _ROS_BOOL)):
         ("null", _NULL, ["~", "n", "N", ""]),
     ):
         _loader.add_implicit_resolver(_TAG + _tag, _form, list(_first))
-    _loader.add_constructor(_TAG + "bool", _loader._boolean)
-    _loader.add_constructor(_TAG + "int", _loader._integer)
-    _loader.add_constructor(_TAG + "float", _loader._number)
+    _loader.add_constructor(_TAG + "bool", _loader.boolean)
+    _loader.add_constructor(_TAG + "int", _loader.integer)
+    _loader.add_constructor(_TAG + "float", _loader.number)
 
 
 def parse_yaml(text: str, *, ros: bool = False) -> Any:

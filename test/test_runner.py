@@ -6,7 +6,8 @@ import os
 import sys
 from pathlib import Path
 
-from rlt_ros.bringup.runner import Command, Restarts, Runner, wait_until
+from rlt_ros.bringup.runner import Command, Restarts, Runner
+from rlt_ros.control.realtime import wait_until
 
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); time.sleep(60)"
 POLITE = (

@@ -165,16 +165,6 @@ class Runner:
         return killed
 
 
-def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.05) -> bool:
-    """Poll `condition` until it holds or the time is over."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(every)
-    return True
-
-
 def node_environment(run_dir: Path) -> dict[str, str]:
     """Environment of the nodes: readable log lines, logs under the run."""
     return {

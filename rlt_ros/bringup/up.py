@@ -19,9 +19,10 @@ from rich.text import Text
 from rlt_ros import endings
 from rlt_ros.bringup.doctor import check_rendering
 from rlt_ros.bringup.graph import Bringup, NodeSpec, check_domain
-from rlt_ros.bringup.runner import MISCONFIGURED, Command, Restarts, Runner, node_environment, wait_until
+from rlt_ros.bringup.runner import MISCONFIGURED, Command, Restarts, Runner, node_environment
 from rlt_ros.bringup.runs import new_run_dir, write_record, write_summary
 from rlt_ros.config import ConfigError
+from rlt_ros.control.realtime import wait_until
 from rlt_ros.share import PACKAGE
 from rlt_ros.vla.bundle import load_bundle
 

@@ -35,8 +35,12 @@ class Replay:
         """The one that all cameras of a file share; opening it again begins anew."""
         with cls._lock:
             replay = cls._shared.setdefault(path.resolve(), cls(first))
-            replay._begins = time.time() + _LEAD
+            replay.begin_anew()
             return replay
+
+    def begin_anew(self) -> None:
+        """The first picture is due in a moment."""
+        self._begins = time.time() + _LEAD
 
     def now(self, recorded: float) -> float:
         """When a picture that was taken at `recorded` is due."""

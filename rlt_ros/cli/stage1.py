@@ -184,7 +184,8 @@ def adapt(
     import onnxscript  # noqa: F401  (the export at the end needs it)
     import torch
 
-    from rlt_ros.vla.adapt import Stage1, export, summarise
+    from rlt_ros.vla.adapt import Stage1
+    from rlt_ros.vla.export import export, summarise
 
     if device != "cpu" and not torch.cuda.is_available():
         raise ConfigError(f"device '{device}' asked for, but this torch finds no CUDA; leave out --device")

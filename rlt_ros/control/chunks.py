@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rlt_ros.control.actor import Actor
+from rlt_ros.control.config import ExecutorConfig
 from rlt_ros.control.realtime import Histogram
 from rlt_ros.control.timeline import reference_actions, row_at
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.types import ActionChunk, Array, Array32, PolicyInput, SessionView, State
-
-if TYPE_CHECKING:
-    from rlt_ros.control.config import ExecutorConfig
 
 
 class ChunkPlayer:

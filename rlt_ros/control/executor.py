@@ -3,10 +3,7 @@
 Pure logic on one clock; the node around it owns threads and messages. Human beats actor beats reference beats
 hold. Whatever is missing, late or absurd ends in HOLD: the robot slows down to rest, with the reason.
 
-What is on the wire while nobody flies: a command is never further from a fresh measured pose than `following`, and
-without a fresh pose nothing is sent. A hold is repeated for `hold_time` and then kept in silence: the controller holds
-it, and whoever else moves the robot is not disturbed. Flight begins at the command that was kept, if the robot is
-still there, and otherwise where the robot is.
+What is on the wire while nobody flies is in `kept_command`.
 """
 
 from __future__ import annotations
@@ -19,9 +16,12 @@ import numpy as np
 from rlt_ros.control.actor import Actor, WeightsError
 from rlt_ros.control.chunks import ChunkPlayer
 from rlt_ros.control.config import ExecutorConfig
-from rlt_ros.control.limits import JointLimits, Limit, guard, slowed
+from rlt_ros.control.kept_command import KeptCommand
+from rlt_ros.control.limits import JointLimits, Limit, guard
 from rlt_ros.control.measured import MeasuredJoints
+from rlt_ros.control.policy_inputs import PolicyInputs
 from rlt_ros.control.realtime import Histogram
+from rlt_ros.control.stops import Stops
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.refusals import Refusals
 from rlt_ros.types import (
@@ -40,10 +40,6 @@ FLYING = (State.REFERENCE, State.ACTOR, State.HUMAN)
 
 
 _MOVING = (Phase.BASE, Phase.CRITICAL)
-
-
-_LEFT = 0.3
-"""How much further than before a joint without a `following` limit may be from a command that is kept."""
 
 
 class Executor:
@@ -67,37 +63,29 @@ class Executor:
             stop_sources: whose silence is a stop, where `stop_heartbeat` is set; see `stop_source`.
         """
         self.config = config
-        self.bundle_id = bundle_id
         self.normaliser = normaliser
         self.limits = limits
         self.refusals = Refusals()
         self.holds: Counter[str] = Counter()
         self.limited_ticks = 0
         self.mode = Mode.AUTO
-        self.estop_reason = ""
-        self.lent = False
+        self.stops = Stops(stop_sources, config.stop_heartbeat)
+        self.handed_off = False
         self.ending = False
         self._player = ChunkPlayer(config, normaliser)
         self._joints = len(limits.low)
         self._session = SessionView()
         self._session_time = -np.inf
         self._measured = MeasuredJoints(self._joints, config.max_joint_speed, self.refusals)
-        self._input: PolicyInput | None = None
-        self._inputs_from = -np.inf
+        self._inputs = PolicyInputs(bundle_id, self._joints, config.period, self.refusals)
+        self._command = KeptCommand(self._joints, config.period, config.hold_time)
         self._human_target: Array | None = None
         self._human_time = -np.inf
         self._human_lost = False
         self._human_ticks = 0
         self._human_flew = False
-        self._pressed: set[str] = set()
-        self._stop_heard: dict[str, float] = dict.fromkeys(stop_sources, -np.inf)
-        self._lend_asked = self._was_lent = False
+        self._hand_off_asked = self._was_handed_off = False
         self._begins = False
-        self._holding = 0
-        self._go_at_rest = False
-        self._nearest = np.full(self._joints, np.inf)
-        self._last: Array | None = None
-        self._before: Array | None = None
         self._tick_time = -np.inf
         self.limited = np.zeros((len(Limit), self._joints), dtype=np.int64)
         self._state = State.HOLD
@@ -129,13 +117,13 @@ class Executor:
     @property
     def rests(self) -> bool:
         """Whether the last command stands still, or none is kept."""
-        return self._last is None or self._before is None or bool(np.array_equal(self._last, self._before))
+        return self._command.rests
 
     def forget_robot(self) -> None:
         """Start from where the robot will be found: after a pause in which others may have moved it."""
-        self._let_go()
+        self._command.forget()
         self._measured.forget()
-        self._input = None
+        self._inputs.forget()
         self.ending = False
         self._player.stop()
 
@@ -145,39 +133,11 @@ class Executor:
         """The robot's measured state; see `MeasuredJoints.read`."""
         self._measured.read(time, position, velocity, source, others_move=self._others_move(self._state))
         if self._measured.relocated:
-            self._go_at_rest = self._last is not None
+            self._command.forget_at_rest()
 
     def policy_input(self, now: float, message: PolicyInput) -> None:
-        """A new reference and token; refused if it is not newer, not ours, malformed or from the future."""
-        reason = self._input_fault(now, message)
-        if reason:
-            self.refusals.refuse(f"input_{reason}", self._input_detail(now, message))
-        else:
-            self._input = message
-
-    def _input_fault(self, now: float, message: PolicyInput) -> str:
-        if message.bundle_id != self.bundle_id:
-            return "wrong_bundle"
-        if message.reference.ndim != 2 or message.reference.shape[1] != self._joints:
-            return "shape"
-        if not (np.isfinite(message.period) and message.period > 0 and np.isfinite(message.captured)):
-            return "not_finite"
-        if message.position.shape != (self._joints,) or message.token.ndim != 1:
-            return "shape"
-        if not all(np.isfinite(values).all() for values in (message.reference, message.token, message.position)):
-            return "not_finite"
-        if not message.token.any():
-            return "token_zero"
-        if message.captured > now + self.config.period:
-            return "future"
-        if self._input is not None and message.captured <= self._input.captured:
-            return "out_of_order"
-        return ""
-
-    def _input_detail(self, now: float, message: PolicyInput) -> str:
-        if message.bundle_id != self.bundle_id:
-            return f"{message.bundle_id}, flown is {self.bundle_id}"
-        return f"{now - message.captured:.3f} s old"
+        """A new reference and token; see `PolicyInputs.read`."""
+        self._inputs.read(now, message)
 
     def weights(self, actor: Actor) -> None:
         """An actor that takes over at the next chunk boundary; `check_actor` must have passed it."""
@@ -204,7 +164,7 @@ class Executor:
         old, self._session, self._session_time = self._session, view, time
         if view.phase in _MOVING and (old.phase not in _MOVING or old.episode != view.episode):
             # A new episode: what was seen before it started shows another scene.
-            self._inputs_from = time
+            self._inputs.not_before(time)
             self._begins = True
             self._player.stop()
             self._player.ease_in(0)
@@ -220,7 +180,7 @@ class Executor:
             if self._human_flew:
                 self._human_flew = False
                 self._player.ease_in(self.config.handover_ticks)
-                self._inputs_from = max(self._inputs_from, time)
+                self._inputs.not_before(time)
             return
         if target is not None and (target.shape != (self._joints,) or not np.isfinite(target).all()):
             self.refusals.refuse("intervention_malformed")
@@ -230,101 +190,63 @@ class Executor:
         self._human_lost = False
 
     def estop(self, reason: str, *, held: bool = False) -> None:
-        """Latch: nothing moves until `clear_estop`.
-
-        Args:
-            reason: published with every tick.
-            held: the button is still pressed; see `estop_released`.
-        """
-        self.estop_reason = reason or "emergency stop"
-        if held:
-            self._pressed.add("")
-        self.lent = False
-
-    def estop_released(self) -> None:
-        """The button is no longer pressed; the stop stays latched."""
-        self._pressed.discard("")
+        """Nothing moves until `clear_estop`; see `Stops.latch`."""
+        self.stops.latch(reason, held=held)
+        self.handed_off = False
 
     def stop_source(self, time: float, source: str, pressed: bool) -> None:
-        """What a stop source says: pressed stops and latches, and so does its silence if a heartbeat is configured."""
-        self._stop_heard[source] = time
-        if pressed:
-            self._pressed.add(source)
-            if not self.estop_reason:
-                self.estop("emergency stop by topic" + (f" {source}" if len(self._stop_heard) > 1 else ""))
-        else:
-            self._pressed.discard(source)
-
-    def _silent_stops(self, now: float) -> list[str]:
-        """Stop sources that were not heard within the heartbeat."""
-        longest = self.config.stop_heartbeat
-        return [source for source, at in self._stop_heard.items() if now - at > longest] if longest else []
-
-    def estop_fault_at(self, now: float) -> str:
-        """Why an emergency stop cannot be cleared at a time; "" if it can."""
-        silent = self._silent_stops(now)
-        if self.estop_reason and silent:
-            return f"the stop source {', '.join(silent)} is silent: connect it first"
-        return self.estop_fault
-
-    @property
-    def estop_fault(self) -> str:
-        """Why an emergency stop cannot be cleared now, but for silent sources; "" if it can."""
-        if not self.estop_reason:
-            return "no emergency stop is latched"
-        return "the emergency stop is still pressed: release it first" if self._pressed else ""
+        """See `Stops.source`."""
+        self.stops.source(time, source, pressed)
+        self.handed_off = self.handed_off and not self.stops.reason
 
     def clear_estop(self) -> str:
-        """Back to HOLD; returns `estop_fault` if that is not possible. What flies next starts from the robot."""
-        fault = self.estop_fault
+        """Back to HOLD; returns `Stops.fault` if that is not possible. What flies next starts from the robot."""
+        fault = self.stops.fault()
         if not fault:
-            self.estop_reason = ""
+            self.stops.clear()
             self.mode = Mode.HOLD
-            self._go_at_rest = self._last is not None
+            self._command.forget_at_rest()
         return fault
 
     @property
-    def lend_fault(self) -> str:
-        """Why nobody else may move the robot now; "" if somebody may, see `lend`."""
-        if self.estop_reason:
-            return self.estop_reason
+    def hand_off_fault(self) -> str:
+        """Why nobody else may move the robot now; "" if somebody may, see `hand_off`."""
+        if self.stops.reason:
+            return self.stops.reason
         if self._human_time > -np.inf:
             return "a human flies"
-        moving = self._session.phase in _MOVING
-        return (
-            "an episode runs: stop the session, or set the mode to HOLD"
-            if moving and self.mode is not Mode.HOLD
-            else ""
-        )
+        if self._in_episode and self.mode is not Mode.HOLD:
+            return "an episode runs: stop the session, or set the mode to HOLD"
+        return ""
 
-    def lend(self) -> None:
+    def hand_off(self) -> None:
         """Send nothing, as soon as the robot rests, so that somebody else may bring it home.
 
-        It ends when `lent` is set to False, and by itself with the first `lend_fault` or a lost joint state: then the
-        robot is held where it is.
+        It ends with `take_back`, and by itself with the first `hand_off_fault` or a lost joint state: then the robot is
+        held where it is.
         """
-        self._lend_asked = True
+        self._hand_off_asked = True
 
     def take_back(self) -> None:
         """Nobody else moves the robot any more, and nobody who asked for it gets it."""
-        self.lent = self._lend_asked = False
+        self.handed_off = self._hand_off_asked = False
 
     # -- one tick ------------------------------------------------------------------------------------------
 
     def tick(self, now: float) -> ControlStep:
         """Decide, move the running chunk on by a row, guard, and say what was done."""
-        if self._others_move(self._state) and self._can_rest:
+        if self._others_move(self._state) and self._command.may_stop(self.limits):
             self._measured.adopt()
         unknown = self._measured.fault(now, self.config.max_joint_age)
-        self._hear_stops(now)
-        self._lend(unknown)
+        self.stops.look(now)
+        self._hand_off_when_it_rests(unknown)
         state, reason = self._decide(now, unknown)
-        self.lent = self.lent and reason == "homing"
-        if not self._others_move(state) or not self._can_rest:
-            self._seat(state, unknown)
-        elif self._last is not None:
-            self._let_go()
-        self._was_lent = self.lent
+        self.handed_off = self.handed_off and reason == "homing"
+        if not self._others_move(state) or not self._command.may_stop(self.limits):
+            self._start_from_robot(state, unknown)
+        elif self._command.last is not None:
+            self._command.forget()
+        self._was_handed_off = self.handed_off
         previous = self._known_command()
         started = None
         if state in (State.REFERENCE, State.ACTOR):
@@ -338,7 +260,7 @@ class Executor:
         command, limited, sent, ahead = previous, False, False, None
         elapsed = self._elapsed(now)
         if state in FLYING:
-            self._last = previous
+            self._command.last = previous
             wish = self._human_wish(previous) if state is State.HUMAN else self._player.target(previous)
             self._human_flew |= state is State.HUMAN
             guarded = guard(
@@ -346,7 +268,7 @@ class Executor:
                 previous,
                 self.limits,
                 elapsed,
-                before=self._before,
+                before=self._command.before,
                 measured=self._measured.position,
             )
             command, limited, sent = guarded.command, bool(guarded.acted.any()), True
@@ -362,21 +284,21 @@ class Executor:
                 joint = int(np.argmax(guarded.elsewhere))
                 self.refusals.refuse("robot_elsewhere", f"joint {joint}")
                 self._player.stop()
-                self._let_go()
+                self._command.forget()
             elif state is not State.HUMAN:
                 ahead = self._ahead(command, previous)
-            self._hold_again()
-        elif self._last is not None:
-            command, sent = self._held(unknown)
+            self._command.hold_again()
+        elif self._command.last is not None:
+            command, sent = self._command.held(self._measured.position, self.limits, blind=bool(unknown))
         if state is State.HOLD and reason != self._hold_reason:
             self.holds[reason] += 1
         self._hold_reason = reason if state is State.HOLD else ""
         self._state = state
-        if self._last is not None:
-            self._before, self._last = self._last, command
+        if self._command.last is not None:
+            self._command.tell(command)
         self._tick_time = now
         self._sequence += 1
-        usable = self._usable_input(now)
+        usable = self._inputs.usable(now, self.config.max_input_age)
         position = self._measured.position
         return ControlStep(
             time=now,
@@ -411,92 +333,35 @@ class Executor:
 
     def _others_move(self, state: State) -> bool:
         """Somebody else has the robot: a reset, unless a human flies in it, or a controller that brings it home."""
-        return self.lent or (self._session.phase is Phase.RESET and state is not State.HUMAN)
-
-    @property
-    def _can_rest(self) -> bool:
-        """Whether the last command may be the last one: stopping at once is within the deceleration limit."""
-        if self._last is None or self._before is None:
-            return True
-        loss = self.limits.deceleration * self.config.period**2
-        return bool((np.abs(self._last - self._before) <= loss + 1e-12).all())
+        return self.handed_off or (self._session.phase is Phase.RESET and state is not State.HUMAN)
 
     def _known_command(self) -> Array:
         """The last command, or where the robot is."""
-        if self._last is not None:
-            return self._last
+        if self._command.last is not None:
+            return self._command.last
         position = self._measured.position
         return position.copy() if position is not None else np.zeros(self._joints)
 
-    def _let_go(self) -> None:
-        self._last = self._before = None
-        self._go_at_rest = False
-
-    def _hold_again(self) -> None:
-        self._holding = round(self.config.hold_time / self.config.period)
-        self._nearest[:] = np.inf
-
-    def _seat(self, state: State, unknown: str) -> None:
+    def _start_from_robot(self, state: State, unknown: str) -> None:
         """Take the robot where it is, once: when an episode begins, and when it comes back from somebody else."""
-        back = self._was_lent and not self.lent
+        back = self._was_handed_off and not self.handed_off
         begins = self._begins and state is not State.ESTOP and self.mode is not Mode.HOLD
-        if self._last is None and not unknown and (back or begins):
-            self._last = self._known_command()
-            # Somebody else's motion ends as softly as ours.
-            step = self._measured.velocity * self.config.period
+        if self._command.last is None and not unknown and (back or begins):
             reach = self.limits.velocity * self.config.period
-            self._before = self._last - np.clip(step, -reach, reach) if back else None
-            self._hold_again()
-        if self._last is not None or not self._in_episode:
+            step = np.clip(self._measured.velocity * self.config.period, -reach, reach)
+            self._command.begin(self._known_command(), step if back else None)
+        if self._command.last is not None or not self._in_episode:
             self._begins = False
 
     @property
     def _in_episode(self) -> bool:
         return self._session.phase in _MOVING
 
-    def _held(self, unknown: str) -> tuple[Array, bool]:
-        """The command of a tick in which nobody flies, and whether it is sent."""
-        assert self._last is not None
-        command = slowed(self._last, self._before, self.limits, self.config.period)
-        moving = not np.array_equal(command, self._last)
-        if not moving and (unknown or self._go_at_rest):
-            # Without a fresh pose nothing is sent; what flies next starts from the robot.
-            command = self._last
-            self._let_go()
-            return command, False
-        position = self._measured.position
-        if position is not None and self._has_left(command, position, moving):
-            self._let_go()
-            return position.copy(), False
-        if moving:
-            self._hold_again()
-            return command, True
-        self._holding = max(0, self._holding - 1)
-        return command, self._holding > 0
-
-    def _has_left(self, command: Array, position: Array, moving: bool) -> bool:
-        """Whether the robot is elsewhere: out of reach, or moved away from a command that it had come to."""
-        distance = np.abs(position - command)
-        if (distance > self.limits.following).any():
-            return True
-        if moving:
-            return False
-        self._nearest = np.minimum(self._nearest, distance)
-        return bool((distance > self._nearest + _LEFT).any())
-
-    def _lend(self, unknown: str) -> None:
-        if self._lend_asked and (self.lend_fault or unknown):
-            self._lend_asked = False
-        elif self._lend_asked and self._can_rest:
-            self._lend_asked, self.lent = False, True
-
-    def _hear_stops(self, now: float) -> None:
-        """Silence of a stop source that was heard before is a stop."""
-        if self.estop_reason or not self.config.stop_heartbeat:
-            return
-        silent = [source for source in self._silent_stops(now) if self._stop_heard[source] > -np.inf]
-        if silent:
-            self.estop(f"stop source {silent[0]} is silent")
+    def _hand_off_when_it_rests(self, unknown: str) -> None:
+        if self._hand_off_asked and (self.hand_off_fault or unknown):
+            self._hand_off_asked = False
+        elif self._hand_off_asked and self._command.may_stop(self.limits):
+            self._hand_off_asked, self.handed_off = False, True
 
     def _elapsed(self, now: float) -> float:
         """Seconds that the limits allow motion for: a period a deadline, however late or early the tick came.
@@ -510,19 +375,19 @@ class Executor:
     def _decide(self, now: float, unknown: str) -> tuple[State, str]:
         """Who may command in this tick, before looking at the policy's inputs."""
         config, session = self.config, self._session
-        if self.estop_reason:
-            return State.ESTOP, self.estop_reason
+        if self.stops.reason:
+            return State.ESTOP, self.stops.reason
         if unknown:
             return State.HOLD, unknown
         if self.ending:
             return State.HOLD, "shutting_down"
-        if self._go_at_rest:
+        if self._command.forgotten_at_rest:
             return State.HOLD, "coming_to_rest"
-        if self.lent and not self.lend_fault:
+        if self.handed_off and not self.hand_off_fault:
             return State.HOLD, "homing"
         if self.mode is Mode.HOLD:
             return State.HOLD, "mode_hold"
-        if self._silent_stops(now):
+        if self.stops.silent(now):
             return State.HOLD, "stop_source_silent"
         if self._human_lost:
             return State.HOLD, "intervention_lost"
@@ -540,20 +405,13 @@ class Executor:
             return State.ACTOR, ""
         return State.REFERENCE, ""
 
-    def _usable_input(self, now: float) -> PolicyInput | None:
-        """The newest policy input if it is from this episode and not too old."""
-        newest = self._input
-        if newest is None or newest.captured < self._inputs_from:
-            return None
-        return newest if now - newest.captured <= self.config.max_input_age else None
-
     def _boundary(self, now: float, state: State, base: Array) -> tuple[str, ActionChunk | None]:
         """Start a new chunk where one is due; the fault if that is impossible."""
         if not self._player.due(now, state):
             return "", None
-        usable = self._usable_input(now)
+        usable = self._inputs.usable(now, self.config.max_input_age)
         if usable is None:
-            return "policy_input_stale" if self._input is not None else "no_policy_input", None
+            return self._inputs.missing, None
         position = self._measured.position
         assert position is not None
         proprio = self.normaliser.proprio(position, self._measured.velocity)

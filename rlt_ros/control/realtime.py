@@ -161,3 +161,13 @@ def raise_priority(priority: int) -> str:
     except (AttributeError, OSError):
         locked = False
     return "" if locked else "memory could not be locked: page faults may delay the loop"
+
+
+def wait_until(condition: Callable[[], bool], seconds: float, every: float = 0.05) -> bool:
+    """Poll `condition` until it holds or the time is over."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
+        time.sleep(every)
+    return True

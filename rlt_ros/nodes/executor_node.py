@@ -23,13 +23,12 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from std_srvs.srv import Trigger
 
-from rlt_ros.bringup.runner import wait_until
 from rlt_ros.config import ConfigError
 from rlt_ros.control.actor import WeightsError, read_actor
 from rlt_ros.control.config import ExecutorParameters
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.limits import slowed
-from rlt_ros.control.realtime import PeriodicThread, raise_priority
+from rlt_ros.control.realtime import PeriodicThread, raise_priority, wait_until
 from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.convert import chunk_to_msg, diagnostics_to_msg, status_to_msg, step_to_msg
@@ -95,8 +94,9 @@ class ExecutorNode(ManagedNode):
         self._chunk_publisher = self.create_publisher(ActionChunk, "action_chunk", RECORD_QOS)
         self._status = self.create_publisher(ExecutorStatus, "executor_status", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._inputs = ExecutorInputs(self, self._executor, self._bundle, self._time, p.stops, self._put, self._settle)
-        self._homing = Homing(self, self._executor, p, self._put)
+        to_thread = (self._while_active, self._always)
+        self._inputs = ExecutorInputs(self, self._executor, self._bundle, self._time, p.stops, *to_thread)
+        self._homing = Homing(self, self._executor, p, self._while_active)
         self.handles = [
             *self._robot.publishers,
             self._steps,
@@ -146,7 +146,7 @@ class ExecutorNode(ManagedNode):
             publisher.wait_for_all_acked(_LAST_WORD)
 
     def _end(self) -> None:
-        self._executor.lent = False
+        self._executor.take_back()
         self._executor.ending = True
 
     # -- the control thread --------------------------------------------------------------------------------
@@ -176,12 +176,12 @@ class ExecutorNode(ManagedNode):
         while self._inbox:
             self._inbox.popleft()()
 
-    def _put(self, call: Callable[[], object]) -> None:
+    def _while_active(self, call: Callable[[], object]) -> None:
         """Leave something for the control thread; while it does not run, nothing may pile up."""
         if self._loop is not None:
             self._inbox.append(call)
 
-    def _settle(self, call: Callable[[], object]) -> None:
+    def _always(self, call: Callable[[], object]) -> None:
         """The same for what must also count while the node is inactive: stops and limits."""
         if self._loop is not None:
             self._inbox.append(call)
@@ -214,7 +214,7 @@ class ExecutorNode(ManagedNode):
         except ValueError:
             response.message = f"mode {request.mode} is unknown: 0 HOLD, 1 REFERENCE, 2 AUTO"
             return response
-        self._settle(partial(self._change_mode, mode))
+        self._always(partial(self._change_mode, mode))
         inactive = "" if self._loop is not None else "; executor_node is inactive, it holds once it is activated"
         response.success, response.message = True, f"{mode.name}{inactive}"
         return response
@@ -223,14 +223,14 @@ class ExecutorNode(ManagedNode):
         self._executor.mode = mode
 
     def _estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        self._settle(partial(self._executor.estop, "emergency stop by service"))
+        self._always(partial(self._executor.estop, "emergency stop by service"))
         response.success, response.message = True, "latched; clear it with ~/clear_estop"
         return response
 
     def _clear_estop(self, _request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        response.message = self._executor.estop_fault_at(self._time.now())
+        response.message = self._executor.stops.fault(self._time.now())
         if not response.message:
-            self._settle(self._executor.clear_estop)
+            self._always(self._executor.clear_estop)
             response.success, response.message = True, "cleared; mode is HOLD, set it to AUTO to go on"
         return response
 

@@ -117,7 +117,9 @@ def _facts(record: dict[str, Any]) -> list[tuple[str, str]]:
 def _live(directory: Path, record: dict[str, Any], progress: Callable[[int], None]) -> RunData:
     from rlt_ros.report.journal import read_streams  # needs ROS
 
-    streams = read_streams(directory / "journal", progress)
+    streams = read_streams(
+        directory / "journal", {"learner_status": LEARNER_SERIES, "executor_status": EXECUTOR_SERIES}, progress
+    )
     times = np.unique(np.concatenate([np.asarray(at) for at in streams.times()] or [np.empty(0)]))
     minutes = np.cumsum(np.minimum(np.diff(times, prepend=times[:1]), _LONGEST_PAUSE)) / 60.0
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from rlt_ros.journal.journal import read_journal
 from rlt_ros.journal.segment import Damage
 from rlt_ros.msg import EpisodeEvent
-from rlt_ros.report.data import EXECUTOR_SERIES, LEARNER_SERIES
 from rlt_ros.ros.convert import episode_from_msg
 from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.records import message_of
@@ -53,14 +52,20 @@ class Streams:
         return np.abs(np.diff(at)[neighbours] - period) * 1e3
 
 
-def read_streams(directory: Path, progress: Callable[[int], None]) -> Streams:
-    """Read a journal; what cannot be read is left out and counted."""
+def read_streams(directory: Path, series: Mapping[str, Sequence[str]], progress: Callable[[int], None]) -> Streams:
+    """Read a journal; what cannot be read is left out and counted.
+
+    Args:
+        directory: of the journal.
+        series: topic of a status -> those of its fields that are wanted.
+        progress: called with the bytes of each record.
+    """
     streams = Streams()
 
     def damaged(damage: Damage) -> None:
         streams.damaged += damage.lost
 
-    wanted = ("step", "episode", "learner_status", "executor_status")
+    wanted = ("step", "episode", *series)
     for record in read_journal(directory, wanted, damaged, progress):
         try:
             message = message_of(record)
@@ -77,7 +82,7 @@ def read_streams(directory: Path, progress: Callable[[int], None]) -> Streams:
                 key = (message.robot, message.epoch, message.episode)
                 streams.episodes[key] = (streams.episodes.get(key, (at,))[0], episode_from_msg(message))
         else:
-            for name in LEARNER_SERIES if kind == "learner_status" else EXECUTOR_SERIES:
+            for name in series[kind]:
                 times, values = streams.series.setdefault(name, ([], []))
                 times.append(at)
                 values.append(float(getattr(message, name)))

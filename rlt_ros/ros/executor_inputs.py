@@ -24,7 +24,7 @@ from rlt_ros.ros.joint_order import JointOrder
 from rlt_ros.ros.qos import LATCHED_QOS, SENSOR_QOS
 from rlt_ros.vla.bundle import Bundle
 
-Put = Callable[[Callable[[], object]], None]
+ToControlThread = Callable[[Callable[[], object]], None]
 """Has the control thread, which alone touches the state machine, call something."""
 
 
@@ -38,8 +38,8 @@ class ExecutorInputs:
         bundle: Bundle,
         clock: LoopClock,
         stop_topics: tuple[str, ...],
-        put: Put,
-        settle: Put,
+        while_active: ToControlThread,
+        always: ToControlThread,
     ) -> None:
         """Subscribe.
 
@@ -49,11 +49,11 @@ class ExecutorInputs:
             bundle: whose joints and weights are meant.
             clock: that the control thread lives by.
             stop_topics: of stop sources.
-            put: for what only counts while the node is active: news of the robot, the VLA, the human, the session.
-            settle: for what also counts while it is not: stops, limits, weights.
+            while_active: for what only counts while the node is active: the robot, the VLA, the human, the session.
+            always: for what also counts while it is not: stops, limits, weights.
         """
         self._node, self._executor, self._bundle, self._clock = node, executor, bundle, clock
-        self._put, self._settle = put, settle
+        self._while_active, self._always = while_active, always
         self._order = JointOrder(bundle.joints)
         self._target_order = JointOrder(bundle.joints)
         self._driver_clocks: dict[str, SourceClock] = {}
@@ -81,7 +81,7 @@ class ExecutorInputs:
         except ValueError as error:
             self._refuse("input_shape", str(error))
             return
-        self._put(lambda: self._executor.policy_input(self._clock.now(), policy_input))
+        self._while_active(lambda: self._executor.policy_input(self._clock.now(), policy_input))
 
     def _on_joint_state_of(self, message: JointState, info: dict[str, Any]) -> None:
         self._on_joint_state(message, _publisher(info))
@@ -98,7 +98,7 @@ class ExecutorInputs:
         if at is None:
             self._refuse("joint_state_clock", f"{self._clock.ros() - from_stamp(message.header.stamp):.1f} s old")
             return
-        self._put(partial(self._executor.joint_state, min(at, now), position, velocity, source))
+        self._while_active(partial(self._executor.joint_state, min(at, now), position, velocity, source))
 
     def _on_intervention(self, message: Intervention) -> None:
         target = None
@@ -109,10 +109,10 @@ class ExecutorInputs:
             except (ValueError, IndexError) as error:
                 self._refuse("intervention_malformed", str(error))
                 return
-        self._put(partial(self._executor.intervention, self._clock.now(), message.active, target))
+        self._while_active(partial(self._executor.intervention, self._clock.now(), message.active, target))
 
     def _on_estop(self, message: Bool, topic: str = "estop") -> None:
-        self._settle(partial(self._executor.stop_source, self._clock.now(), topic, message.data))
+        self._always(partial(self._executor.stop_source, self._clock.now(), topic, message.data))
 
     def _on_robot_description(self, message: String) -> None:
         def tell(problem: str) -> None:
@@ -123,7 +123,7 @@ class ExecutorInputs:
         except ValueError as error:
             tell(str(error))
             return
-        self._settle(partial(self._narrow, limits))
+        self._always(partial(self._narrow, limits))
 
     def _narrow(self, limits: JointLimits) -> None:
         self._executor.limits = limits
@@ -135,7 +135,7 @@ class ExecutorInputs:
             self._refuse("session_malformed", str(error))
             return
         self._epoch = view.epoch
-        self._put(partial(self._executor.session, self._clock.now(), view))
+        self._while_active(partial(self._executor.session, self._clock.now(), view))
 
     def _on_policy(self, message: PolicyWeights) -> None:
         heard = (message.epoch, message.version)
@@ -152,7 +152,7 @@ class ExecutorInputs:
             self._refuse(f"weights_{error.kind}", f"version {message.version}: {error}")
             return
         self._weights_heard = heard
-        self._settle(partial(self._executor.weights, actor))
+        self._always(partial(self._executor.weights, actor))
 
 
 def _publisher(info: dict[str, Any]) -> str:

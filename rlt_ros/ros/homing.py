@@ -27,7 +27,7 @@ _SPEED = 0.5
 """Share of the joints' velocity limits that homing uses at its fastest."""
 _SHORTEST = 1.0
 _PATIENCE = 2.0
-"""Seconds within which the executor must have let go."""
+"""Seconds within which the executor must have handed the robot off."""
 _LONGER = 2.0
 """Times as long as planned homing may take, and so many seconds more, before it counts as stuck."""
 
@@ -40,23 +40,24 @@ class Homing:
         node: Node,
         executor: Executor,
         parameters: ExecutorParameters,
-        put: Callable[[Callable[[], object]], None],
+        to_control_thread: Callable[[Callable[[], object]], None],
     ) -> None:
         """Connect to the action beside each command topic: `<controller>/follow_joint_trajectory`.
 
         Args:
             node: that acts.
-            executor: that lends the robot.
+            executor: that hands off the robot.
             parameters: home, joints, topics.
-            put: has the control thread, which alone may change the executor, call something.
+            to_control_thread: has the control thread, which alone may change the executor, call something.
 
         Raises:
             ConfigError: see `ExecutorParameters.home_position`.
         """
-        self._node, self._executor, self._joints, self._put = node, executor, parameters.joints, put
+        self._node, self._executor, self._joints = node, executor, parameters.joints
+        self._to_control_thread = to_control_thread
         self._home = parameters.home_position
         self._velocity = parameters.per_joint("joint_velocity")
-        self._clients: list[ActionClient] = []
+        self._clients: dict[str, ActionClient] = {}
         self._goals: list[Any] = []
         self._running = self._number = 0
         self._waiting_until = 0.0
@@ -67,7 +68,8 @@ class Homing:
 
             for topic in parameters.wire_topics:
                 controller = node.resolve_topic_name(topic).rpartition("/")[0]
-                self._clients.append(ActionClient(node, FollowJointTrajectory, f"{controller}/follow_joint_trajectory"))
+                action = f"{controller}/follow_joint_trajectory"
+                self._clients[action] = ActionClient(node, FollowJointTrajectory, action)
 
     def start(self, position: Array | None) -> str:
         """Ask the executor for the robot; returns why that is impossible, or "". `watch` goes on.
@@ -83,9 +85,9 @@ class Homing:
             return "already on the way"
         if position is None:
             return "no joint states"
-        if fault := self._executor.lend_fault:
+        if fault := self._executor.hand_off_fault:
             return fault
-        if missing := [client._action_name for client in self._clients if not client.server_is_ready()]:
+        if missing := [action for action, client in self._clients.items() if not client.server_is_ready()]:
             return f"{', '.join(missing)} does not answer: is the controller running?"
         # A cubic from rest to rest is 1.5 times as fast in its middle as on average.
         self._seconds = max(_SHORTEST, float((1.5 * np.abs(self._home - position) / (_SPEED * self._velocity)).max()))
@@ -93,29 +95,29 @@ class Homing:
         self._number += 1
         self._waiting_until = time.monotonic() + _PATIENCE
         self._until = float("inf")
-        self._put(self._executor.lend)
+        self._to_control_thread(self._executor.hand_off)
         return ""
 
     def watch(self) -> None:
-        """Send the goals once the executor has let go; call them off once it has taken the robot back."""
+        """Send the goals once the executor has handed the robot off; call them off once it has taken the robot back."""
         if not self._running:
             return
         now = time.monotonic()
-        if self._waiting_until and self._executor.lent:
+        if self._waiting_until and self._executor.handed_off:
             self._waiting_until = 0.0
             self._until = now + _LONGER * (self._seconds + 1.0)
             self._send()
         elif self._waiting_until:
             if now > self._waiting_until:
-                self._stop("the executor does not let go of the robot")
-        elif not self._executor.lent:
+                self._stop("the executor does not hand off the robot")
+        elif not self._executor.handed_off:
             self._stop("interrupted")
         elif now > self._until:
             self._stop(f"no answer within {_LONGER * (self._seconds + 1.0):.0f} s: is the controller active?")
 
     def _send(self) -> None:
         share = len(self._joints) // len(self._clients)
-        for index, client in enumerate(self._clients):
+        for index, client in enumerate(self._clients.values()):
             arm = slice(index * share, (index + 1) * share)
             answered = partial(self._answered, self._number)
             client.send_goal_async(self._goal(arm, self._seconds)).add_done_callback(answered)
@@ -128,9 +130,9 @@ class Homing:
     def destroy(self) -> None:
         """Disconnect."""
         self.halt()
-        for client in self._clients:
+        for client in self._clients.values():
             client.destroy()
-        self._clients = []
+        self._clients = {}
 
     def _goal(self, arm: slice, seconds: float) -> FollowJointTrajectory.Goal:
         from control_msgs.action import FollowJointTrajectory
@@ -169,7 +171,7 @@ class Homing:
             self._node.get_logger().info("home")
 
     def _take_back(self) -> None:
-        self._put(self._executor.take_back)
+        self._to_control_thread(self._executor.take_back)
 
     def _stop(self, why: str) -> None:
         if not self._running:

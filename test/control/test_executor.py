@@ -230,7 +230,7 @@ def test_a_stop_that_is_still_pressed_cannot_be_cleared() -> None:
     rig.executor.estop("button", held=True)
     rig.tick()
     assert "release it first" in rig.executor.clear_estop()
-    rig.executor.estop_released()
+    rig.executor.stops.released()
     assert rig.tick().state is State.ESTOP
     assert rig.executor.clear_estop() == ""
 

@@ -1,4 +1,4 @@
-"""Who has the robot: from policy to human and back, through resets, and lent to somebody else."""
+"""Who has the robot: from policy to human and back, through resets, and handed_off to somebody else."""
 
 from __future__ import annotations
 
@@ -111,14 +111,14 @@ def test_a_lent_robot_is_left_alone_and_taken_back_where_it_is() -> None:
     rig = flying()
     rig.view = session(Phase.IDLE)
     rig.tick()
-    rig.executor.lend()
+    rig.executor.hand_off()
     step = rig.tick()
     assert (step.state, step.reason, step.sent) == (State.HOLD, "homing", False)
     rig.robot = np.full(JOINTS, 0.7)
     assert not rig.tick().sent
     rig.executor.estop("pressed")
     step = rig.tick()
-    assert (step.state, step.sent, rig.executor.lent) == (State.ESTOP, True, False)
+    assert (step.state, step.sent, rig.executor.handed_off) == (State.ESTOP, True, False)
     assert np.array_equal(step.command, np.full(JOINTS, 0.7))
 
 
@@ -127,7 +127,7 @@ def test_what_ends_a_loan(end: str) -> None:
     rig = flying()
     rig.view = session(Phase.IDLE)
     rig.tick()
-    rig.executor.lend()
+    rig.executor.hand_off()
     rig.tick()
     rig.robot = np.full(JOINTS, 0.4)
     rig.tick()
@@ -138,10 +138,10 @@ def test_what_ends_a_loan(end: str) -> None:
     elif end == "joints":
         rig.now += 1.0
     else:
-        rig.executor.lent = False
+        rig.executor.handed_off = False
     step = rig.tick(joints=end != "joints")
     assert step.reason != "homing"
-    assert not rig.executor.lent
+    assert not rig.executor.handed_off
     assert step.sent is (end != "joints"), "where the robot is unknown there is nothing to repeat"
     if step.sent:
         assert np.array_equal(step.command, np.full(JOINTS, 0.4))
@@ -177,9 +177,9 @@ def test_a_target_from_before_the_robot_was_found_is_not_flown() -> None:
 def test_nobody_gets_the_robot_in_the_middle_of_an_episode() -> None:
     rig = flying()
     rig.tick()
-    assert "an episode runs" in rig.executor.lend_fault
-    rig.executor.lend()
+    assert "an episode runs" in rig.executor.hand_off_fault
+    rig.executor.hand_off()
     assert rig.tick().state is State.REFERENCE
     rig.executor.mode = Mode.HOLD
-    rig.executor.lend()
+    rig.executor.hand_off()
     assert rig.tick().reason == "homing"

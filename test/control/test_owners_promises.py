@@ -253,9 +253,9 @@ def test_S3_silence_of_a_stop_source_is_a_stop() -> None:
         rig.see()
         step = rig.tick()
     assert (step.state, step.reason) == (State.ESTOP, "stop source box is silent")
-    assert "silent" in rig.executor.estop_fault_at(rig.now)
+    assert "silent" in rig.executor.stops.fault(rig.now)
     rig.executor.stop_source(rig.now, "box", pressed=False)
-    assert rig.executor.estop_fault_at(rig.now) == ""
+    assert rig.executor.stops.fault(rig.now) == ""
 
 
 def test_S3_two_boxes_are_two_buttons() -> None:

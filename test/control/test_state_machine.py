@@ -176,15 +176,15 @@ class RobotAndPeople(RuleBasedStateMachine):
 
     def operator_clears(self, release: bool) -> None:
         if release:
-            self.executor.estop_released()
+            self.executor.stops.released()
         if self.stopped and not self.executor.clear_estop():
             self.stopped, self.cleared = False, True
 
     def somebody_homes(self) -> None:
-        self.executor.lend()
+        self.executor.hand_off()
 
     def is_home(self) -> None:
-        self.executor.lent = False
+        self.executor.handed_off = False
 
     def session_is_told(self, what: str) -> None:
         try:
@@ -339,7 +339,7 @@ class RobotAndPeople(RuleBasedStateMachine):
                 "mode_hold": self.executor.mode is Mode.HOLD,
                 "no_joint_states": self.executor.position is None,
                 "joint_states_stale": step.time - self.executor._measured.time > CONFIG.max_joint_age,
-                "homing": self.executor.lent,
+                "homing": self.executor.handed_off,
                 "coming_to_rest": self.cleared or counts["joint_state_jump"] > 0,
                 "intervention_lost": step.time - self.human_spoke > 0 and self.human is not None,
                 "session_silent": step.time - self.heard_session > CONFIG.max_session_age,

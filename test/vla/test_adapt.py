@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from rlt_ros.types import GROUNDING
-from rlt_ros.vla.adapt import Stage1, export, fit_normaliser, summarise
+from rlt_ros.vla.adapt import Stage1, fit_normaliser
 from rlt_ros.vla.backend import OnnxBackend
 from rlt_ros.vla.config import AdaptConfig
 from rlt_ros.vla.demos import Demonstrations
+from rlt_ros.vla.export import export, summarise
 from rlt_ros.vla.instruction import encode_instruction
 from rlt_ros.vla.small import ServedVLA, SmallVLAConfig
 

@@ -30,8 +30,6 @@ class Log:
 class Client:
     """A controller's action server that takes goals and says nothing more."""
 
-    _action_name = "controller/follow_joint_trajectory"
-
     def __init__(self) -> None:
         self.goals = 0
 
@@ -50,7 +48,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> tuple[Homing, Executor, Client, Log,
     node = type("Node", (), {"get_logger": lambda _self: log})()
     parameters = ExecutorParameters(joints=("a", "b", "c"), joint_velocity=(1.0,) * JOINTS)
     made = Homing(node, executor, parameters, lambda call: call())  # type: ignore[arg-type]
-    made._home, made._clients = np.zeros(JOINTS), [client]  # type: ignore[list-item]
+    made._home, made._clients = np.zeros(JOINTS), {"controller/follow_joint_trajectory": client}
     monkeypatch.setattr(made, "_goal", lambda _arm, _seconds: None)
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
 
@@ -71,16 +69,16 @@ def test_W13_a_controller_that_never_answers_is_given_up(
     homing, executor, client, log, pass_by = rig
     assert homing.start(np.full(JOINTS, 0.3)) == ""
     pass_by(0.2)
-    assert executor.lent
+    assert executor.handed_off
     assert client.goals == 1
     pass_by(10.0)
-    assert not executor.lent
+    assert not executor.handed_off
     assert executor.counters["homing"] == 1
     assert "no answer within" in log.errors[0]
     assert homing.start(np.full(JOINTS, 0.3)) == "", "and may be tried again"
 
 
-def test_an_executor_that_does_not_let_go_is_told(
+def test_an_executor_that_does_not_hand_off_is_told(
     rig: tuple[Homing, Executor, Client, Log, Callable[[float], None]],
 ) -> None:
     homing, executor, client, log, pass_by = rig
@@ -88,4 +86,4 @@ def test_an_executor_that_does_not_let_go_is_told(
     executor.estop("pressed")
     pass_by(3.0)
     assert client.goals == 0
-    assert "does not let go" in log.errors[0]
+    assert "does not hand off" in log.errors[0]
