@@ -19,9 +19,9 @@ import rclpy
 
 sys.path.insert(0, str(Path(__file__).parent))
 from rclpy.executors import SingleThreadedExecutor
-from rlt_ros.msg import ControlStep, EpisodeEvent, LearnerStatus, PolicyInput, SessionState
 from running import PERIOD, node, own_domain
 
+from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.journal.journal import read_journal
 from rlt_ros.ros.fields import floats, to_stamp
@@ -39,12 +39,12 @@ class Robot:
         """Connect; episodes of different robots end at different times."""
         make = ros.create_publisher
         self.name, self._joints = name, len(bundle.joints)
-        self._steps = make(ControlStep, f"{name}/step", HISTORY_QOS)
-        self._inputs = make(PolicyInput, f"{name}/policy_input", HISTORY_QOS)
-        self._events = make(EpisodeEvent, f"{name}/episode", HISTORY_QOS)
-        self._session = make(SessionState, f"{name}/session", LATCHED_QOS)
+        self._steps = make(msg.ControlStep, f"{name}/step", HISTORY_QOS)
+        self._inputs = make(msg.PolicyInput, f"{name}/policy_input", HISTORY_QOS)
+        self._events = make(msg.EpisodeEvent, f"{name}/episode", HISTORY_QOS)
+        self._session = make(msg.SessionState, f"{name}/session", LATCHED_QOS)
         self._rng = np.random.default_rng(number)
-        self._input = PolicyInput(
+        self._input = msg.PolicyInput(
             robot=name, bundle_id=bundle.id, horizon=bundle.horizon, joints=self._joints, period=bundle.period
         )
         self._input.position = floats(np.zeros(self._joints))
@@ -53,7 +53,7 @@ class Robot:
         self._left = _EPISODE - number * _EPISODE // 16
         self.samples = 0
         self._epoch = time.time_ns() // 1_000_000
-        self._session.publish(SessionState(epoch=self._epoch, episode=1, phase=SessionState.PHASE_CRITICAL))
+        self._session.publish(msg.SessionState(epoch=self._epoch, episode=1, phase=msg.SessionState.PHASE_CRITICAL))
 
     def heard_by(self, count: int) -> bool:
         """Whether so many nodes listen to everything."""
@@ -67,9 +67,9 @@ class Robot:
             self._input.token = floats(self._rng.normal(size=self._bundle.token_dim))
             self._input.reference = floats(self._rng.normal(size=(self._bundle.horizon, self._joints)) * 1e-3)
             self._inputs.publish(self._input)
-        step = ControlStep(robot=self.name, sequence=self.sequence, epoch=self._epoch, episode=self.episode)
+        step = msg.ControlStep(robot=self.name, sequence=self.sequence, epoch=self._epoch, episode=self.episode)
         step.header.stamp = to_stamp(now)
-        step.phase, step.state = SessionState.PHASE_CRITICAL, ControlStep.STATE_REFERENCE
+        step.phase, step.state = msg.SessionState.PHASE_CRITICAL, msg.ControlStep.STATE_REFERENCE
         step.input_valid, step.input_sequence = True, self.sequence // _STRIDE * _STRIDE
         step.previous = floats(np.zeros(self._joints))
         step.command = step.position = step.velocity = floats(self._rng.normal(size=self._joints) * 1e-3)
@@ -81,8 +81,10 @@ class Robot:
 
     def end(self, now: float) -> None:
         """The episode's outcome; the next one begins."""
-        event = EpisodeEvent(robot=self.name, epoch=self._epoch, episode=self.episode, kind=EpisodeEvent.KIND_END)
-        event.header.stamp, event.outcome = to_stamp(now), SessionState.OUTCOME_SUCCESS
+        event = msg.EpisodeEvent(
+            robot=self.name, epoch=self._epoch, episode=self.episode, kind=msg.EpisodeEvent.KIND_END
+        )
+        event.header.stamp, event.outcome = to_stamp(now), msg.SessionState.OUTCOME_SUCCESS
         self._events.publish(event)
         self.samples = self.sequence // _STRIDE
         self.episode += 1
@@ -97,8 +99,8 @@ def measure(bundle: Bundle, count: int, seconds: float) -> dict[str, Any]:
     spinner.add_node(ros)
     names = [f"/cell_{k + 1}" for k in range(count)]
     robots = [Robot(ros, name, bundle, k) for k, name in enumerate(names)]
-    seen: list[LearnerStatus] = []
-    ros.create_subscription(LearnerStatus, "/fleet/learner_status", seen.append, 10)
+    seen: list[msg.LearnerStatus] = []
+    ros.create_subscription(msg.LearnerStatus, "/fleet/learner_status", seen.append, 10)
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         common = {"robots": json.dumps(names)}

@@ -17,9 +17,9 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
 sys.path.insert(0, str(Path(__file__).parent))
-from rlt_ros.msg import ActionChunk, PolicyInput
 from running import own_domain, up_sim
 
+from rlt_ros import msg
 from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.qos import RECORD_QOS
 
@@ -34,9 +34,12 @@ def main() -> None:
     node = rclpy.create_node("latency")
     ages: list[float] = []
     inputs: list[float] = []
-    node.create_subscription(ActionChunk, "/rlt/action_chunk", lambda m: ages.append(m.input_age), RECORD_QOS)
+    node.create_subscription(msg.ActionChunk, "/rlt/action_chunk", lambda m: ages.append(m.input_age), RECORD_QOS)
     node.create_subscription(
-        PolicyInput, "/rlt/policy_input", lambda m: inputs.append(time.time() - from_stamp(m.header.stamp)), RECORD_QOS
+        msg.PolicyInput,
+        "/rlt/policy_input",
+        lambda m: inputs.append(time.time() - from_stamp(m.header.stamp)),
+        RECORD_QOS,
     )
     spinner = SingleThreadedExecutor()
     spinner.add_node(node)

@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from rlt_ros.msg import ControlStep
 from running import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor, process
 
+from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.actor import Actor, ActorSpec
 from rlt_ros.control.realtime import raise_priority
@@ -76,16 +76,16 @@ def main() -> None:
         common = {"bundle": bundle.directory, "actor": actor}
         robot = RestOfTheRobot(bundle, ["/loop", "/plain"])
         stack.callback(robot.close)
-        steps: dict[str, list[ControlStep]] = {"loop": [], "plain": []}
+        steps: dict[str, list[msg.ControlStep]] = {"loop": [], "plain": []}
         for name, seen in steps.items():
-            robot.node.create_subscription(ControlStep, f"/{name}/step", seen.append, RECORD_QOS)
+            robot.node.create_subscription(msg.ControlStep, f"/{name}/step", seen.append, RECORD_QOS)
         robot.start()
         for name, priority in (("loop", 50), ("plain", 0)):
             stack.enter_context(
                 node("executor_node", {**common, "priority": priority}, logs / name, namespace=f"/{name}")
             )
         stack.enter_context(process([sys.executable, str(Path(__file__).with_name("timer.py"))], logs / "timer"))
-        acting = ControlStep.STATE_ACTOR
+        acting = msg.ControlStep.STATE_ACTOR
         robot.wait(lambda: all(s and s[-1].state == acting for s in steps.values()), 30, "flying executors")
         marks = [time.monotonic()]
         time.sleep(arguments.seconds / 4)

@@ -21,10 +21,10 @@ import numpy as np
 import rclpy
 from ament_index_python.packages import get_package_prefix
 from rclpy.executors import SingleThreadedExecutor
-from rlt_ros.msg import PolicyInput, SessionState
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
+from rlt_ros import msg
 from rlt_ros.control.actor import ActorSpec, pack_actor
 from rlt_ros.control.realtime import PeriodicThread
 from rlt_ros.ros.fields import doubles, floats, to_stamp
@@ -150,8 +150,8 @@ class RestOfTheRobot:
         self._speakers = [
             (
                 self.node.create_publisher(JointState, f"{name}/joint_states", 10),
-                self.node.create_publisher(SessionState, f"{name}/session", LATCHED_QOS),
-                self.node.create_publisher(PolicyInput, f"{name}/policy_input", RECORD_QOS),
+                self.node.create_publisher(msg.SessionState, f"{name}/session", LATCHED_QOS),
+                self.node.create_publisher(msg.PolicyInput, f"{name}/policy_input", RECORD_QOS),
             )
             for name in namespaces
         ]
@@ -200,10 +200,10 @@ class RestOfTheRobot:
     def _tick(self, _now: float) -> None:
         names, joints = list(self._bundle.joints), len(self._bundle.joints)
         stamp = to_stamp(time.time())
-        session = SessionState(epoch=1, episode=1, phase=SessionState.PHASE_CRITICAL, actor_enabled=True)
+        session = msg.SessionState(epoch=1, episode=1, phase=msg.SessionState.PHASE_CRITICAL, actor_enabled=True)
         seen = None
         if self._ticks % 2 == 0:
-            seen = PolicyInput(
+            seen = msg.PolicyInput(
                 bundle_id=self._bundle.id, sequence=self._ticks, horizon=50, joints=joints, period=PERIOD
             )
             seen.token = floats(np.ones(self._bundle.token_dim))

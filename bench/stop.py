@@ -25,14 +25,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parent))
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-from rlt_ros.msg import ControlStep, PolicyInput, SessionState
-from rlt_ros.srv import SetMode
 from running import PERIOD, node, own_domain
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 from websockets.sync.client import connect
 
+from rlt_ros import msg, srv
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.config import from_mapping
 from rlt_ros.control.config import ExecutorParameters
@@ -62,17 +61,17 @@ class Director:
         rclpy.init()
         self.node = rclpy.create_node("director", namespace="/rlt")
         self._bundle, self._velocity = bundle, velocity
-        self._session = self.node.create_publisher(SessionState, "session", LATCHED_QOS)
-        self._inputs = self.node.create_publisher(PolicyInput, "policy_input", RECORD_QOS)
+        self._session = self.node.create_publisher(msg.SessionState, "session", LATCHED_QOS)
+        self._inputs = self.node.create_publisher(msg.PolicyInput, "policy_input", RECORD_QOS)
         self._joy = self.node.create_publisher(Joy, "joy", EVENT_QOS)
         self.stop_topic = self.node.create_publisher(Bool, "estop", 10)
         self.services = {
             name: self.node.create_client(Trigger, f"executor_node/{name}") for name in ("estop", "clear_estop")
         }
-        self.mode = self.node.create_client(SetMode, "executor_node/set_mode")
+        self.mode = self.node.create_client(srv.SetMode, "executor_node/set_mode")
         self.wire: list[tuple[float, np.ndarray]] = []
         self.robot: list[tuple[float, np.ndarray]] = []
-        self.state = ControlStep()
+        self.state = msg.ControlStep()
         self.pressed = False
         self._position = np.zeros(len(bundle.joints))
         self._direction = 1.0
@@ -80,7 +79,7 @@ class Director:
         listen = self.node.create_subscription
         listen(Float64MultiArray, "forward_position_controller/commands", self._on_wire, RECORD_QOS)
         listen(JointState, "joint_states", self._on_joints, 10)
-        listen(ControlStep, "step", self._on_step, RECORD_QOS)
+        listen(msg.ControlStep, "step", self._on_step, RECORD_QOS)
         self.node.create_timer(PERIOD, self._speak)
         self._ended = threading.Event()
         self._spinner = SingleThreadedExecutor()
@@ -107,12 +106,12 @@ class Director:
         self.robot.append((time.monotonic(), position))
         self._position = position[[message.name.index(name) for name in self._bundle.joints]]
 
-    def _on_step(self, message: ControlStep) -> None:
+    def _on_step(self, message: msg.ControlStep) -> None:
         self.state = message
 
     def _speak(self) -> None:
         stamp = to_stamp(time.time())
-        session = SessionState(epoch=1, episode=1, phase=SessionState.PHASE_CRITICAL)
+        session = msg.SessionState(epoch=1, episode=1, phase=msg.SessionState.PHASE_CRITICAL)
         session.header.stamp = stamp
         self._session.publish(session)
         self.speak_pad()
@@ -121,7 +120,7 @@ class Director:
             self._direction = -float(np.sign(where))
         names, rows = self._bundle.joints, 50
         speed = np.array([v if name in SWEPT else 0.0 for name, v in zip(names, self._velocity, strict=True)])
-        seen = PolicyInput(
+        seen = msg.PolicyInput(
             bundle_id=self._bundle.id, sequence=self._sequence, horizon=rows, joints=len(names), period=PERIOD
         )
         seen.header.stamp = stamp
@@ -210,7 +209,7 @@ def main() -> None:
 
             def at_full_speed() -> bool:
                 recent = director.wire[-6:]
-                if len(recent) < 6 or director.state.state == ControlStep.STATE_ESTOP:
+                if len(recent) < 6 or director.state.state == msg.ControlStep.STATE_ESTOP:
                     return False
                 _, moved = steps_of(recent)
                 return bool((np.abs(moved[:, swept]) >= 0.999 * full).all())
@@ -227,7 +226,7 @@ def main() -> None:
                 director.speak_pad()
             else:
                 page.send(json.dumps({"action": "estop", "id": number}))
-            director.wait(lambda: director.state.state == ControlStep.STATE_ESTOP, 5, f"the stop by {way}")
+            director.wait(lambda: director.state.state == msg.ControlStep.STATE_ESTOP, 5, f"the stop by {way}")
             time.sleep(0.8)
             times, moved = steps_of([entry for entry in list(director.wire) if entry[0] > pressed - 0.2])
             after = times > pressed
@@ -251,7 +250,7 @@ def main() -> None:
             director.stop_topic.publish(Bool(data=False))
             time.sleep(0.1)
             director.call(director.services["clear_estop"], Trigger.Request())
-            director.call(director.mode, SetMode.Request(mode=SetMode.Request.MODE_AUTO))
+            director.call(director.mode, srv.SetMode.Request(mode=srv.SetMode.Request.MODE_AUTO))
 
     def figures(rows: list[dict[str, float]]) -> dict[str, float]:
         column = {key: np.array([row[key] for row in rows]) for key in rows[0]}

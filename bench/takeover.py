@@ -19,11 +19,11 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))
-from rlt_ros.msg import ControlStep
 from running import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Float64MultiArray
 
+from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.config import ExecutorParameters
 from rlt_ros.ros.fields import from_stamp
@@ -71,10 +71,10 @@ def main() -> None:
         paper_sized_actor(bundle, logs / "actor.safetensors")
         robot = RestOfTheRobot(bundle, ["/rlt"])
         stack.callback(robot.close)
-        steps: list[ControlStep] = []
+        steps: list[msg.ControlStep] = []
         wire: list[tuple[float, list[float]]] = []
         listen = robot.node.create_subscription
-        listen(ControlStep, "/rlt/step", steps.append, RECORD_QOS)
+        listen(msg.ControlStep, "/rlt/step", steps.append, RECORD_QOS)
         listen(
             Float64MultiArray,
             "/rlt/forward_position_controller/commands",
@@ -92,13 +92,13 @@ def main() -> None:
         delays: list[float] = []
         flown: list[float] = []
         for _ in range(arguments.takeovers):
-            robot.wait(lambda: bool(steps) and steps[-1].state == ControlStep.STATE_ACTOR, 30, "a flying actor")
+            robot.wait(lambda: bool(steps) and steps[-1].state == msg.ControlStep.STATE_ACTOR, 30, "a flying actor")
             time.sleep(random.uniform(0.0, CHUNK * PERIOD))
             steps.clear()
             pressed = time.time()
             pad.hold(True)
-            robot.wait(lambda: any(s.state == ControlStep.STATE_HUMAN for s in steps), 5, "the human's command")
-            flown.append(from_stamp(next(s for s in steps if s.state == ControlStep.STATE_HUMAN).header.stamp))
+            robot.wait(lambda: any(s.state == msg.ControlStep.STATE_HUMAN for s in steps), 5, "the human's command")
+            flown.append(from_stamp(next(s for s in steps if s.state == msg.ControlStep.STATE_HUMAN).header.stamp))
             robot.wait(lambda: wire[-1][0] > flown[-1], 5, "a command on the wire")
             delays.append(next(when for when, _ in wire if when > flown[-1]) - pressed)
             time.sleep(0.3)

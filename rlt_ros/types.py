@@ -174,7 +174,7 @@ class Episode:
         instruction: what the robot was told.
         setting: `controlled` or `full`.
         ticks: until success; 0: it failed.
-        seen: ticks whose images were kept, shape (S,).
+        image_ticks: ticks whose images were kept, shape (S,).
         images: uint8, shape (S, cameras, size, size, 3).
         position: measured joint positions before each tick, shape (T, J).
         velocity: measured joint velocities before each tick, shape (T, J).
@@ -189,7 +189,7 @@ class Episode:
     instruction: str
     setting: str
     ticks: int
-    seen: NDArray[np.int64]
+    image_ticks: NDArray[np.int64]
     images: NDArray[np.uint8]
     position: NDArray[np.float32]
     velocity: NDArray[np.float32]

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Picture
 from rclpy.serialization import serialize_message
-from rlt_ros.msg import ControlStep, EpisodeEvent, SessionState
 from sensor_msgs.msg import CompressedImage
 
+from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.bringup.runs import episodes, list_runs, resumed, write_record, write_summary
 from rlt_ros.cli import main
@@ -55,17 +55,19 @@ def fly(run: Path, *, images: bool = False, epoch: int = 5) -> None:
                     shown = CompressedImage(format="jpeg", data=octets(jpeg(run / "picture.jpg", 4 * tick)))
                     shown.header.stamp = to_stamp(now)
                     writer.append(record(f"{camera}/color/image_raw/compressed", shown))
-            step = ControlStep(robot="/rlt", sequence=sequence, epoch=epoch, episode=episode)
-            step.phase, step.state = SessionState.PHASE_CRITICAL, ControlStep.STATE_HUMAN if tick > 30 else 2
+            step = msg.ControlStep(robot="/rlt", sequence=sequence, epoch=epoch, episode=episode)
+            step.phase, step.state = msg.SessionState.PHASE_CRITICAL, msg.ControlStep.STATE_HUMAN if tick > 30 else 2
             step.header.stamp = to_stamp(now)
             step.command = step.position = step.previous = floats(np.full(JOINTS, tick * 1e-3))
             step.velocity = floats(np.zeros(JOINTS))
             writer.append(record("step", step))
             sequence += 1
-        for kind, outcome in ((EpisodeEvent.KIND_END, episode), (EpisodeEvent.KIND_LABEL, 1)):
-            event = EpisodeEvent(robot="/rlt", epoch=epoch, episode=episode, kind=kind, outcome=outcome, duration=1.0)
+        for kind, outcome in ((msg.EpisodeEvent.KIND_END, episode), (msg.EpisodeEvent.KIND_LABEL, 1)):
+            event = msg.EpisodeEvent(
+                robot="/rlt", epoch=epoch, episode=episode, kind=kind, outcome=outcome, duration=1.0
+            )
             event.header.stamp = to_stamp(now)
-            if episode < 3 and (kind == EpisodeEvent.KIND_END or episode == 2):
+            if episode < 3 and (kind == msg.EpisodeEvent.KIND_END or episode == 2):
                 writer.append(record("episode", event))
     writer.close()
 
@@ -188,7 +190,7 @@ def test_definitions_hold_all_that_they_name() -> None:
 
 
 def test_a_message_of_another_version_is_refused_by_name(run: Path) -> None:
-    good = record("step", ControlStep(sequence=4))
+    good = record("step", msg.ControlStep(sequence=4))
     assert message_of(good).sequence == 4
     for schema, data, told in (("uint8 other", good.data, "another version"), (good.schema, good.data[:9], "damaged")):
         with pytest.raises(ValueError, match=told):

@@ -10,7 +10,7 @@ from typing import Any
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 
-from rlt_ros.msg import EpisodeEvent, ExecutorStatus, LearnerStatus, SessionState
+from rlt_ros import msg
 from rlt_ros.ros.convert import episode_from_msg
 from rlt_ros.ros.qos import LATCHED_QOS, RECORD_QOS
 from rlt_ros.session.statistics import EpisodeRecord, human_share, summarise
@@ -24,32 +24,32 @@ class Monitor:
         self._node = rclpy.create_node("monitor", namespace=namespace)
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
-        self.session: SessionState | None = None
-        self.executor: ExecutorStatus | None = None
-        self.learner: LearnerStatus | None = None
+        self.session: msg.SessionState | None = None
+        self.executor: msg.ExecutorStatus | None = None
+        self.learner: msg.LearnerStatus | None = None
         self._episodes: dict[int, EpisodeRecord] = {}
         self._weight_ages: list[float] = []
         self._first_update: tuple[float, int] | None = None
         self._last_update: tuple[float, int] | None = None
-        self._node.create_subscription(SessionState, "session", self._on_session, LATCHED_QOS)
-        self._node.create_subscription(EpisodeEvent, "episode", self._on_episode, RECORD_QOS)
-        self._node.create_subscription(ExecutorStatus, "executor_status", self._on_executor, 10)
-        self._node.create_subscription(LearnerStatus, "learner_status", self._on_learner, 10)
+        self._node.create_subscription(msg.SessionState, "session", self._on_session, LATCHED_QOS)
+        self._node.create_subscription(msg.EpisodeEvent, "episode", self._on_episode, RECORD_QOS)
+        self._node.create_subscription(msg.ExecutorStatus, "executor_status", self._on_executor, 10)
+        self._node.create_subscription(msg.LearnerStatus, "learner_status", self._on_learner, 10)
 
-    def _on_session(self, message: SessionState) -> None:
+    def _on_session(self, message: msg.SessionState) -> None:
         self.session = message
 
-    def _on_episode(self, message: EpisodeEvent) -> None:
-        if message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
+    def _on_episode(self, message: msg.EpisodeEvent) -> None:
+        if message.kind in (msg.EpisodeEvent.KIND_END, msg.EpisodeEvent.KIND_LABEL, msg.EpisodeEvent.KIND_UNDO):
             with suppress(ValueError):  # an outcome of another version; session and learner tell of it
                 self._episodes[message.episode] = episode_from_msg(message)
 
-    def _on_executor(self, message: ExecutorStatus) -> None:
+    def _on_executor(self, message: msg.ExecutorStatus) -> None:
         self.executor = message
         if message.weight_age >= 0:
             self._weight_ages.append(message.weight_age)
 
-    def _on_learner(self, message: LearnerStatus) -> None:
+    def _on_learner(self, message: msg.LearnerStatus) -> None:
         self.learner = message
         now = (time.monotonic(), message.updates)
         if message.updates > 0 and self._first_update is None:

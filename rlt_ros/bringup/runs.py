@@ -189,15 +189,15 @@ def episodes(run: Path) -> list[EpisodeRecord]:
 
 def _ended(run: Path) -> dict[tuple[str, int, int], EpisodeRecord]:
     """The same by robot, epoch and number."""
-    from rlt_ros.msg import EpisodeEvent  # only where ROS 2 is installed
+    from rlt_ros import msg  # type: ignore[attr-defined]  # only where ROS 2 is installed
     from rlt_ros.ros.convert import episode_from_msg
     from rlt_ros.ros.records import message_of
 
     found: dict[tuple[str, int, int], EpisodeRecord] = {}
     for record in read_journal(run / JOURNAL, ("episode",)):
         try:
-            message: EpisodeEvent = message_of(record)
-            if message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
+            message: msg.EpisodeEvent = message_of(record)
+            if message.kind in (msg.EpisodeEvent.KIND_END, msg.EpisodeEvent.KIND_LABEL, msg.EpisodeEvent.KIND_UNDO):
                 found[message.robot, message.epoch, message.episode] = episode_from_msg(message)
         except ValueError:
             continue

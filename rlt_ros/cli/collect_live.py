@@ -18,8 +18,7 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from sensor_msgs.msg import Image
 
-from rlt_ros import endings
-from rlt_ros.msg import ControlStep, EpisodeEvent
+from rlt_ros import endings, msg
 from rlt_ros.ros.convert import step_from_msg
 from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.qos import RECORD_QOS, SENSOR_QOS
@@ -48,8 +47,8 @@ class CollectNode(Node):
             topic = f"{camera}/color/image_raw"
             callback = partial(self._on_image, camera)
             self.create_subscription(Image, remappings.get(topic, topic), callback, SENSOR_QOS)
-        self.create_subscription(ControlStep, "step", self._on_step, RECORD_QOS)
-        self.create_subscription(EpisodeEvent, "episode", self._on_event, RECORD_QOS)
+        self.create_subscription(msg.ControlStep, "step", self._on_step, RECORD_QOS)
+        self.create_subscription(msg.EpisodeEvent, "episode", self._on_event, RECORD_QOS)
         Teller(self, live.refusals)
 
     def _on_image(self, camera: str, message: Image) -> None:
@@ -64,19 +63,19 @@ class CollectNode(Node):
             return
         self._live.image(camera, from_stamp(message.header.stamp), picture.copy())
 
-    def _on_step(self, message: ControlStep) -> None:
+    def _on_step(self, message: msg.ControlStep) -> None:
         try:
             self._live.step(step_from_msg(message))
         except ValueError as error:
             self._live.refusals.refuse("step_malformed", str(error))
 
-    def _on_event(self, message: EpisodeEvent) -> None:
+    def _on_event(self, message: msg.EpisodeEvent) -> None:
         stamp = from_stamp(message.header.stamp)
-        if message.kind == EpisodeEvent.KIND_START:
+        if message.kind == msg.EpisodeEvent.KIND_START:
             episode = self._live.started(message.epoch, message.episode)
             if episode is not None:
                 self.done.put(episode)
-        elif message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
+        elif message.kind in (msg.EpisodeEvent.KIND_END, msg.EpisodeEvent.KIND_LABEL, msg.EpisodeEvent.KIND_UNDO):
             try:
                 outcome = Outcome(message.outcome)
             except ValueError as error:

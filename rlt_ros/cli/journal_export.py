@@ -10,10 +10,10 @@ from typing import Any
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import CompressedImage
 
+from rlt_ros import msg
 from rlt_ros.config import ConfigError
 from rlt_ros.journal.journal import read_journal
 from rlt_ros.journal.segment import Damage, Record
-from rlt_ros.msg import EpisodeEvent
 from rlt_ros.ros.convert import step_from_msg
 from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.records import message_of
@@ -124,14 +124,14 @@ def _look_through(journal: Path) -> tuple[dict[_EpisodeId, tuple[float, Outcome]
                 sizes.add(decode_jpeg(bytes(message.data)).shape)
         elif record.topic.rsplit("/", 1)[-1] == "episode":
             try:
-                event: EpisodeEvent = message_of(record)
+                event: msg.EpisodeEvent = message_of(record)
                 outcome = Outcome(event.outcome)
             except ValueError:
                 continue
             key = (event.robot, event.epoch, event.episode)
-            if event.kind == EpisodeEvent.KIND_END:
+            if event.kind == msg.EpisodeEvent.KIND_END:
                 ends[key] = (from_stamp(event.header.stamp), outcome)
-            elif key in ends and event.kind in (EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
+            elif key in ends and event.kind in (msg.EpisodeEvent.KIND_LABEL, msg.EpisodeEvent.KIND_UNDO):
                 ends[key] = (ends[key][0], outcome)
     square = {height for height, width, _ in sizes if height == width}
     if cameras and (len(sizes) > 1 or not square):

@@ -90,7 +90,7 @@ class ConsoleState:
 
     # -- written by the node -------------------------------------------------------------------------------
 
-    def put(self, kind: str, values: Mapping[str, Any], *, urgent: Sequence[str] = ()) -> bool:
+    def update(self, kind: str, values: Mapping[str, Any], *, urgent: Sequence[str] = ()) -> bool:
         """The newest of a kind; True where one of the `urgent` values is another than before.
 
         What is not finite becomes None: JSON has no word for it.
@@ -223,11 +223,11 @@ class ConsoleState:
         """One of the newest values; None: not known."""
         return self._values.get(kind, {}).get(name)
 
-    def snapshot(self, seen: int = 0) -> dict[str, Any]:
+    def snapshot(self, after: int = 0) -> dict[str, Any]:
         """Everything but the pictures, as JSON.
 
         Args:
-            seen: `count` of the snapshot that this reader had before: histories begin after it.
+            after: `count` of the snapshot that this reader had before: histories begin after it.
         """
         with self._lock:
             now = self._wall()
@@ -252,8 +252,8 @@ class ConsoleState:
                 ],
                 "why": self._why(),
                 "base": self._band,
-                "rows": [row for count, row in self._rows if count > seen],
-                "episodes": [episode for count, episode in self._episodes if count > seen],
+                "rows": [row for count, row in self._rows if count > after],
+                "episodes": [episode for count, episode in self._episodes if count > after],
             }
 
     def pictures(self) -> dict[str, Picture]:

@@ -65,14 +65,14 @@ class ChunkPlayer:
         return self._next_row >= len(running.actions)
 
     def start(
-        self, now: float, source: State, seen: PolicyInput, proprio: Array32, base: Array, session: SessionView
+        self, now: float, source: State, policy_input: PolicyInput, proprio: Array32, base: Array, session: SessionView
     ) -> tuple[str, ActionChunk | None]:
         """Make the chunk whose row 0 is meant for this tick.
 
         Args:
             now: time of the tick.
             source: REFERENCE or ACTOR; for the latter there must be an actor.
-            seen: policy input to start from.
+            policy_input: policy input to start from.
             proprio: normalised proprioception, shape (2 J,).
             base: the last command, shape (J,).
             session: whether to explore, and in which episode.
@@ -84,22 +84,22 @@ class ChunkPlayer:
         if self._next_actor is not None:
             self.actor, self._next_actor = self._next_actor, None
         rows = config.chunk if source is State.ACTOR else config.reference_rows
-        reference = reference_actions(seen, now, rows, self._normaliser)
+        reference = reference_actions(policy_input, now, rows, self._normaliser)
         if reference is None:
             return "reference_too_short", None
         actions, version = reference * np.float32(config.reference_speed), 0
         if source is State.ACTOR:
             assert self.actor is not None
-            if seen.token.shape != (self.actor.spec.token_dim,):
+            if policy_input.token.shape != (self.actor.spec.token_dim,):
                 return "token_size", None
             began = time.perf_counter()
-            actions = self.actor(seen.token, proprio, reference)
+            actions = self.actor(policy_input.token, proprio, reference)
             self.actor_time.add(time.perf_counter() - began)
             actions = self._explored(actions, self.actor, session)
             version = self.actor.version
         elif config.blend_ticks:
             actions = self._blended(actions)
-            longer = reference_actions(seen, now, rows + config.blend_ticks, self._normaliser)
+            longer = reference_actions(policy_input, now, rows + config.blend_ticks, self._normaliser)
             self._tail = None if longer is None else longer[rows:] * np.float32(config.reference_speed)
         self._chunk = ActionChunk(
             start=now,
@@ -107,8 +107,8 @@ class ChunkPlayer:
             actions=actions,
             reference=reference,
             proprio=proprio,
-            input_sequence=seen.sequence,
-            input_age=now - seen.captured,
+            input_sequence=policy_input.sequence,
+            input_age=now - policy_input.captured,
             policy_version=version,
             base=base,
         )

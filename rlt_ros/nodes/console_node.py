@@ -23,10 +23,10 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import Log
 from rclpy.node import Node
 
+from rlt_ros import msg
 from rlt_ros.config import named
 from rlt_ros.console.config import ConsoleParameters
 from rlt_ros.missing import remedy
-from rlt_ros.msg import ActionChunk, EpisodeEvent, ExecutorStatus, LearnerStatus, SessionState
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import STEADY, LoopClock
 from rlt_ros.ros.console_actions import ConsoleActions
@@ -76,11 +76,11 @@ class ConsoleNode(Node):
         Teller(self, refusals)
         self._wake = self.create_guard_condition(self._work)
         subscribe = self.create_subscription
-        subscribe(SessionState, "session", self._on_session, LATCHED_QOS)
-        subscribe(EpisodeEvent, "episode", self._on_episode, HISTORY_QOS)
-        subscribe(ExecutorStatus, "executor_status", self._on_executor, 10)
-        subscribe(LearnerStatus, "learner_status", self._on_learner, 10)
-        subscribe(ActionChunk, "action_chunk", self._on_chunk, 10)
+        subscribe(msg.SessionState, "session", self._on_session, LATCHED_QOS)
+        subscribe(msg.EpisodeEvent, "episode", self._on_episode, HISTORY_QOS)
+        subscribe(msg.ExecutorStatus, "executor_status", self._on_executor, 10)
+        subscribe(msg.LearnerStatus, "learner_status", self._on_learner, 10)
+        subscribe(msg.ActionChunk, "action_chunk", self._on_chunk, 10)
         subscribe(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         subscribe(Log, "/rosout", self._on_log, 10)
         self.create_timer(1.0, self._every_second, clock=STEADY)
@@ -132,7 +132,7 @@ class ConsoleNode(Node):
             self._look_at_nodes()
         self._watched = self._watching
 
-    def _on_session(self, message: SessionState) -> None:
+    def _on_session(self, message: msg.SessionState) -> None:
         values = {
             "phase": word(Phase, message.phase).lower(),
             "outcome": word(Outcome, message.outcome).lower(),
@@ -145,40 +145,40 @@ class ConsoleNode(Node):
                 )
             },
         }
-        if self._state.put("session", values, urgent=("phase", "episode", "outcome", "critical_proposed")):
+        if self._state.update("session", values, urgent=("phase", "episode", "outcome", "critical_proposed")):
             self._changed()
         self._state.heard("session_node")
 
-    def _on_episode(self, message: EpisodeEvent) -> None:
-        ended = message.kind in (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO)
+    def _on_episode(self, message: msg.EpisodeEvent) -> None:
+        ended = message.kind in (msg.EpisodeEvent.KIND_END, msg.EpisodeEvent.KIND_LABEL, msg.EpisodeEvent.KIND_UNDO)
         if ended and word(Outcome, message.outcome) != UNKNOWN:
             self._state.episode(episode_from_msg(message), message.epoch, from_stamp(message.header.stamp))
 
-    def _on_executor(self, message: ExecutorStatus) -> None:
+    def _on_executor(self, message: msg.ExecutorStatus) -> None:
         names = ("rate", "missed_ticks", "policy_version", "weight_age", "input_age", "compute_p99_ms", "actor_p99_ms")
         values = {name: round(getattr(message, name), 3) for name in names}
         values |= {
             f"period_error_{name}_ms": getattr(message, f"period_error_{name}_ms") for name in ("p50", "p99", "max")
         }
         values |= {"state": word(State, message.state), "reason": message.reason, "bundle": message.bundle_id}
-        if self._state.put("executor", values, urgent=("state", "reason")):
+        if self._state.update("executor", values, urgent=("state", "reason")):
             self._changed()
         self._state.heard("executor_node")
 
-    def _on_learner(self, message: LearnerStatus) -> None:
+    def _on_learner(self, message: msg.LearnerStatus) -> None:
         names = (
             *("samples", "updates", "updates_per_s", "update_ratio", "version", "weight_age", "q_mean", "target_mean"),
             *("anchor_distance", "episodes", "gaps", "duplicates", "paused"),
         )
         values = {name: getattr(message, name) for name in names}
-        self._state.put("learner", {**values, "td_error": message.critic_loss})
+        self._state.update("learner", {**values, "td_error": message.critic_loss})
         self._state.heard("learner_node")
 
-    def _on_chunk(self, message: ActionChunk) -> None:
+    def _on_chunk(self, message: msg.ActionChunk) -> None:
         if len(message.target) != len(message.reference):
             return
         difference = np.subtract(message.target, message.reference)
-        self._state.put(
+        self._state.update(
             "chunk", {"action_distance": float(np.sqrt(np.mean(difference**2))) if len(difference) else 0.0}
         )
 
@@ -191,7 +191,7 @@ class ConsoleNode(Node):
                     self._state.refused(node, {value.key: value.value for value in status.values})
                     continue
                 rate = next((value.value for value in status.values if value.key == "rate"), "")
-                self._state.put(f"diagnostics {node}", {"rate": rate, "message": status.message})
+                self._state.update(f"diagnostics {node}", {"rate": rate, "message": status.message})
                 if node not in ("session_node", "executor_node", "learner_node"):
                     self._state.heard(node)
 

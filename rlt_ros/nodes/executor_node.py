@@ -23,13 +23,13 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from std_srvs.srv import Trigger
 
+from rlt_ros import msg, srv
 from rlt_ros.config import ConfigError
 from rlt_ros.control.actor import WeightsError, read_actor
 from rlt_ros.control.config import ExecutorParameters
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.limits import slowed
 from rlt_ros.control.realtime import PeriodicThread, raise_priority, wait_until
-from rlt_ros.msg import ActionChunk, ControlStep, ExecutorStatus
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.convert import chunk_to_msg, diagnostics_to_msg, status_to_msg, step_to_msg
 from rlt_ros.ros.executor_inputs import ExecutorInputs
@@ -40,9 +40,7 @@ from rlt_ros.ros.node import ManagedNode, read_parameters, run
 from rlt_ros.ros.qos import HISTORY_QOS, RECORD_QOS
 from rlt_ros.ros.robot_output import RobotOutput
 from rlt_ros.ros.teller import Teller
-from rlt_ros.srv import SetMode
-from rlt_ros.types import Array, Mode
-from rlt_ros.types import ControlStep as Step
+from rlt_ros.types import Array, ControlStep, Mode
 from rlt_ros.vla.bundle import load_bundle
 
 _LAST_WORD = Duration(seconds=0.5)
@@ -81,7 +79,7 @@ class ExecutorNode(ManagedNode):
             except WeightsError as error:
                 raise ConfigError(f"actor {p.actor} refused: {error}") from error
             self._executor.weights(actor)
-        self._last_step: Step | None = None
+        self._last_step: ControlStep | None = None
         self._chunks = 0
         self._last_ticks = 0
         self._robot_id = self.get_namespace()
@@ -90,9 +88,9 @@ class ExecutorNode(ManagedNode):
     def _connect(self) -> None:
         p = self._config
         self._robot = RobotOutput(self, p, self._bundle.joints)
-        self._steps = self.create_publisher(ControlStep, "step", HISTORY_QOS)
-        self._chunk_publisher = self.create_publisher(ActionChunk, "action_chunk", RECORD_QOS)
-        self._status = self.create_publisher(ExecutorStatus, "executor_status", 10)
+        self._steps = self.create_publisher(msg.ControlStep, "step", HISTORY_QOS)
+        self._chunk_publisher = self.create_publisher(msg.ActionChunk, "action_chunk", RECORD_QOS)
+        self._status = self.create_publisher(msg.ExecutorStatus, "executor_status", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         to_thread = (self._while_active, self._always)
         self._inputs = ExecutorInputs(self, self._executor, self._bundle, self._time, p.stops, *to_thread)
@@ -108,7 +106,7 @@ class ExecutorNode(ManagedNode):
             self._homing,
             self.create_timer(0.05, self._homing.watch),
             self.create_service(Trigger, "~/home", self._home),
-            self.create_service(SetMode, "~/set_mode", self._set_mode),
+            self.create_service(srv.SetMode, "~/set_mode", self._set_mode),
             self.create_service(Trigger, "~/estop", self._estop),
             self.create_service(Trigger, "~/clear_estop", self._clear_estop),
             self.create_timer(1.0, self._publish_status),
@@ -208,7 +206,7 @@ class ExecutorNode(ManagedNode):
 
     # -- services ------------------------------------------------------------------------------------------
 
-    def _set_mode(self, request: SetMode.Request, response: SetMode.Response) -> SetMode.Response:
+    def _set_mode(self, request: srv.SetMode.Request, response: srv.SetMode.Response) -> srv.SetMode.Response:
         try:
             mode = Mode(request.mode)
         except ValueError:

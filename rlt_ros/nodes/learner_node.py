@@ -21,7 +21,7 @@ import torch
 from rclpy.node import Node
 from std_srvs.srv import SetBool, Trigger
 
-from rlt_ros.msg import LearnerStatus, PolicyWeights
+from rlt_ros import msg, srv
 from rlt_ros.rl.checkpoint import Layout, Versions, prune_checkpoints, resume, save_checkpoint
 from rlt_ros.rl.config import LearnerParameters
 from rlt_ros.rl.learner import Learner
@@ -32,7 +32,6 @@ from rlt_ros.ros.learner_inputs import LearnerInputs
 from rlt_ros.ros.node import read_parameters, run
 from rlt_ros.ros.qos import LATCHED_QOS
 from rlt_ros.ros.teller import Teller
-from rlt_ros.srv import SetRatio
 from rlt_ros.vla.bundle import load_bundle
 
 _WORK_SLICE = 0.015
@@ -77,13 +76,13 @@ class LearnerNode(Node):
         self._next_checkpoint = time.monotonic() + p.checkpoint_period
         self._next_status = time.monotonic() + 1.0
         self._saved_updates = self._status_updates = self._learner.updates
-        self._weights = self.create_publisher(PolicyWeights, "policy", LATCHED_QOS)
-        self._status = self.create_publisher(LearnerStatus, "learner_status", 10)
+        self._weights = self.create_publisher(msg.PolicyWeights, "policy", LATCHED_QOS)
+        self._status = self.create_publisher(msg.LearnerStatus, "learner_status", 10)
         self._inputs.subscribe()
         Teller(self, *self._inputs.places)
         self.create_service(Trigger, "~/save", self._save)
         self.create_service(SetBool, "~/pause", self._pause)
-        self.create_service(SetRatio, "~/set_ratio", self._set_ratio)
+        self.create_service(srv.SetRatio, "~/set_ratio", self._set_ratio)
         self.get_logger().info(f"learning for bundle {bundle.id}")
 
     # -- what was -----------------------------------------------------------------------------------------
@@ -150,7 +149,7 @@ class LearnerNode(Node):
     def _publish_weights(self) -> None:
         learner, version = self._learner, self._versions.next()
         data = learner.export(version)
-        message = PolicyWeights()
+        message = msg.PolicyWeights()
         message.header.stamp = to_stamp(self._time.ros())
         message.epoch = self._inputs.epoch
         message.version = version
@@ -170,7 +169,7 @@ class LearnerNode(Node):
     def _publish_status(self, now: float) -> None:
         learner, report = self._learner, self._learner.report
         elapsed = 1.0 + now - self._next_status
-        message = LearnerStatus()
+        message = msg.LearnerStatus()
         message.header.stamp = to_stamp(self._time.ros())
         message.samples = learner.replay.samples
         message.updates = learner.updates
@@ -236,7 +235,7 @@ class LearnerNode(Node):
         response.success, response.message = True, "paused" if request.data else "learning"
         return response
 
-    def _set_ratio(self, request: SetRatio.Request, response: SetRatio.Response) -> SetRatio.Response:
+    def _set_ratio(self, request: srv.SetRatio.Request, response: srv.SetRatio.Response) -> srv.SetRatio.Response:
         if not 0.0 <= request.ratio <= 100.0:
             response.message = f"ratio {request.ratio} is out of range [0, 100]"
             return response

@@ -23,13 +23,13 @@ from rclpy.serialization import deserialize_message, serialize_message
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
+from rlt_ros import msg
 from rlt_ros.config import ConfigError, named
 from rlt_ros.journal.config import RecorderParameters
 from rlt_ros.journal.journal import JournalWriter, segments
 from rlt_ros.journal.segment import Damage, Record, read_segment
 from rlt_ros.journal.selection import Selection
 from rlt_ros.journal.space import Space, SpaceLimits, free_bytes, judge
-from rlt_ros.msg import ControlStep, EpisodeEvent, ExecutorStatus, LearnerStatus, PolicyInput, SessionState
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import STEADY
 from rlt_ros.ros.fields import octets
@@ -77,33 +77,31 @@ class RecorderNode(Node):
         self.create_service(Trigger, "~/status", self._status)
         for robot in robots_of(self, p.robots):
             self._listen(robot)
-        self.create_subscription(
-            LearnerStatus, "learner_status", partial(self._on_other, self._own("learner_status"), LearnerStatus), 10,
-            raw=True,
-        )  # fmt: skip
+        name = f"{self.get_namespace().rstrip('/')}/learner_status"
+        heard = partial(self._on_other, name, msg.LearnerStatus)
+        self.create_subscription(msg.LearnerStatus, "learner_status", heard, 10, raw=True)
         self._look_at_space()
         self.create_timer(_SYNC_PERIOD, self._journal.sync, clock=STEADY)
         self.create_timer(1.0, self._each_second, clock=STEADY)
         Teller(self, self._refusals)
         self.get_logger().info(f"recording {', '.join(p.phases)} to {directory}")
 
-    def _own(self, topic: str) -> str:
-        return f"{self.get_namespace().rstrip('/')}/{topic}"
-
     def _listen(self, robot: str) -> None:
         selection = Selection()
         for message, topic, callback in (
-            (ControlStep, "step", partial(self._on_step, selection)),
-            (PolicyInput, "policy_input", partial(self._on_beside, selection)),
-            (EpisodeEvent, "episode", None),
+            (msg.ControlStep, "step", partial(self._on_step, selection)),
+            (msg.PolicyInput, "policy_input", partial(self._on_beside, selection)),
+            (msg.EpisodeEvent, "episode", None),
         ):
             name = f"{robot}/{topic}"
             heard = partial(callback, name) if callback else partial(self._on_other, name, message)
             self.create_subscription(message, name, heard, HISTORY_QOS, raw=True)
         name = f"{robot}/executor_status"
-        self.create_subscription(ExecutorStatus, name, partial(self._on_other, name, ExecutorStatus), 10, raw=True)
+        self.create_subscription(
+            msg.ExecutorStatus, name, partial(self._on_other, name, msg.ExecutorStatus), 10, raw=True
+        )
         name = f"{robot}/session"
-        self.create_subscription(SessionState, name, partial(self._on_session, robot, name), LATCHED_QOS, raw=True)
+        self.create_subscription(msg.SessionState, name, partial(self._on_session, robot, name), LATCHED_QOS, raw=True)
         if self._encoder is not None:
             for camera in named(self._config.cameras):
                 name = f"{robot}/{camera}/color/image_raw"
@@ -113,26 +111,26 @@ class RecorderNode(Node):
     # -- what arrives --------------------------------------------------------------------------------------
 
     def _on_step(self, selection: Selection, topic: str, data: bytes) -> None:
-        message: ControlStep = deserialize_message(data, ControlStep)
-        for record in selection.step(self._record(topic, ControlStep, data), message.phase in self._phases):
+        message: msg.ControlStep = deserialize_message(data, msg.ControlStep)
+        for record in selection.step(self._record(topic, msg.ControlStep, data), message.phase in self._phases):
             self._write(record)
 
     def _on_beside(self, selection: Selection, topic: str, data: bytes) -> None:
-        for record in selection.beside(self._record(topic, PolicyInput, data)):
+        for record in selection.beside(self._record(topic, msg.PolicyInput, data)):
             self._write(record)
 
     def _on_other(self, topic: str, message: type, data: bytes) -> None:
         self._write(self._record(topic, message, data))
-        if message is EpisodeEvent:
+        if message is msg.EpisodeEvent:
             self._journal.rotate()
 
     def _on_session(self, robot: str, topic: str, data: bytes) -> None:
         """Heartbeats that say nothing new are left out."""
-        message: SessionState = deserialize_message(data, SessionState)
+        message: msg.SessionState = deserialize_message(data, msg.SessionState)
         state = (message.epoch, message.episode, message.phase, message.outcome)
         if state != self._sessions.get(robot):
             self._sessions[robot] = state
-            self._write(self._record(topic, SessionState, data))
+            self._write(self._record(topic, msg.SessionState, data))
 
     def _on_image(self, selection: Selection, robot: str, topic: str, message: Image) -> None:
         idle = self._sessions.get(robot, (0, 0, Phase.IDLE))[2] == Phase.IDLE

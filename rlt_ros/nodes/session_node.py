@@ -19,7 +19,7 @@ from rclpy.task import Future
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
-from rlt_ros.msg import ControlStep, EpisodeEvent, GroundTruth, PolicyInput, SessionState
+from rlt_ros import msg, srv
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.ears import Ears
@@ -29,7 +29,6 @@ from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS, RECORD_QOS, SENSOR_QOS
 from rlt_ros.ros.teller import Teller
 from rlt_ros.session.config import SessionParameters
 from rlt_ros.session.episodes import Event, EventKind, Session, SessionError
-from rlt_ros.srv import Label, ResetCell
 from rlt_ros.types import Outcome, Phase
 
 _TICK = 0.02
@@ -61,19 +60,19 @@ class SessionNode(Node):
         self._reset_since = 0.0
         self._success_since: float | None = None
         self._success_heard = 0.0
-        self._states = self.create_publisher(SessionState, "session", LATCHED_QOS)
-        self._events = self.create_publisher(EpisodeEvent, "episode", HISTORY_QOS)
-        self.create_subscription(ControlStep, "step", self._on_step, RECORD_QOS)
+        self._states = self.create_publisher(msg.SessionState, "session", LATCHED_QOS)
+        self._events = self.create_publisher(msg.EpisodeEvent, "episode", HISTORY_QOS)
+        self.create_subscription(msg.ControlStep, "step", self._on_step, RECORD_QOS)
         if p.success_topic and p.success_type == "bool":
             Ears(self, Bool, p.success_topic, self._on_success)
         elif p.success_topic:
-            self.create_subscription(GroundTruth, p.success_topic, self._on_ground_truth, SENSOR_QOS)
+            self.create_subscription(msg.GroundTruth, p.success_topic, self._on_ground_truth, SENSOR_QOS)
         if p.handover != "manual":
-            self.create_subscription(PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS)
-        self._reset_client = self.create_client(ResetCell, p.reset_service) if p.reset_service else None
+            self.create_subscription(msg.PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS)
+        self._reset_client = self.create_client(srv.ResetCell, p.reset_service) if p.reset_service else None
         for name in ("start", "stop", "begin_critical", "reset_done"):
             self.create_service(Trigger, f"~/{name}", self._trigger(getattr(self._session, name), name))
-        self.create_service(Label, "~/label", self._label)
+        self.create_service(srv.Label, "~/label", self._label)
         self.create_timer(_TICK, self._tick)
         Teller(self, self._refusals)
 
@@ -106,7 +105,7 @@ class SessionNode(Node):
                 if now - self._session.phase_since > _RESET_PATIENCE:
                     self._refusals.refuse("reset_unavailable", client.srv_name)
                 return
-            self._reset, self._reset_since = client.call_async(ResetCell.Request()), now
+            self._reset, self._reset_since = client.call_async(srv.ResetCell.Request()), now
         elif pending.done():
             self._reset = None
             result = pending.result()
@@ -119,22 +118,22 @@ class SessionNode(Node):
             client.remove_pending_request(pending)
             self._reset = None
 
-    def _on_step(self, message: ControlStep) -> None:
+    def _on_step(self, message: msg.ControlStep) -> None:
         self._steps_seen = True
         session = self._session
-        stopped = message.state == ControlStep.STATE_ESTOP
+        stopped = message.state == msg.ControlStep.STATE_ESTOP
         session.held = stopped or message.reason == "mode_hold"
         ours = message.epoch == self._epoch and message.episode == session.episode
-        if not ours or message.phase not in (SessionState.PHASE_BASE, SessionState.PHASE_CRITICAL):
+        if not ours or message.phase not in (msg.SessionState.PHASE_BASE, msg.SessionState.PHASE_CRITICAL):
             return
         if stopped:
             now = self._time.now()
             self._told(now, session.stopped(now))
             return
-        human, held = message.state == ControlStep.STATE_HUMAN, message.state == ControlStep.STATE_HOLD
-        session.flown(from_stamp(message.header.stamp), human, held=held)
+        human, held = message.state == msg.ControlStep.STATE_HUMAN, message.state == msg.ControlStep.STATE_HOLD
+        session.step(from_stamp(message.header.stamp), human, held=held)
 
-    def _on_policy_input(self, message: PolicyInput) -> None:
+    def _on_policy_input(self, message: msg.PolicyInput) -> None:
         if message.critical < 0:
             self._refusals.refuse("phase_head_missing")
             return
@@ -160,7 +159,7 @@ class SessionNode(Node):
             return
         self._told(now, self._session.observed(now, Outcome.SUCCESS))
 
-    def _on_ground_truth(self, message: GroundTruth) -> None:
+    def _on_ground_truth(self, message: msg.GroundTruth) -> None:
         if message.success or message.stopped:
             outcome = Outcome.SUCCESS if message.success else Outcome.FAILURE
             now = self._time.now()
@@ -187,10 +186,10 @@ class SessionNode(Node):
 
         return answer
 
-    def _label(self, request: Label.Request, response: Label.Response) -> Label.Response:
+    def _label(self, request: srv.Label.Request, response: srv.Label.Response) -> srv.Label.Response:
         now = self._time.now()
         try:
-            if request.outcome == Label.Request.OUTCOME_UNDO:
+            if request.outcome == srv.Label.Request.OUTCOME_UNDO:
                 events = self._session.undo(now)
             else:
                 events = self._session.label(now, Outcome(request.outcome))
@@ -219,7 +218,7 @@ class SessionNode(Node):
                 )
         self._next_heartbeat = now + _HEARTBEAT
         session, statistics = self._session, self._session.statistics
-        message = SessionState()
+        message = msg.SessionState()
         message.header.stamp = to_stamp(self._time.stamp(now))
         message.epoch = self._epoch
         message.episode = session.episode
@@ -239,8 +238,8 @@ class SessionNode(Node):
         message.task = self._config.task
         self._states.publish(message)
 
-    def _event_msg(self, event: Event) -> EpisodeEvent:
-        message = EpisodeEvent()
+    def _event_msg(self, event: Event) -> msg.EpisodeEvent:
+        message = msg.EpisodeEvent()
         message.header.stamp = to_stamp(self._time.stamp(event.time))
         message.robot = self.get_namespace()
         message.epoch = self._epoch

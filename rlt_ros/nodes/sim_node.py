@@ -19,10 +19,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState, Joy
 from std_msgs.msg import Float64MultiArray
 
+from rlt_ros import msg, srv
 from rlt_ros.cameras.camera import Frame, Intrinsics
 from rlt_ros.cameras.sets import SetBuilder
 from rlt_ros.control.realtime import PeriodicThread
-from rlt_ros.msg import GroundTruth, SessionState
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.fields import to_stamp
 from rlt_ros.ros.image_output import ImageOutput
@@ -34,7 +34,6 @@ from rlt_ros.sim.config import SimParameters
 from rlt_ros.sim.human import SimulatedHuman
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.sim.tasks import get_task
-from rlt_ros.srv import ResetCell
 from rlt_ros.teleop.config import TeleopParameters
 from rlt_ros.types import Phase
 
@@ -58,16 +57,16 @@ class SimNode(Node):
         self._deaf = 0
         self._ticks = 0
         self.failure = ""
-        self._reset_request: ResetCell.Request | None = None
+        self._reset_request: srv.ResetCell.Request | None = None
         self._reset_done = threading.Event()
         self._viewer = None
         self._joint_states = self.create_publisher(JointState, "joint_states", 10)
-        self._ground_truth = self.create_publisher(GroundTruth, "ground_truth", 10)
+        self._ground_truth = self.create_publisher(msg.GroundTruth, "ground_truth", 10)
         self._sets = SetBuilder(CAMERA_NAMES, 0.0)
         self._output = ImageOutput(self, CAMERA_NAMES)
         self._lenses = {name: self._lens(name) for name in CAMERA_NAMES}
         self.create_subscription(Float64MultiArray, _COMMANDS, self._on_command, COMMAND_QOS)
-        self.create_service(ResetCell, "~/reset", self._on_reset)
+        self.create_service(srv.ResetCell, "~/reset", self._on_reset)
         self._human: SimulatedHuman | None = None
         if p.human:
             self._human = SimulatedHuman(
@@ -79,7 +78,7 @@ class SimNode(Node):
             )
             self._phase = Phase.IDLE
             self._joy = self.create_publisher(Joy, "joy", EVENT_QOS)
-            self.create_subscription(SessionState, "session", self._on_session, LATCHED_QOS)
+            self.create_subscription(msg.SessionState, "session", self._on_session, LATCHED_QOS)
         self._loop = PeriodicThread(CONTROL_PERIOD, self._tick, self._failed)
         self._loop.start(p.priority)
 
@@ -102,13 +101,13 @@ class SimNode(Node):
         if not self._deaf and self._reset_request is None:
             self._command = command
 
-    def _on_session(self, message: SessionState) -> None:
+    def _on_session(self, message: msg.SessionState) -> None:
         try:
             self._phase = Phase(message.phase)
         except ValueError as error:
             self._refusals.refuse("session_malformed", str(error))
 
-    def _on_reset(self, request: ResetCell.Request, response: ResetCell.Response) -> ResetCell.Response:
+    def _on_reset(self, request: srv.ResetCell.Request, response: srv.ResetCell.Response) -> srv.ResetCell.Response:
         self._reset_done.clear()
         self._reset_request = request
         response.success = self._reset_done.wait(2.0) and not self.failure
@@ -133,7 +132,7 @@ class SimNode(Node):
         state.velocity = array("d", self._cell.velocity)
         self._joint_states.publish(state)
         place = self._cell.insertion()
-        truth = GroundTruth(
+        truth = msg.GroundTruth(
             depth=place.depth,
             lateral=place.lateral,
             angle=place.angle,

@@ -20,10 +20,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState, Joy
 from std_srvs.srv import Trigger
 
+from rlt_ros import msg, srv
 from rlt_ros.config import ConfigError
 from rlt_ros.control.measured import LARGEST_ANGLE
 from rlt_ros.missing import remedy
-from rlt_ros.msg import ControlStep, Intervention, SessionState
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.ears import Ears
@@ -34,7 +34,6 @@ from rlt_ros.ros.qos import LATCHED_QOS, SENSOR_QOS
 from rlt_ros.ros.stop_request import StopRequest
 from rlt_ros.ros.teller import Teller
 from rlt_ros.share import share_directory
-from rlt_ros.srv import Label, SetIntervention
 from rlt_ros.teleop.config import TeleopParameters
 from rlt_ros.teleop.mapping import Function, Mapping, MappingError, find_mapping, load_mapping
 from rlt_ros.teleop.teleop import Grip, Teleop
@@ -45,9 +44,9 @@ _PERIOD = 0.02
 _ANSWER_WITHIN = 2.0
 """Seconds in which whoever a button speaks to must have answered."""
 _LABELS = {
-    Function.SUCCESS: Label.Request.OUTCOME_SUCCESS,
-    Function.FAILURE: Label.Request.OUTCOME_FAILURE,
-    Function.UNDO: Label.Request.OUTCOME_UNDO,
+    Function.SUCCESS: srv.Label.Request.OUTCOME_SUCCESS,
+    Function.FAILURE: srv.Label.Request.OUTCOME_FAILURE,
+    Function.UNDO: srv.Label.Request.OUTCOME_UNDO,
 }
 
 
@@ -78,13 +77,13 @@ class TeleopNode(Node):
         self._phase = Phase.IDLE
         self._grip = Grip.OFF
         self._unknown_device = ""
-        self._interventions = self.create_publisher(Intervention, "intervention", SENSOR_QOS)
+        self._interventions = self.create_publisher(msg.Intervention, "intervention", SENSOR_QOS)
         Ears(self, Joy, "joy", self._on_joy, depth=50)
-        self.create_subscription(ControlStep, "step", self._on_step, SENSOR_QOS)
-        self.create_subscription(SessionState, "session", self._on_session, LATCHED_QOS)
+        self.create_subscription(msg.ControlStep, "step", self._on_step, SENSOR_QOS)
+        self.create_subscription(msg.SessionState, "session", self._on_session, LATCHED_QOS)
         if p.source == "leader":
             self.create_subscription(JointState, p.leader_topic, self._on_leader, SENSOR_QOS)
-        self.create_service(SetIntervention, "~/set_intervention", self._set_intervention)
+        self.create_service(srv.SetIntervention, "~/set_intervention", self._set_intervention)
         self._triggers = {
             name: self.create_client(Trigger, f"session_node/{name}")
             for name in ("start", "reset_done", "begin_critical")
@@ -92,7 +91,7 @@ class TeleopNode(Node):
         self._stop = StopRequest(self, self._refusals)
         self._asked: dict[Any, tuple[str, float]] = {}
         Teller(self, self._refusals)
-        self._label = self.create_client(Label, "session_node/label")
+        self._label = self.create_client(srv.Label, "session_node/label")
         self.create_timer(_PERIOD, self._speak)
 
     # -- what arrives --------------------------------------------------------------------------------------
@@ -139,12 +138,12 @@ class TeleopNode(Node):
         self._mapping = mapping
         self._teleop.use(mapping)
 
-    def _on_step(self, message: ControlStep) -> None:
+    def _on_step(self, message: msg.ControlStep) -> None:
         known = not message.reason.startswith(("no_joint_states", "joint_states_"))
         if known and len(message.command) == len(self._joints):
             self._teleop.command(self._time.now(), np.array(message.command, dtype=np.float64))
 
-    def _on_session(self, message: SessionState) -> None:
+    def _on_session(self, message: msg.SessionState) -> None:
         try:
             self._phase = Phase(message.phase)
         except ValueError:
@@ -162,8 +161,8 @@ class TeleopNode(Node):
             self._teleop.leader(self._time.now(), position)
 
     def _set_intervention(
-        self, request: SetIntervention.Request, response: SetIntervention.Response
-    ) -> SetIntervention.Response:
+        self, request: srv.SetIntervention.Request, response: srv.SetIntervention.Response
+    ) -> srv.SetIntervention.Response:
         response.message = self._teleop.intervene(self._time.now(), request.active)
         response.success = not response.message
         response.message = response.message or ("the human flies" if request.active else "the policy flies on")
@@ -187,7 +186,7 @@ class TeleopNode(Node):
                 self.get_logger().info(f"human {self._grip.value}")
         if wish is None:
             return
-        message = Intervention(active=wish.active, source=self._config.source)
+        message = msg.Intervention(active=wish.active, source=self._config.source)
         message.header.stamp = to_stamp(self._time.ros())
         if wish.target is not None:
             message.joint_names, message.target = list(self._joints), floats(wish.target)
@@ -203,7 +202,7 @@ class TeleopNode(Node):
             self.get_logger().warning("emergency stop pressed")
             self._stop.ask(lambda reason: self.get_logger().info(f"stopped: {reason}"))
         elif function in _LABELS:
-            self._call(self._label, Label.Request(outcome=_LABELS[function]), function.value)
+            self._call(self._label, srv.Label.Request(outcome=_LABELS[function]), function.value)
         elif function is Function.BEGIN_CRITICAL:
             self._call(self._triggers["begin_critical"], Trigger.Request(), function.value)
         elif function is Function.READY:

@@ -17,9 +17,9 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from sensor_msgs.msg import Image, JointState
 
+from rlt_ros import msg, srv
 from rlt_ros.cameras.sets import FrameSet
 from rlt_ros.config import named
-from rlt_ros.msg import PolicyInput
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.fields import floats, to_stamp
@@ -27,7 +27,6 @@ from rlt_ros.ros.node import ManagedNode, read_parameters, run
 from rlt_ros.ros.qos import HISTORY_QOS, SENSOR_QOS
 from rlt_ros.ros.teller import Teller
 from rlt_ros.ros.vla_inputs import VlaInputs
-from rlt_ros.srv import SetInstruction
 from rlt_ros.vla.backend import InferenceError, OnnxBackend
 from rlt_ros.vla.bundle import load_bundle
 from rlt_ros.vla.config import VlaParameters
@@ -77,7 +76,7 @@ class VlaNode(ManagedNode):
         self._passes = 0
         self._seconds: deque[float] = deque(maxlen=200)
         self._dropped = 0
-        self._publisher = self.create_publisher(PolicyInput, "policy_input", HISTORY_QOS)
+        self._publisher = self.create_publisher(msg.PolicyInput, "policy_input", HISTORY_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.handles = [
             self._publisher,
@@ -89,7 +88,7 @@ class VlaNode(ManagedNode):
                 )
                 for camera in self._bundle.cameras
             ),
-            self.create_service(SetInstruction, "~/set_instruction", self._set_instruction),
+            self.create_service(srv.SetInstruction, "~/set_instruction", self._set_instruction),
             self.create_timer(1.0, self._publish_diagnostics),
             Teller(self, self._refusals),
         ]
@@ -120,7 +119,7 @@ class VlaNode(ManagedNode):
             self._dropped += 1
             self._refusals.refuse("inference_failed", str(error))
             return
-        message = PolicyInput()
+        message = msg.PolicyInput()
         message.header.stamp = to_stamp(self._inputs.stamp(made))
         message.robot = self.get_namespace()
         message.bundle_id = self._bundle.id
@@ -146,8 +145,8 @@ class VlaNode(ManagedNode):
             raise InferenceError(f"the RL token has been the same for {self._same_token} different sets of pictures")
 
     def _set_instruction(
-        self, request: SetInstruction.Request, response: SetInstruction.Response
-    ) -> SetInstruction.Response:
+        self, request: srv.SetInstruction.Request, response: srv.SetInstruction.Response
+    ) -> srv.SetInstruction.Response:
         try:
             self._backend.set_instruction(request.instruction)
         except ValueError as error:

@@ -9,15 +9,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from rlt_ros import msg
 from rlt_ros.journal.journal import read_journal
 from rlt_ros.journal.segment import Damage
-from rlt_ros.msg import EpisodeEvent
 from rlt_ros.ros.convert import episode_from_msg
 from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.records import message_of
 from rlt_ros.session.statistics import EpisodeRecord
 
-_ENDS = (EpisodeEvent.KIND_END, EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO)
+_ENDS = (msg.EpisodeEvent.KIND_END, msg.EpisodeEvent.KIND_LABEL, msg.EpisodeEvent.KIND_UNDO)
 
 
 @dataclass

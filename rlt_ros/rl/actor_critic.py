@@ -116,7 +116,7 @@ def export_actor(
     version: int,
     directions: Directions | None = None,
     noise: Tensor | None = None,
-    shown: Tensor | None = None,
+    state_mask: Tensor | None = None,
 ) -> bytes:
     """Serialise for `rlt_ros.control.actor.unpack_actor`, which reads and gives whole chunks.
 
@@ -126,13 +126,13 @@ def export_actor(
         version: of the weights.
         directions: those whose coordinates the actor reads and gives: they become part of its outer layers.
         noise: shape (K, C * J), see `Actor`.
-        shown: shape (S,), 0 for the numbers of a state that the actor was trained without: it ignores them.
+        state_mask: shape (S,), 0 for the numbers of a state that the actor was trained without: it ignores them.
     """
     weights = [layer.weight.detach().cpu().T for layer in (*actor.hidden_layers, actor.last_layer)]
     biases = [layer.bias.detach().cpu() for layer in (*actor.hidden_layers, actor.last_layer)]
-    if shown is not None:
+    if state_mask is not None:
         weights[0] = weights[0].clone()
-        weights[0][: actor.state_size] *= shown.cpu()[:, None]
+        weights[0][: actor.state_size] *= state_mask.cpu()[:, None]
     if directions is not None:
         state, reference = weights[0].split([actor.state_size, len(weights[0]) - actor.state_size])
         weights[0] = torch.cat([state, directions.inverse.cpu() @ reference])

@@ -48,7 +48,7 @@ class Learner:
 
     Attributes:
         actor, critics, targets: the networks, in float32.
-        flown: the actor that is exported: a running average of `actor`.
+        averaged: the actor that is exported: a running average of `actor`.
         updates: updates done.
         update_ratio: updates per stored sample, at most; may be changed at any time.
         report: running means.
@@ -82,12 +82,12 @@ class Learner:
             state_size, action_size, config.hidden, config.critics, layer_norm=config.layer_norm
         )
         self.targets = copy.deepcopy(self.critics)
-        self.flown = copy.deepcopy(self.actor)
+        self.averaged = copy.deepcopy(self.actor)
         precision = self._precision(config.precision)
         self._actor = Packed(self.actor.to(self.device), precision)
         self._critics = Packed(self.critics.to(self.device), precision)
         self._targets = Packed(self.targets.to(self.device), precision, trained=False)
-        self._flown = Packed(self.flown.to(self.device), torch.float32, trained=False)
+        self._averaged = Packed(self.averaged.to(self.device), torch.float32, trained=False)
         self._actor_optimiser = self._adam(self._actor, config.actor_rate)
         self._critic_optimiser = self._adam(self._critics, config.critic_rate)
         self._generator = np.random.default_rng(config.seed)
@@ -103,8 +103,10 @@ class Learner:
         )
         self.directions = Directions(torch.zeros(action_size, chunk_size)) if config.directions else None
         self._state_noise = torch.Generator(self.device)
-        self._shown = torch.ones(state_size, device=self.device)
-        self._shown[state_size - {"all": 0, "position": spec.joints, "none": 2 * spec.joints}[config.proprio] :] = 0.0
+        self._state_mask = torch.ones(state_size, device=self.device)
+        self._state_mask[
+            state_size - {"all": 0, "position": spec.joints, "none": 2 * spec.joints}[config.proprio] :
+        ] = 0.0
         self.update_ratio = config.update_ratio
         self.updates = 0
         self.report = UpdateReport()
@@ -174,7 +176,7 @@ class Learner:
 
     @property
     def _packed(self) -> dict[str, Packed[Any]]:
-        return {"actor": self._actor, "flown": self._flown, "critics": self._critics, "targets": self._targets}
+        return {"actor": self._actor, "flown": self._averaged, "critics": self._critics, "targets": self._targets}
 
     @property
     def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
@@ -185,12 +187,12 @@ class Learner:
         if self.config.directions and not self.updates:
             # Once and for all: other directions would be another meaning of all that was learnt.
             self.directions = Directions.of(self.replay.references().to(self.device), self.config.directions)
-        batch = self._seen(self.replay.sample(self.config.batch, self._generator, self.config.human_mix))
+        batch = self._masked(self.replay.sample(self.config.batch, self._generator, self.config.human_mix))
         if self.config.state_noise:
             self._state_noise.manual_seed(int(self._generator.integers(2**62)))
             for state in (batch.state, batch.next_state):
                 noise = torch.empty_like(state).normal_(generator=self._state_noise)
-                state.addcmul_(noise, self._shown, value=self.config.state_noise)
+                state.addcmul_(noise, self._state_mask, value=self.config.state_noise)
         self._update_critics(batch)
         self.updates += 1
         if self.updates % self.config.actor_every == 0:
@@ -199,13 +201,13 @@ class Learner:
             self._targets.parameters.lerp_(self._critics.parameters, self.config.target_rate)
             self._targets.refresh()
 
-    def _seen(self, batch: Batch) -> Batch:
+    def _masked(self, batch: Batch) -> Batch:
         """A batch as the networks see it: on their device, chunks as rows of numbers."""
         if self.device.type != "cpu":
             batch = Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch))
         return batch._replace(
-            state=batch.state * self._shown,
-            next_state=batch.next_state * self._shown,
+            state=batch.state * self._state_mask,
+            next_state=batch.next_state * self._state_mask,
             anchor=self._rows(batch.anchor),
             actions=self._rows(batch.actions),
             reference=self._rows(batch.reference),
@@ -218,7 +220,7 @@ class Learner:
     @torch.no_grad()
     def values(self, batch: Batch) -> Tensor:
         """What the critics expect of the executed chunks, on average over the ensemble; shape (N,)."""
-        seen = self._seen(batch)
+        seen = self._masked(batch)
         values: Tensor = self.critics(seen.state, seen.actions).mean(0).cpu()
         return values
 
@@ -240,16 +242,16 @@ class Learner:
             # During burn-in the reference itself is the policy that is evaluated.
             next_actions = batch.next_reference
             if self.updates >= config.burn_in_updates:
-                next_actions = self._actor.working(batch.next_state, batch.next_reference)
+                next_actions = self._actor.compute(batch.next_state, batch.next_reference)
             pair = None
             if config.critics > 2:
                 pair = torch.from_numpy(self._generator.choice(config.critics, 2, replace=False))
-            next_values = self._targets.working(batch.next_state, next_actions, pair)
+            next_values = self._targets.compute(batch.next_state, next_actions, pair)
             target = (batch.rewards + batch.bootstrap * next_values.amin(0)).clamp(0.0, 1.0)
             if config.return_share:
                 known = torch.where(batch.returned.isnan(), target, batch.returned)
                 target = target.lerp(known, config.return_share)
-        values = self._critics.working(batch.state, batch.actions)
+        values = self._critics.compute(batch.state, batch.actions)
         loss = functional.mse_loss(values, target.expand_as(values)) * config.critics
         self._descend(loss, self._critics, self._critic_optimiser)
         if self.updates % _REPORT_EVERY == 0:
@@ -258,14 +260,14 @@ class Learner:
     def _update_actor(self, batch: Batch) -> None:
         """`-Q(x, a) + beta || a - ref ||^2` on executed rows, in the form `-w Q / mean|Q| + mean (a - ref)^2`."""
         config = self.config
-        shown = torch.from_numpy(self._generator.random(len(batch.state)) >= config.reference_dropout).to(self.device)
-        actions = self._actor.working(batch.state, batch.reference * shown[:, None])
+        visible = torch.from_numpy(self._generator.random(len(batch.state)) >= config.reference_dropout).to(self.device)
+        actions = self._actor.compute(batch.state, batch.reference * visible[:, None])
         distance = self._anchor(actions, batch)
         burnt_in, weight = self.updates >= config.burn_in_updates, self.q_weight
         # While burning in the actor clones the reference, whatever its later weight.
         loss = distance.mean() * (config.anchor_weight if burnt_in else 1.0)
         if burnt_in and weight > 0:
-            ensemble = self._critics.working(batch.state, actions)
+            ensemble = self._critics.compute(batch.state, actions)
             values = ensemble.mean(0)
             if config.pessimism:
                 values = values - config.pessimism * ensemble.std(0)
@@ -273,11 +275,11 @@ class Learner:
         self._descend(loss, self._actor, self._actor_optimiser)
         young = _AVERAGED_SHARE / (_AVERAGED_SHARE + self.updates / config.actor_every)
         with torch.no_grad():
-            self._flown.parameters.lerp_(self._actor.parameters, max(config.average_rate, young))
+            self._averaged.parameters.lerp_(self._actor.parameters, max(config.average_rate, young))
         if self.updates % (_REPORT_EVERY * config.actor_every) == 0:
             self.report.mix(
                 actor_loss=loss.detach(),
-                anchor_distance=(distance.detach() * shown).sum() / shown.sum().clamp_min(1),
+                anchor_distance=(distance.detach() * visible).sum() / visible.sum().clamp_min(1),
             )
 
     def _q_scale(self, values: Tensor) -> Tensor:
@@ -301,4 +303,4 @@ class Learner:
         noise, share = None, self.config.noise_reference
         if self.directions is not None and share:
             noise = share * self.directions.basis
-        return export_actor(self.flown, self._spec, version, self.directions, noise, self._shown)
+        return export_actor(self.averaged, self._spec, version, self.directions, noise, self._state_mask)

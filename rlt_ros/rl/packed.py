@@ -29,7 +29,7 @@ class Packed(Generic[Network]):
 
     Attributes:
         network: in float32; what is exported and saved.
-        working: computes the updates: the network itself, or a copy in a lower precision.
+        compute: computes the updates: the network itself, or a copy in a lower precision.
         parameters: of `network`, as one vector.
     """
 
@@ -43,31 +43,31 @@ class Packed(Generic[Network]):
         """
         self.network = network.requires_grad_(trained)
         self.parameters = pack(network)
-        self.working = network
-        self._working_parameters = self.parameters
+        self.compute = network
+        self._computing_parameters = self.parameters
         if precision != torch.float32:
-            self.working = copy.deepcopy(network).to(precision)
-            self._working_parameters = pack(self.working)
+            self.compute = copy.deepcopy(network).to(precision)
+            self._computing_parameters = pack(self.compute)
         if trained:
             self.parameters.grad = torch.zeros_like(self.parameters)
             self._gradient = self.parameters.grad
-            if self.working is not network:
-                self._gradient = torch.zeros_like(self._working_parameters)
-            parts = self._gradient.split([p.numel() for p in self.working.parameters()])
-            for parameter, part in zip(self.working.parameters(), parts, strict=True):
+            if self.compute is not network:
+                self._gradient = torch.zeros_like(self._computing_parameters)
+            parts = self._gradient.split([p.numel() for p in self.compute.parameters()])
+            for parameter, part in zip(self.compute.parameters(), parts, strict=True):
                 parameter.grad = part.view_as(parameter)
 
     def refresh(self) -> None:
-        """Bring the working copy up to date after `parameters` was written."""
-        if self._working_parameters is not self.parameters:
-            self._working_parameters.copy_(self.parameters)
+        """Bring the computing copy up to date after `parameters` was written."""
+        if self._computing_parameters is not self.parameters:
+            self._computing_parameters.copy_(self.parameters)
 
     def gradient(self, loss: Tensor) -> Tensor:
         """Gradient of `loss`, kept in `parameters.grad`; of no other network any is computed."""
         gradient = self.parameters.grad
         assert gradient is not None
         self._gradient.zero_()
-        torch.autograd.backward(loss, inputs=list(self.working.parameters()))
+        torch.autograd.backward(loss, inputs=list(self.compute.parameters()))
         if self._gradient is not gradient:
             gradient.copy_(self._gradient)
         return gradient

@@ -164,10 +164,10 @@ class Replay:
         self._pending.append((serial, segment.state.valid))
         # In the order they were written, because eviction relies on it.
         if len(self._pending) > self._ahead:
-            self._settle(next_valid=segment.state.valid)
+            self._complete_sample(next_valid=segment.state.valid)
         if segment.terminal and segment.rows <= spec.stride:
             while self._pending:
-                self._settle(next_valid=False)
+                self._complete_sample(next_valid=False)
             self._look_back()
 
     def _digest(self, segment: Segment, p: int) -> None:
@@ -194,7 +194,7 @@ class Replay:
             returned[index] = worth
         self._returned[torch.from_numpy(positions)] = torch.from_numpy(returned)
 
-    def _settle(self, next_valid: bool) -> None:
+    def _complete_sample(self, next_valid: bool) -> None:
         """The oldest pending state becomes a sample if it ends its episode or its next state is known."""
         serial, valid = self._pending.pop(0)
         if valid and (next_valid or bool(self._terminal[serial % self.spec.capacity])):

@@ -10,24 +10,24 @@ from typing import Any
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
+from rlt_ros import srv
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.stop_request import StopRequest
-from rlt_ros.srv import Label, SetIntervention, SetMode
 
 _CALLS: dict[str, tuple[type, str, dict[str, Any]]] = {
     "clear_estop_confirmed": (Trigger, "executor_node/clear_estop", {}),
-    "auto": (SetMode, "executor_node/set_mode", {"mode": SetMode.Request.MODE_AUTO}),
-    "reference": (SetMode, "executor_node/set_mode", {"mode": SetMode.Request.MODE_REFERENCE}),
-    "hold": (SetMode, "executor_node/set_mode", {"mode": SetMode.Request.MODE_HOLD}),
+    "auto": (srv.SetMode, "executor_node/set_mode", {"mode": srv.SetMode.Request.MODE_AUTO}),
+    "reference": (srv.SetMode, "executor_node/set_mode", {"mode": srv.SetMode.Request.MODE_REFERENCE}),
+    "hold": (srv.SetMode, "executor_node/set_mode", {"mode": srv.SetMode.Request.MODE_HOLD}),
     "start": (Trigger, "session_node/start", {}),
     "stop": (Trigger, "session_node/stop", {}),
     "reset_done": (Trigger, "session_node/reset_done", {}),
     "begin_critical": (Trigger, "session_node/begin_critical", {}),
-    "success": (Label, "session_node/label", {"outcome": Label.Request.OUTCOME_SUCCESS}),
-    "failure": (Label, "session_node/label", {"outcome": Label.Request.OUTCOME_FAILURE}),
-    "undo": (Label, "session_node/label", {"outcome": Label.Request.OUTCOME_UNDO}),
-    "intervene": (SetIntervention, "teleop_node/set_intervention", {"active": True}),
-    "hand_back": (SetIntervention, "teleop_node/set_intervention", {"active": False}),
+    "success": (srv.Label, "session_node/label", {"outcome": srv.Label.Request.OUTCOME_SUCCESS}),
+    "failure": (srv.Label, "session_node/label", {"outcome": srv.Label.Request.OUTCOME_FAILURE}),
+    "undo": (srv.Label, "session_node/label", {"outcome": srv.Label.Request.OUTCOME_UNDO}),
+    "intervene": (srv.SetIntervention, "teleop_node/set_intervention", {"active": True}),
+    "hand_back": (srv.SetIntervention, "teleop_node/set_intervention", {"active": False}),
 }
 
 

@@ -13,9 +13,9 @@ from PIL import Image as Pillow
 from rclpy.node import Node
 from sensor_msgs.msg import Image
 
+from rlt_ros import msg
 from rlt_ros.console.config import ConsoleParameters
 from rlt_ros.console.state import ConsoleState, Picture
-from rlt_ros.msg import ControlStep
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import STEADY
 from rlt_ros.ros.fields import from_stamp
@@ -74,7 +74,7 @@ class ConsoleViews:
                 subscribe(Image, f"{camera}/color/image_raw", partial(self._on_image, camera), SENSOR_QOS)
                 for camera in self._state.cameras
             ),
-            subscribe(ControlStep, "step", self._on_step, SENSOR_QOS),
+            subscribe(msg.ControlStep, "step", self._on_step, SENSOR_QOS),
             self._node.create_timer(1.0 / self._config.picture_rate, self._encode, clock=STEADY),
         ]
 
@@ -99,12 +99,12 @@ class ConsoleViews:
             self._state.picture(camera, Picture(from_stamp(image.header.stamp), out.getvalue()))
         self._newest.clear()
 
-    def _on_step(self, message: ControlStep) -> None:
+    def _on_step(self, message: msg.ControlStep) -> None:
         values = {
             "state": word(State, message.state),
             "reason": message.reason,
             "policy_version": message.policy_version,
         }
         values["input_age"] = round(message.input_age, 3) if message.input_valid else -1.0
-        if self._state.put("executor", values, urgent=("state", "reason")):
+        if self._state.update("executor", values, urgent=("state", "reason")):
             self._changed()

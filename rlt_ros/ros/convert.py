@@ -7,20 +7,17 @@ from collections.abc import Sequence
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 
+from rlt_ros import msg
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.limits import Limit
 from rlt_ros.control.realtime import LoopStatistics
-from rlt_ros.msg import ActionChunk, ControlStep, EpisodeEvent, ExecutorStatus, PolicyInput, SessionState
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.ros.fields import floats, from_stamp, to_stamp
 from rlt_ros.session.statistics import EpisodeRecord
-from rlt_ros.types import ActionChunk as Chunk
-from rlt_ros.types import ControlStep as Step
-from rlt_ros.types import Outcome, Phase, SessionView, State
-from rlt_ros.types import PolicyInput as Input
+from rlt_ros.types import ActionChunk, ControlStep, Outcome, Phase, PolicyInput, SessionView, State
 
 
-def policy_input_from_msg(message: PolicyInput, clock_offset: float = 0.0) -> Input:
+def policy_input_from_msg(message: msg.PolicyInput, clock_offset: float = 0.0) -> PolicyInput:
     """Domain type of a message; `clock_offset` is added to its stamp.
 
     Raises:
@@ -30,7 +27,7 @@ def policy_input_from_msg(message: PolicyInput, clock_offset: float = 0.0) -> In
     reference = np.array(message.reference, dtype=np.float64)
     if reference.size != rows * joints or not rows:
         raise ValueError(f"reference has {reference.size} numbers, announced are {rows} x {joints}")
-    return Input(
+    return PolicyInput(
         captured=from_stamp(message.header.stamp) + clock_offset,
         sequence=message.sequence,
         bundle_id=message.bundle_id,
@@ -41,7 +38,7 @@ def policy_input_from_msg(message: PolicyInput, clock_offset: float = 0.0) -> In
     )
 
 
-def session_from_msg(message: SessionState) -> SessionView:
+def session_from_msg(message: msg.SessionState) -> SessionView:
     """Domain type of a message.
 
     Raises:
@@ -50,7 +47,7 @@ def session_from_msg(message: SessionState) -> SessionView:
     return SessionView(message.epoch, message.episode, Phase(message.phase), message.actor_enabled, message.explore)
 
 
-def episode_from_msg(message: EpisodeEvent) -> EpisodeRecord:
+def episode_from_msg(message: msg.EpisodeEvent) -> EpisodeRecord:
     """The episode that an event of its end or label tells of.
 
     Raises:
@@ -67,9 +64,9 @@ def episode_from_msg(message: EpisodeEvent) -> EpisodeRecord:
     )
 
 
-def step_to_msg(step: Step, clock_offset: float, robot: str) -> ControlStep:
+def step_to_msg(step: ControlStep, clock_offset: float, robot: str) -> msg.ControlStep:
     """Message of a step of `robot`; `clock_offset` is added to its time."""
-    message = ControlStep()
+    message = msg.ControlStep()
     message.robot = robot
     message.header.stamp = to_stamp(step.time + clock_offset)
     message.sequence = step.sequence
@@ -91,7 +88,7 @@ def step_to_msg(step: Step, clock_offset: float, robot: str) -> ControlStep:
     return message
 
 
-def step_from_msg(message: ControlStep) -> Step:
+def step_from_msg(message: msg.ControlStep) -> ControlStep:
     """Domain type of a message, on the clock of its stamps.
 
     Raises:
@@ -106,7 +103,7 @@ def step_from_msg(message: ControlStep) -> Step:
     if not all(np.isfinite(values).all() for values in arrays):
         raise ValueError("a step is not finite")
     command, previous, position, velocity = arrays
-    return Step(
+    return ControlStep(
         time=from_stamp(message.header.stamp),
         sequence=message.sequence,
         session=SessionView(message.epoch, message.episode, Phase(message.phase)),
@@ -125,16 +122,16 @@ def step_from_msg(message: ControlStep) -> Step:
 
 
 def chunk_to_msg(
-    chunk: Chunk,
+    chunk: ActionChunk,
     sequence: int,
     episode: int,
     names: Sequence[str],
     normaliser: Normaliser,
     period: float,
     clock_offset: float,
-) -> ActionChunk:
+) -> msg.ActionChunk:
     """Message of a chunk, in absolute joint targets; `clock_offset` is added to its start."""
-    message = ActionChunk()
+    message = msg.ActionChunk()
     message.header.stamp = to_stamp(chunk.start + clock_offset)
     message.sequence = sequence
     message.episode = episode
@@ -152,8 +149,8 @@ def chunk_to_msg(
 
 
 def status_to_msg(
-    step: Step, statistics: LoopStatistics, executor: Executor, names: Sequence[str], failure: str
-) -> ExecutorStatus:
+    step: ControlStep, statistics: LoopStatistics, executor: Executor, names: Sequence[str], failure: str
+) -> msg.ExecutorStatus:
     """The executor's health, but for what only the node knows: stamp, rate, age of the weights, bundle.
 
     Args:
@@ -163,7 +160,7 @@ def status_to_msg(
         names: of its joints.
         failure: what stopped the loop, or "".
     """
-    message = ExecutorStatus()
+    message = msg.ExecutorStatus()
     message.state = int(State.HOLD if failure else step.state)
     message.reason = failure or step.reason
     message.ticks = statistics.ticks
@@ -184,7 +181,7 @@ def status_to_msg(
     return message
 
 
-def diagnostics_to_msg(status: ExecutorStatus, name: str) -> DiagnosticArray:
+def diagnostics_to_msg(status: msg.ExecutorStatus, name: str) -> DiagnosticArray:
     """The same for `/diagnostics`: a warning while it holds, an error after a stop."""
     state = State(status.state)
     level = {State.HOLD: DiagnosticStatus.WARN, State.ESTOP: DiagnosticStatus.ERROR}.get(state, DiagnosticStatus.OK)

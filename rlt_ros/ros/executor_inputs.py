@@ -11,11 +11,11 @@ from rclpy.node import Node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, String
 
+from rlt_ros import msg
 from rlt_ros.control.actor import WeightsError, receive_actor
 from rlt_ros.control.clocks import SourceClock
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.limits import JointLimits
-from rlt_ros.msg import Intervention, PolicyInput, PolicyWeights, SessionState
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.convert import policy_input_from_msg, session_from_msg
 from rlt_ros.ros.ears import Ears
@@ -62,11 +62,11 @@ class ExecutorInputs:
         self._weights_heard = (0, -1)
         subscribe = node.create_subscription
         self.handles: list[Any] = [
-            subscribe(PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS),
+            subscribe(msg.PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS),
             subscribe(JointState, "joint_states", self._on_joint_state_of, SENSOR_QOS),
-            subscribe(Intervention, "intervention", self._on_intervention, SENSOR_QOS),
-            subscribe(PolicyWeights, "policy", self._on_policy, LATCHED_QOS),
-            subscribe(SessionState, "session", self._on_session, LATCHED_QOS),
+            subscribe(msg.Intervention, "intervention", self._on_intervention, SENSOR_QOS),
+            subscribe(msg.PolicyWeights, "policy", self._on_policy, LATCHED_QOS),
+            subscribe(msg.SessionState, "session", self._on_session, LATCHED_QOS),
             Ears(node, String, "robot_description", self._on_robot_description),
         ]
         self.handles += [Ears(node, Bool, topic, partial(self._on_estop, topic=topic)) for topic in stop_topics]
@@ -74,7 +74,7 @@ class ExecutorInputs:
     def _refuse(self, kind: str, detail: str = "") -> None:
         self._executor.refusals.refuse(kind, detail)
 
-    def _on_policy_input(self, message: PolicyInput) -> None:
+    def _on_policy_input(self, message: msg.PolicyInput) -> None:
         now = self._clock.now()
         try:
             policy_input = policy_input_from_msg(message, now - self._clock.ros())
@@ -100,7 +100,7 @@ class ExecutorInputs:
             return
         self._while_active(partial(self._executor.joint_state, min(at, now), position, velocity, source))
 
-    def _on_intervention(self, message: Intervention) -> None:
+    def _on_intervention(self, message: msg.Intervention) -> None:
         target = None
         if message.active and message.target:
             try:
@@ -128,7 +128,7 @@ class ExecutorInputs:
     def _narrow(self, limits: JointLimits) -> None:
         self._executor.limits = limits
 
-    def _on_session(self, message: SessionState) -> None:
+    def _on_session(self, message: msg.SessionState) -> None:
         try:
             view = session_from_msg(message)
         except ValueError as error:
@@ -137,7 +137,7 @@ class ExecutorInputs:
         self._epoch = view.epoch
         self._while_active(partial(self._executor.session, self._clock.now(), view))
 
-    def _on_policy(self, message: PolicyWeights) -> None:
+    def _on_policy(self, message: msg.PolicyWeights) -> None:
         heard = (message.epoch, message.version)
         if message.epoch < self._epoch or heard <= self._weights_heard:
             # A learner that has not heard of this session yet sends them again as soon as it has.

@@ -15,7 +15,7 @@ class JointOrder:
     def __init__(self, names: Sequence[str]) -> None:
         """Deliver values in the order of `names`."""
         self._names = tuple(names)
-        self._seen: tuple[str, ...] = ()
+        self._last_names: tuple[str, ...] = ()
         self._index: NDArray[np.intp] = np.zeros(0, dtype=np.intp)
 
     def index(self, names: Sequence[str]) -> NDArray[np.intp]:
@@ -24,13 +24,13 @@ class JointOrder:
         Raises:
             ValueError: a joint is missing.
         """
-        seen = tuple(names)
-        if seen != self._seen:
-            missing = [name for name in self._names if name not in seen]
+        given = tuple(names)
+        if given != self._last_names:
+            missing = [name for name in self._names if name not in given]
             if missing:
-                raise ValueError(f"joints {', '.join(missing)} are missing in {', '.join(seen)}")
-            self._index = np.array([seen.index(name) for name in self._names], dtype=np.intp)
-            self._seen = seen
+                raise ValueError(f"joints {', '.join(missing)} are missing in {', '.join(given)}")
+            self._index = np.array([given.index(name) for name in self._names], dtype=np.intp)
+            self._last_names = given
         return self._index
 
     def read(self, message: JointState) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from rclpy.node import Node
 
+from rlt_ros import msg
 from rlt_ros.config import ConfigError
 from rlt_ros.journal.journal import read_journal, size_of
 from rlt_ros.journal.segment import Damage
-from rlt_ros.msg import ControlStep, EpisodeEvent, PolicyInput, SessionState
 from rlt_ros.refusals import Refusals, merged
 from rlt_ros.rl.config import LearnerParameters
 from rlt_ros.rl.ingest import Ingest
@@ -101,11 +101,11 @@ class LearnerInputs:
         """Hear the robots, with what they keep of their last 20 s."""
         subscribe = self._node.create_subscription
         for robot in self._robots:
-            subscribe(ControlStep, f"{robot}/step", self._on_step, HISTORY_QOS)
-            subscribe(PolicyInput, f"{robot}/policy_input", self._on_policy_input, HISTORY_QOS)
-            subscribe(EpisodeEvent, f"{robot}/episode", self._on_event, HISTORY_QOS)
-            heard: Callable[[SessionState], None] = partial(self._on_session, robot or "/")
-            subscribe(SessionState, f"{robot}/session", heard, LATCHED_QOS)
+            subscribe(msg.ControlStep, f"{robot}/step", self._on_step, HISTORY_QOS)
+            subscribe(msg.PolicyInput, f"{robot}/policy_input", self._on_policy_input, HISTORY_QOS)
+            subscribe(msg.EpisodeEvent, f"{robot}/episode", self._on_event, HISTORY_QOS)
+            heard: Callable[[msg.SessionState], None] = partial(self._on_session, robot or "/")
+            subscribe(msg.SessionState, f"{robot}/session", heard, LATCHED_QOS)
 
     def flush(self) -> None:
         """Store the last episodes."""
@@ -170,7 +170,7 @@ class LearnerInputs:
             self.refusals.refuse(f"{kind}_of_unknown_robot", robot)
         return ingest
 
-    def _on_policy_input(self, message: PolicyInput) -> None:
+    def _on_policy_input(self, message: msg.PolicyInput) -> None:
         ingest = self._ingest(message.robot, "input")
         if ingest is None:
             return
@@ -179,14 +179,14 @@ class LearnerInputs:
         except ValueError as error:
             self.refusals.refuse("input_malformed", str(error))
 
-    def _on_session(self, robot: str, message: SessionState) -> None:
+    def _on_session(self, robot: str, message: msg.SessionState) -> None:
         ingest = self._ingest(robot, "session")
         if ingest is None:
             return
         ingest.session(message.epoch)
         self.epoch = max(self.epoch, message.epoch)
 
-    def _on_step(self, message: ControlStep) -> None:
+    def _on_step(self, message: msg.ControlStep) -> None:
         ingest = self._ingest(message.robot, "step")
         if ingest is None:
             return
@@ -195,7 +195,7 @@ class LearnerInputs:
         except ValueError as error:
             self.refusals.refuse("step_malformed", str(error))
 
-    def _on_event(self, message: EpisodeEvent) -> None:
+    def _on_event(self, message: msg.EpisodeEvent) -> None:
         ingest = self._ingest(message.robot, "event")
         try:
             outcome = Outcome(message.outcome)
@@ -209,9 +209,9 @@ class LearnerInputs:
         self._events[event] = None
         if len(self._events) > _REMEMBERED:
             del self._events[next(iter(self._events))]
-        if message.kind == EpisodeEvent.KIND_END:
+        if message.kind == msg.EpisodeEvent.KIND_END:
             ingest.end(message.epoch, message.episode, from_stamp(message.header.stamp), outcome)
-        elif message.kind in (EpisodeEvent.KIND_LABEL, EpisodeEvent.KIND_UNDO):
+        elif message.kind in (msg.EpisodeEvent.KIND_LABEL, msg.EpisodeEvent.KIND_UNDO):
             ingest.label(message.epoch, message.episode, outcome)
         if outcome is not Outcome.NONE and message.actor_enabled:
             alone = outcome if not message.interventions else Outcome.FAILURE

@@ -11,12 +11,19 @@ from typing import Any
 from ament_index_python.packages import get_package_share_directory
 from rclpy.serialization import deserialize_message
 
+from rlt_ros import msg
 from rlt_ros.journal.segment import Record
-from rlt_ros.msg import ControlStep, EpisodeEvent, ExecutorStatus, LearnerStatus, PolicyInput, SessionState
 
 _TYPES: dict[str, type] = {
     f"rlt_ros/msg/{cls.__name__}": cls
-    for cls in (ControlStep, EpisodeEvent, ExecutorStatus, LearnerStatus, PolicyInput, SessionState)
+    for cls in (
+        msg.ControlStep,
+        msg.EpisodeEvent,
+        msg.ExecutorStatus,
+        msg.LearnerStatus,
+        msg.PolicyInput,
+        msg.SessionState,
+    )
 }
 _FIELD = re.compile(r"^\s*([A-Za-z]\w*(?:/\w+)?)(?:\[[^\]]*\])?\s+[a-z]\w*\s*(?:#.*|=.*)?$", re.MULTILINE)
 _RULE = "=" * 80

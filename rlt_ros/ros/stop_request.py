@@ -9,7 +9,7 @@ from typing import Any
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 
-from rlt_ros.msg import ControlStep
+from rlt_ros import msg
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import STEADY
 from rlt_ros.ros.node import destroy
@@ -55,7 +55,7 @@ class StopRequest:
             return
         self._since = self._complained = time.monotonic()
         self._handles = [
-            self._node.create_subscription(ControlStep, "step", self._on_step, SENSOR_QOS),
+            self._node.create_subscription(msg.ControlStep, "step", self._on_step, SENSOR_QOS),
             self._node.create_timer(_AGAIN, self._again, clock=STEADY),
         ]
 
@@ -73,8 +73,8 @@ class StopRequest:
             self._complained = now
             self._refusals.refuse("stop_unconfirmed", f"for {now - self._since:.1f} s")
 
-    def _on_step(self, message: ControlStep) -> None:
-        if message.state != ControlStep.STATE_ESTOP or not self.asking:
+    def _on_step(self, message: msg.ControlStep) -> None:
+        if message.state != msg.ControlStep.STATE_ESTOP or not self.asking:
             return
         handles, self._handles = self._handles, []
         destroy(self._node, handles)

@@ -148,7 +148,7 @@ class Session:
         """An emergency stop: a running episode is aborted, and says nothing about the policy."""
         return self._end(now, Outcome.ABORT) if self.running else []
 
-    def flown(self, time: float, human: bool, *, held: bool = False) -> None:
+    def step(self, time: float, human: bool, *, held: bool = False) -> None:
         """A control tick of the running episode.
 
         Args:

@@ -231,7 +231,7 @@ def _episode(
         instruction=sentence,
         setting=entry.get("setting") or "controlled",
         ticks=int(success[0]) + 1 if len(success) else 0,
-        seen=seen,
+        image_ticks=seen,
         images=images,
         position=position,
         velocity=velocity,

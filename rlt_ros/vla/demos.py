@@ -71,17 +71,17 @@ def prepare(episodes: Iterable[Episode], horizon: int) -> Demonstrations:
         number = list(tasks).index(episode.task)
         if not episode.ticks:
             continue
-        seen, total = episode.seen, len(episode.command)
+        image_ticks, total = episode.image_ticks, len(episode.command)
         steps = np.diff(episode.command, axis=0, prepend=episode.before[None]).astype(np.float32)
-        rows = seen[:, None] + np.arange(horizon)
+        rows = image_ticks[:, None] + np.arange(horizon)
         valid = rows < total
         images.append(episode.images)
         columns["steps"].append(np.where(valid[..., None], steps[np.minimum(rows, total - 1)], np.float32(0)))
         columns["valid"].append(valid)
         for name in ("position", "velocity", "critical", "grounding"):
-            columns[name].append(getattr(episode, name)[seen])
-        owner.append(np.full(len(seen), index, dtype=np.int32))
-        told.append(np.full(len(seen), number, dtype=np.int32))
+            columns[name].append(getattr(episode, name)[image_ticks])
+        owner.append(np.full(len(image_ticks), index, dtype=np.int32))
+        told.append(np.full(len(image_ticks), number, dtype=np.int32))
     if not owner:
         raise RuntimeError(f"none of the {len(lengths)} episodes was a success: there is nothing to learn from")
     return Demonstrations(

@@ -129,7 +129,7 @@ class LiveEpisodes:
             instruction=self._instruction,
             setting="full" if steps[0].session.phase is Phase.BASE else "controlled",
             ticks=len(steps) if running.outcome is Outcome.SUCCESS else 0,
-            seen=np.arange(len(steps)),
+            image_ticks=np.arange(len(steps)),
             images=np.stack(images),
             position=np.array([step.position for step in steps], dtype=np.float32),
             velocity=np.array([step.velocity for step in steps], dtype=np.float32),

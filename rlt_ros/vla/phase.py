@@ -68,9 +68,11 @@ def mark(episode: Episode, infer: Callable[[NDArray[np.uint8], NDArray[Any]], Ar
         infer: pictures and joint positions -> token; the VLA must have been told the episode's instruction.
         period: seconds between ticks.
     """
-    tokens = [infer(images, episode.position[tick]) for images, tick in zip(episode.images, episode.seen, strict=True)]
-    interval = float(np.diff(episode.seen).mean()) * period if len(episode.seen) > 1 else period
-    return Marks(np.array(tokens, dtype=np.float32), episode.critical[episode.seen], interval)
+    tokens = [
+        infer(images, episode.position[tick]) for images, tick in zip(episode.images, episode.image_ticks, strict=True)
+    ]
+    interval = float(np.diff(episode.image_ticks).mean()) * period if len(episode.image_ticks) > 1 else period
+    return Marks(np.array(tokens, dtype=np.float32), episode.critical[episode.image_ticks], interval)
 
 
 def train_phase_head(marks: list[Marks], *, held_out: float = 0.25, seed: int = 0) -> PhaseHead:

@@ -92,7 +92,7 @@ def make() -> Iterator[Callable[..., Console]]:
 
 def test_page_state_and_pictures_arrive(make: Callable[..., Console]) -> None:
     console = make()
-    console.state.put("executor", {"state": "ACTOR"})
+    console.state.update("executor", {"state": "ACTOR"})
     console.state.picture("wrist", Picture(1.0, b"jpeg"))
     page, text = console.request("GET", "/")
     assert page.status == 200

@@ -35,19 +35,19 @@ def record(number: int, outcome: Outcome = Outcome.SUCCESS, **changes: object) -
 
 def test_silence_ages_and_nothing_is_none(state: ConsoleState, clock: Clock) -> None:
     assert state.snapshot()["executor"] is None
-    state.put("executor", {"state": "ACTOR"})
+    state.update("executor", {"state": "ACTOR"})
     clock.now += 4.0
     assert state.snapshot()["executor"] == {"state": "ACTOR", "age": 4.0}
 
 
 def test_only_what_is_urgent_hurries_the_page(state: ConsoleState) -> None:
-    assert state.put("executor", {"state": "ACTOR", "rate": 50}, urgent=("state",))
-    assert not state.put("executor", {"state": "ACTOR", "rate": 49}, urgent=("state",))
-    assert state.put("executor", {"state": "HOLD", "rate": 49}, urgent=("state",))
+    assert state.update("executor", {"state": "ACTOR", "rate": 50}, urgent=("state",))
+    assert not state.update("executor", {"state": "ACTOR", "rate": 49}, urgent=("state",))
+    assert state.update("executor", {"state": "HOLD", "rate": 49}, urgent=("state",))
 
 
 def test_what_is_not_finite_has_no_word_in_json(state: ConsoleState) -> None:
-    state.put("learner", {"td_error": float("nan"), "updates_per_s": float("inf"), "updates": 3})
+    state.update("learner", {"td_error": float("nan"), "updates_per_s": float("inf"), "updates": 3})
     state.sample()
     told = json.loads(json.dumps(state.snapshot(), allow_nan=False))
     assert told["learner"]["updates"] == 3
@@ -55,7 +55,7 @@ def test_what_is_not_finite_has_no_word_in_json(state: ConsoleState) -> None:
 
 
 def test_a_row_has_only_what_is_fresh(state: ConsoleState, clock: Clock) -> None:
-    state.put("learner", {"updates_per_s": 90.0, "td_error": 0.1})
+    state.update("learner", {"updates_per_s": 90.0, "td_error": 0.1})
     state.sample()
     clock.now += 10.0
     state.sample()

@@ -11,11 +11,11 @@ from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from mcap.writer import Writer
 from rclpy.serialization import serialize_message
-from rlt_ros.msg import PolicyInput
 from ros_support import Listener, listener
 from running import node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, JointState
 
+from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.ros.fields import from_stamp, octets, to_stamp
 from rlt_ros.ros.qos import RECORD_QOS
@@ -116,7 +116,7 @@ def test_a_recording_of_the_cell_plays_bit_by_bit_into_the_vla(domain: int, tmp_
 
     with listener() as ros:
         images = listen(ros)
-        inputs = ros.listen(PolicyInput, "policy_input", RECORD_QOS)
+        inputs = ros.listen(msg.PolicyInput, "policy_input", RECORD_QOS)
         joints = ros.node.create_publisher(JointState, "joint_states", 10)
         # Where the arms are goes into the VLA too; for the comparison they stand still.
         position = positions[0]

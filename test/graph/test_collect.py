@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from rlt_ros.msg import ControlStep, EpisodeEvent
 from ros_support import listener
 from sensor_msgs.msg import Image
 
+from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.ros.fields import floats, octets, to_stamp
 from rlt_ros.ros.qos import RECORD_QOS
@@ -29,22 +29,22 @@ def test_an_episode_flown_by_a_person_is_on_disk_after_the_next_one_starts(domai
         images = {
             name: ros.node.create_publisher(Image, f"{name}/color/image_raw", RECORD_QOS) for name in bundle.cameras
         }
-        steps = ros.node.create_publisher(ControlStep, "step", RECORD_QOS)
-        events = ros.node.create_publisher(EpisodeEvent, "episode", RECORD_QOS)
+        steps = ros.node.create_publisher(msg.ControlStep, "step", RECORD_QOS)
+        events = ros.node.create_publisher(msg.EpisodeEvent, "episode", RECORD_QOS)
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, cwd=tmp_path)
         try:
             publishers = [*images.values(), steps, events]
             ros.wait(lambda: all(p.get_subscription_count() for p in publishers), 30.0, "the recorder")
 
             def event(kind: int, episode: int, outcome: int = 0) -> None:
-                message = EpisodeEvent(epoch=1, episode=episode, kind=kind, outcome=outcome)
+                message = msg.EpisodeEvent(epoch=1, episode=episode, kind=kind, outcome=outcome)
                 message.header.stamp = to_stamp(time.time())
                 events.publish(message)
                 ros.spin(0.2)
 
-            event(EpisodeEvent.KIND_START, 1)
+            event(msg.EpisodeEvent.KIND_START, 1)
             size = bundle.image_size
-            event(EpisodeEvent.KIND_LABEL, 1, 99)  # makes no sense, and must not end the recording
+            event(msg.EpisodeEvent.KIND_LABEL, 1, 99)  # makes no sense, and must not end the recording
             for _ in range(5):
                 # Alone on its way: a queue of one picture would let a good one take its place.
                 for publisher in images.values():
@@ -58,14 +58,14 @@ def test_an_episode_flown_by_a_person_is_on_disk_after_the_next_one_starts(domai
                     picture.data = octets(bytes([10 * tick] * (3 * size * size)))
                     publisher.publish(picture)
                 ros.spin(0.05)
-                step = ControlStep(sequence=tick, epoch=1, episode=1, phase=3, state=ControlStep.STATE_HUMAN)
+                step = msg.ControlStep(sequence=tick, epoch=1, episode=1, phase=3, state=msg.ControlStep.STATE_HUMAN)
                 step.header.stamp = to_stamp(time.time())
                 for field in ("command", "previous", "position", "velocity"):
                     setattr(step, field, floats(np.full(joints, tick * 0.01)))
                 steps.publish(step)
             ros.spin(0.2)
-            event(EpisodeEvent.KIND_END, 1, 1)
-            event(EpisodeEvent.KIND_START, 2)
+            event(msg.EpisodeEvent.KIND_END, 1, 1)
+            event(msg.EpisodeEvent.KIND_START, 2)
             path = tmp_path / "data/meta/info.json"
             ros.wait(path.is_file, 20.0, "the dataset")
             process.send_signal(signal.SIGINT)

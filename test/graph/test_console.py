@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from node_pages import NODES, describe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from rlt_ros.msg import ControlStep
 from ros_support import NAMESPACE, Graph, Listener, listener, up_sim
 from running import node
 
+from rlt_ros import msg
 from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.qos import RECORD_QOS
 
@@ -130,7 +130,7 @@ def graph(domain: int, tmp_path: Path) -> Iterator[Graph]:
 
 def test_an_operator_sees_stops_and_takes_over_and_deaths_are_seen(graph: Graph, browser: Browser) -> None:
     ros = graph.ros
-    steps = ros.listen(ControlStep, "step", RECORD_QOS)
+    steps = ros.listen(msg.ControlStep, "step", RECORD_QOS)
     page = browser.new_page(viewport={"width": 1280, "height": 900})
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -143,7 +143,7 @@ def test_an_operator_sees_stops_and_takes_over_and_deaths_are_seen(graph: Graph,
 
     # 1. Pictures of all cameras arrive and change; so do state, table and curves.
     wait(lambda: len(frames(page)) == 3 and min(frames(page)) >= 3, page, 60, "pictures")
-    flown(ControlStep.STATE_REFERENCE, ControlStep.STATE_ACTOR, seconds=60)
+    flown(msg.ControlStep.STATE_REFERENCE, msg.ControlStep.STATE_ACTOR, seconds=60)
     before = page.evaluate(PIXELS, "base")
     assert max(before) > 0
     wait(lambda: page.evaluate(PIXELS, "base") != before, page, 10, "a picture that changes")
@@ -159,18 +159,18 @@ def test_an_operator_sees_stops_and_takes_over_and_deaths_are_seen(graph: Graph,
 
     # 2. A click on "intervene": a human has the robot, which holds; "hand back" gives it back.
     page.click("text=Intervene")
-    flown(ControlStep.STATE_HUMAN)
+    flown(msg.ControlStep.STATE_HUMAN)
     expect(badge).to_have_attribute("data-state", "HUMAN", timeout=2_000)
     page.click("text=Hand back")
     expect(badge).not_to_have_attribute("data-state", "HUMAN", timeout=5_000)
 
     # 3. The emergency stop latches at once; clearing it takes two steps, and the robot waits even then.
-    flown(ControlStep.STATE_REFERENCE, ControlStep.STATE_ACTOR)
+    flown(msg.ControlStep.STATE_REFERENCE, msg.ControlStep.STATE_ACTOR)
     page.evaluate(WHEN_PRESSED)
     steps.clear()
     page.click("#estop")
-    ros.wait(lambda: any(step.state == ControlStep.STATE_ESTOP for step in steps), 5, "the stop")
-    stopped = next(from_stamp(step.header.stamp) for step in steps if step.state == ControlStep.STATE_ESTOP)
+    ros.wait(lambda: any(step.state == msg.ControlStep.STATE_ESTOP for step in steps), 5, "the stop")
+    stopped = next(from_stamp(step.header.stamp) for step in steps if step.state == msg.ControlStep.STATE_ESTOP)
     latency = stopped - page.evaluate("window.pressed") / 1000
     print(f"from the click to the first stopped tick: {latency * 1000:.0f} ms")
     assert latency < 0.2
@@ -178,11 +178,11 @@ def test_an_operator_sees_stops_and_takes_over_and_deaths_are_seen(graph: Graph,
     page.click("#clear")
     expect(page.locator("#clear")).to_have_text("Really clear it")
     ros.spin(1.0)
-    assert steps[-1].state == ControlStep.STATE_ESTOP, "one step clears nothing"
+    assert steps[-1].state == msg.ControlStep.STATE_ESTOP, "one step clears nothing"
     page.click("#clear")
     expect(badge).to_have_attribute("data-state", "HOLD", timeout=3_000)
     page.click("text=Auto")
-    flown(ControlStep.STATE_REFERENCE, ControlStep.STATE_ACTOR)
+    flown(msg.ControlStep.STATE_REFERENCE, msg.ControlStep.STATE_ACTOR)
     page.keyboard.press("Space")
     expect(badge).to_have_attribute("data-state", "ESTOP", timeout=2_000)
     page.click("#clear")
@@ -217,7 +217,7 @@ def test_an_operator_sees_stops_and_takes_over_and_deaths_are_seen(graph: Graph,
         expect(page.locator("#answer")).to_contain_text("NOT CONFIRMED", timeout=3_000)
     finally:
         os.kill(hung, signal.SIGCONT)
-    flown(ControlStep.STATE_ESTOP)  # it is asked for until it is done
+    flown(msg.ControlStep.STATE_ESTOP)  # it is asked for until it is done
     expect(page.locator("#estop")).to_have_text("E-STOP", timeout=5_000)
     expect(page.locator("#lost")).to_be_hidden(timeout=20_000)
 

@@ -14,14 +14,13 @@ import psutil
 import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rlt_ros.msg import ControlStep, ExecutorStatus, Intervention, PolicyInput, PolicyWeights, SessionState
-from rlt_ros.srv import SetMode
 from ros_support import Listener, listener
 from running import node
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import Trigger
 
+from rlt_ros import msg, srv
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.actor import ActorSpec, pack_actor
 from rlt_ros.nodes.executor_node import ExecutorNode
@@ -42,16 +41,16 @@ class FakeCell:
         self.ros = ros
         node = ros.node
         self._joints = node.create_publisher(JointState, "joint_states", 10)
-        self._inputs = node.create_publisher(PolicyInput, "policy_input", RECORD_QOS)
-        self._session = node.create_publisher(SessionState, "session", LATCHED_QOS)
-        self.weights = node.create_publisher(PolicyWeights, "policy", LATCHED_QOS)
+        self._inputs = node.create_publisher(msg.PolicyInput, "policy_input", RECORD_QOS)
+        self._session = node.create_publisher(msg.SessionState, "session", LATCHED_QOS)
+        self.weights = node.create_publisher(msg.PolicyWeights, "policy", LATCHED_QOS)
         self.estop = node.create_publisher(Bool, "estop", 10)
         self.description = node.create_publisher(String, "robot_description", LATCHED_QOS)
-        self._human = node.create_publisher(Intervention, "intervention", 10)
-        self.steps = ros.listen(ControlStep, "step")
-        self.status = ros.listen(ExecutorStatus, "executor_status")
+        self._human = node.create_publisher(msg.Intervention, "intervention", 10)
+        self.steps = ros.listen(msg.ControlStep, "step")
+        self.status = ros.listen(msg.ExecutorStatus, "executor_status")
         self.commands = ros.listen(Float64MultiArray, "forward_position_controller/commands", COMMAND_QOS)
-        self.phase = SessionState.PHASE_CRITICAL
+        self.phase = msg.SessionState.PHASE_CRITICAL
         self.position = np.zeros(JOINTS)
         self.speak_joints = self.speak_vla = True
         self.human: list[float] | None = None
@@ -64,8 +63,8 @@ class FakeCell:
     def _speak(self) -> None:
         stamp = to_stamp(time.time() + self.clock_step)
         if self.human is not None:
-            self._human.publish(Intervention(active=True, joint_names=list(BUNDLE.joints), target=self.human))
-        state = SessionState(epoch=1, episode=1, phase=self.phase, actor_enabled=True)
+            self._human.publish(msg.Intervention(active=True, joint_names=list(BUNDLE.joints), target=self.human))
+        state = msg.SessionState(epoch=1, episode=1, phase=self.phase, actor_enabled=True)
         self._session.publish(state)
         if self.speak_joints:
             names = list(BUNDLE.joints)[::-1]
@@ -85,7 +84,7 @@ class FakeCell:
     def _speak_vla(self) -> None:
         if not self.speak_vla:
             return
-        message = PolicyInput(bundle_id=BUNDLE.id, sequence=self._sequence, horizon=50, joints=JOINTS, period=0.02)
+        message = msg.PolicyInput(bundle_id=BUNDLE.id, sequence=self._sequence, horizon=50, joints=JOINTS, period=0.02)
         message.header.stamp = to_stamp(time.time() + self.clock_step)
         message.token = floats(np.ones(BUNDLE.token_dim))
         rows = np.arange(1, 51)[:, None] * np.full(JOINTS, 5e-4)
@@ -112,7 +111,7 @@ class FakeCell:
     def release(self) -> None:
         """The human lets go."""
         self.human = None
-        self._human.publish(Intervention(active=False))
+        self._human.publish(msg.Intervention(active=False))
 
     def rests(self) -> None:
         """The command does not move."""
@@ -147,13 +146,13 @@ def cell(domain: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
 FakeCell.process_may_end = False
 
 
-def weights(version: int, bias: float = 0.0, **changes: object) -> PolicyWeights:
+def weights(version: int, bias: float = 0.0, **changes: object) -> msg.PolicyWeights:
     """An actor that adds `bias` to the reference."""
     size = BUNDLE.token_dim + 2 * JOINTS + 10 * JOINTS
     spec = ActorSpec(str(changes.get("bundle_id", BUNDLE.id)), BUNDLE.token_dim, JOINTS, 10)
     layers = [(np.zeros((size, 10 * JOINTS), np.float32), np.full(10 * JOINTS, bias, np.float32))]
     data = pack_actor(spec, layers, version)
-    message = PolicyWeights(epoch=int(changes.get("epoch", 1)), version=version, bundle_id=spec.bundle_id)
+    message = msg.PolicyWeights(epoch=int(changes.get("epoch", 1)), version=version, bundle_id=spec.bundle_id)
     message.sha256 = hashlib.sha256(data).hexdigest()
     message.data = octets(data)
     if changes.get("corrupt"):
@@ -164,23 +163,23 @@ def weights(version: int, bias: float = 0.0, **changes: object) -> PolicyWeights
 
 @pytest.mark.parametrize("cell", [weights(7, 0.25)], indirect=True, ids=["actor"])
 def test_an_actor_from_a_file_flies_without_a_learner(cell: FakeCell) -> None:
-    cell.state_is(ControlStep.STATE_ACTOR)
+    cell.state_is(msg.ControlStep.STATE_ACTOR)
     assert cell.steps[-1].policy_version == 7
 
 
 def test_bad_messages_are_refused_counted_and_end_in_hold(cell: FakeCell) -> None:
-    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.state_is(msg.ControlStep.STATE_REFERENCE)
     cell.broken_vla = True
-    cell.state_is(ControlStep.STATE_HOLD, "policy_input_stale")
+    cell.state_is(msg.ControlStep.STATE_HOLD, "policy_input_stale")
     cell.broken_vla = False
-    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.state_is(msg.ControlStep.STATE_REFERENCE)
     cell.broken_joints = True
-    cell.state_is(ControlStep.STATE_HOLD, "joint_states_stale")
+    cell.state_is(msg.ControlStep.STATE_HOLD, "joint_states_stale")
     cell.ros.spin(0.2)
     held = [tuple(step.command) for step in cell.steps[-3:]]
     assert len(set(held)) == 1
     cell.broken_joints = False
-    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.state_is(msg.ControlStep.STATE_REFERENCE)
     bent = weights(4)
     bent.version = 5
     wrong = (weights(1, corrupt=True), weights(2, bundle_id="other"), weights(3, bias=float("nan")))
@@ -193,13 +192,13 @@ def test_bad_messages_are_refused_counted_and_end_in_hold(cell: FakeCell) -> Non
         "weights_checksum", "weights_bundle", "weights_finite", "weights_version", "weights_other_session",
     ):  # fmt: skip
         assert counters.get(name, 0) > 0, f"{name} was not counted: {counters}"
-    assert cell.steps[-1].state == ControlStep.STATE_REFERENCE, "refused weights must not change what flies"
+    assert cell.steps[-1].state == msg.ControlStep.STATE_REFERENCE, "refused weights must not change what flies"
 
 
 def test_good_weights_fly_from_the_next_boundary_and_joints_go_by_name(cell: FakeCell) -> None:
-    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.state_is(msg.ControlStep.STATE_REFERENCE)
     cell.weights.publish(weights(5, bias=1.0))
-    cell.state_is(ControlStep.STATE_ACTOR)
+    cell.state_is(msg.ControlStep.STATE_ACTOR)
     first = len(cell.steps)
     cell.ros.wait(lambda: len(cell.steps) > first + 8, 5, "eight steps of the actor")
     assert cell.steps[-1].policy_version == 5
@@ -213,83 +212,83 @@ def test_good_weights_fly_from_the_next_boundary_and_joints_go_by_name(cell: Fak
 
 
 def test_emergency_stop_latches_until_it_is_cleared_and_released(cell: FakeCell) -> None:
-    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.state_is(msg.ControlStep.STATE_REFERENCE)
     assert cell.ros.call(Trigger, "executor_node/estop", Trigger.Request()).success
-    cell.state_is(ControlStep.STATE_ESTOP, "emergency stop by service")
+    cell.state_is(msg.ControlStep.STATE_ESTOP, "emergency stop by service")
     at = list(cell.steps[-1].command)
-    cell.ros.call(SetMode, "executor_node/set_mode", SetMode.Request(mode=SetMode.Request.MODE_AUTO))
+    cell.ros.call(srv.SetMode, "executor_node/set_mode", srv.SetMode.Request(mode=srv.SetMode.Request.MODE_AUTO))
     cell.ros.spin(0.3)
-    assert cell.steps[-1].state == ControlStep.STATE_ESTOP
+    assert cell.steps[-1].state == msg.ControlStep.STATE_ESTOP
     assert list(cell.steps[-1].command) == at
     assert cell.ros.call(Trigger, "executor_node/clear_estop", Trigger.Request()).success
-    cell.state_is(ControlStep.STATE_HOLD, "mode_hold")
+    cell.state_is(msg.ControlStep.STATE_HOLD, "mode_hold")
     assert not cell.ros.call(Trigger, "executor_node/clear_estop", Trigger.Request()).success
-    assert not cell.ros.call(SetMode, "executor_node/set_mode", SetMode.Request(mode=77)).success
-    cell.ros.call(SetMode, "executor_node/set_mode", SetMode.Request(mode=SetMode.Request.MODE_AUTO))
-    cell.state_is(ControlStep.STATE_REFERENCE)
+    assert not cell.ros.call(srv.SetMode, "executor_node/set_mode", srv.SetMode.Request(mode=77)).success
+    cell.ros.call(srv.SetMode, "executor_node/set_mode", srv.SetMode.Request(mode=srv.SetMode.Request.MODE_AUTO))
+    cell.state_is(msg.ControlStep.STATE_REFERENCE)
 
 
 def test_the_button_stops_every_state_and_is_cleared_only_after_its_release(cell: FakeCell) -> None:
     def reference() -> None:
-        cell.state_is(ControlStep.STATE_REFERENCE)
+        cell.state_is(msg.ControlStep.STATE_REFERENCE)
 
     def human() -> None:
         cell.human = [0.01] * JOINTS
-        cell.state_is(ControlStep.STATE_HUMAN)
+        cell.state_is(msg.ControlStep.STATE_HUMAN)
 
     def actor() -> None:
         cell.release()
         cell.weights.publish(weights(1, bias=0.1))
-        cell.state_is(ControlStep.STATE_ACTOR)
+        cell.state_is(msg.ControlStep.STATE_ACTOR)
 
     def hold() -> None:
-        cell.phase = SessionState.PHASE_IDLE
-        cell.state_is(ControlStep.STATE_HOLD, "phase_idle")
+        cell.phase = msg.SessionState.PHASE_IDLE
+        cell.state_is(msg.ControlStep.STATE_HOLD, "phase_idle")
 
     for reach in (reference, human, actor, hold):
         reach()
         cell.estop.publish(Bool(data=True))
-        cell.state_is(ControlStep.STATE_ESTOP, "emergency stop by topic")
+        cell.state_is(msg.ControlStep.STATE_ESTOP, "emergency stop by topic")
         cell.rests()
         answer = cell.ros.call(Trigger, "executor_node/clear_estop", Trigger.Request())
         assert (answer.success, "release it first" in answer.message) == (False, True)
         cell.estop.publish(Bool(data=False))
         cell.ros.spin(0.2)
-        assert cell.steps[-1].state == ControlStep.STATE_ESTOP
+        assert cell.steps[-1].state == msg.ControlStep.STATE_ESTOP
         assert cell.ros.call(Trigger, "executor_node/clear_estop", Trigger.Request()).success
-        cell.state_is(ControlStep.STATE_HOLD, "mode_hold")
-        cell.ros.call(SetMode, "executor_node/set_mode", SetMode.Request(mode=SetMode.Request.MODE_AUTO))
+        cell.state_is(msg.ControlStep.STATE_HOLD, "mode_hold")
+        cell.ros.call(srv.SetMode, "executor_node/set_mode", srv.SetMode.Request(mode=srv.SetMode.Request.MODE_AUTO))
 
 
 def test_who_falls_silent_or_lives_in_another_time_ends_in_hold(cell: FakeCell) -> None:
     def flies() -> None:
-        cell.state_is(ControlStep.STATE_REFERENCE)
+        cell.state_is(msg.ControlStep.STATE_REFERENCE)
 
     flies()
     cell.speak_joints = False
-    cell.state_is(ControlStep.STATE_HOLD, "joint_states_stale")
+    cell.state_is(msg.ControlStep.STATE_HOLD, "joint_states_stale")
     cell.rests()
     cell.speak_joints = True
     flies()
     cell.speak_vla = False
-    cell.state_is(ControlStep.STATE_HOLD, "policy_input_stale")
+    cell.state_is(msg.ControlStep.STATE_HOLD, "policy_input_stale")
     cell.rests()
     cell.speak_vla = True
     flies()
     cell.clock_step = 2.0
-    cell.state_is(ControlStep.STATE_HOLD, "policy_input_stale")
+    cell.state_is(msg.ControlStep.STATE_HOLD, "policy_input_stale")
     assert cell.counters()["input_future"] > 0
     cell.clock_step = 0.0
     flies()
     cell.clock_step = -2.0
-    cell.state_is(ControlStep.STATE_HOLD, "joint_states_stale")
+    cell.state_is(msg.ControlStep.STATE_HOLD, "joint_states_stale")
     cell.clock_step = 0.0
     flies()
 
 
 def test_the_robot_description_narrows_the_limits_and_the_guard_is_seen_in_diagnostics(cell: FakeCell) -> None:
     told = cell.ros.listen(DiagnosticArray, "/diagnostics")
-    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.state_is(msg.ControlStep.STATE_REFERENCE)
     joint = BUNDLE.joints[0]
     cell.description.publish(
         String(
@@ -316,7 +315,7 @@ def test_the_robot_description_narrows_the_limits_and_the_guard_is_seen_in_diagn
 @pytest.mark.parametrize("cell", [{"command_topics": "[left, right]"}], indirect=True, ids=["topics"])
 def test_two_arms_may_have_a_controller_each(cell: FakeCell) -> None:
     arms = [cell.ros.listen(Float64MultiArray, topic, COMMAND_QOS) for topic in ("left", "right")]
-    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.state_is(msg.ControlStep.STATE_REFERENCE)
     cell.ros.wait(lambda: all(arms), 5, "commands of both arms")
     wire = JOINT_NAMES
     for arm, names in zip(arms, (wire[:7], wire[7:]), strict=True):
@@ -326,7 +325,7 @@ def test_two_arms_may_have_a_controller_each(cell: FakeCell) -> None:
 
 
 def test_the_control_process_is_small(cell: FakeCell) -> None:
-    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.state_is(msg.ControlStep.STATE_REFERENCE)
     children = [cell.process.pid, *(child.pid for child in psutil.Process(cell.process.pid).children(recursive=True))]
     memory = max(psutil.Process(pid).memory_info().rss for pid in children) / 2**20
     assert memory <= 120, f"executor_node holds {memory:.0f} MB"
@@ -334,12 +333,12 @@ def test_the_control_process_is_small(cell: FakeCell) -> None:
 
 def test_the_last_command_after_sigterm_is_a_hold(cell: FakeCell) -> None:
     cell.process_may_end = True
-    cell.state_is(ControlStep.STATE_REFERENCE)
+    cell.state_is(msg.ControlStep.STATE_REFERENCE)
     cell.process.send_signal(signal.SIGTERM)
     cell.ros.wait(lambda: cell.process.poll() is not None, 10, "end of executor_node")
     cell.ros.spin(0.3)
     assert cell.process.returncode == 0
-    assert cell.steps[-1].state == ControlStep.STATE_HOLD
+    assert cell.steps[-1].state == msg.ControlStep.STATE_HOLD
     assert list(cell.steps[-1].command) == list(cell.steps[-1].previous)
     assert np.allclose(list(cell.commands[-1].data), list(cell.steps[-1].command), atol=1e-6)
 
@@ -379,7 +378,7 @@ def test_after_an_exception_in_the_loop_the_last_word_is_a_hold(domain: int, mon
         pose = np.linspace(-0.5, 0.5, JOINTS)
         state = JointState(name=list(BUNDLE.joints), position=list(pose), velocity=[0.0] * JOINTS)
         state.header.stamp = to_stamp(time.time())
-        node._inputs._on_session(SessionState(epoch=1, episode=1, phase=SessionState.PHASE_CRITICAL))
+        node._inputs._on_session(msg.SessionState(epoch=1, episode=1, phase=msg.SessionState.PHASE_CRITICAL))
         node._inputs._on_joint_state(state)
         deadline = time.monotonic() + 5
         while not sent and time.monotonic() < deadline:

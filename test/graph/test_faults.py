@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import running
-from rlt_ros.msg import ControlStep, EpisodeEvent, LearnerStatus, PolicyInput, PolicyWeights
 from ros_support import NAMESPACE, Graph, Listener, listener, up_sim
 
+from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.bringup.runs import episodes
 from rlt_ros.control.actor import unpack_actor
@@ -58,24 +58,24 @@ RATIO = float(Bringup().parameters("learner_node")["update_ratio"])
 class Wire:
     """Everything that was heard, over all lives of the graph."""
 
-    steps: list[ControlStep] = field(default_factory=list)
-    inputs: list[PolicyInput] = field(default_factory=list)
-    events: list[EpisodeEvent] = field(default_factory=list)
-    learner: list[LearnerStatus] = field(default_factory=list)
-    weights: list[PolicyWeights] = field(default_factory=list)
+    steps: list[msg.ControlStep] = field(default_factory=list)
+    inputs: list[msg.PolicyInput] = field(default_factory=list)
+    events: list[msg.EpisodeEvent] = field(default_factory=list)
+    learner: list[msg.LearnerStatus] = field(default_factory=list)
+    weights: list[msg.PolicyWeights] = field(default_factory=list)
     kills: list[tuple[str, float]] = field(default_factory=list)
 
     def listen(self, ros: Listener) -> None:
         for kind, topic, qos, heard in (
-            (ControlStep, "step", HISTORY_QOS, self.steps),
-            (PolicyInput, "policy_input", HISTORY_QOS, self.inputs),
-            (EpisodeEvent, "episode", HISTORY_QOS, self.events),
-            (LearnerStatus, "learner_status", 100, self.learner),
-            (PolicyWeights, "policy", LATCHED_QOS, self.weights),
+            (msg.ControlStep, "step", HISTORY_QOS, self.steps),
+            (msg.PolicyInput, "policy_input", HISTORY_QOS, self.inputs),
+            (msg.EpisodeEvent, "episode", HISTORY_QOS, self.events),
+            (msg.LearnerStatus, "learner_status", 100, self.learner),
+            (msg.PolicyWeights, "policy", LATCHED_QOS, self.weights),
         ):
             ros.node.create_subscription(kind, topic, heard.append, qos)
 
-    def critical(self) -> dict[tuple[int, int], ControlStep]:
+    def critical(self) -> dict[tuple[int, int], msg.ControlStep]:
         return {(m.epoch, m.sequence): m for m in self.steps if m.phase == 3}
 
 
@@ -150,7 +150,9 @@ def lived(root: Path) -> tuple[Wire, Path]:
                 flown = wire.steps[-1].episode
                 ros.wait(lambda f=flown: wire.steps[-1].episode > f, 60, "the next episode")
                 ros.wait(
-                    lambda: wire.steps[-1].state in (ControlStep.STATE_ACTOR, ControlStep.STATE_HUMAN), 60, "motion"
+                    lambda: wire.steps[-1].state in (msg.ControlStep.STATE_ACTOR, msg.ControlStep.STATE_HUMAN),
+                    60,
+                    "motion",
                 )
                 ros.spin(rng.uniform(0.1, 0.6))
                 death.of(last)
@@ -200,7 +202,9 @@ def test_what_was_on_the_wire_is_in_the_journal(wire: tuple[Wire, Path]) -> None
         (e.epoch, e.episode, e.kind, e.outcome) for e in map(message_of, read_journal(run / "journal", ("episode",)))
     }
     assert events <= kept
-    assert len(episodes(run)) == len({(e.epoch, e.episode) for e in heard.events if e.kind == EpisodeEvent.KIND_END})
+    assert len(episodes(run)) == len(
+        {(e.epoch, e.episode) for e in heard.events if e.kind == msg.EpisodeEvent.KIND_END}
+    )
 
 
 def test_commands_are_held_where_they_must(wire: tuple[Wire, Path]) -> None:
@@ -209,20 +213,20 @@ def test_commands_are_held_where_they_must(wire: tuple[Wire, Path]) -> None:
     # A VLA that starts again may be found by the executor seconds before it is found here: the recorder heard it too.
     recorded = map(message_of, read_journal(run / "journal", ("policy_input",)))
     inputs = np.array(sorted({from_stamp(m.header.stamp) for m in [*heard.inputs, *recorded]}))
-    flying = (ControlStep.STATE_ACTOR, ControlStep.STATE_REFERENCE)
+    flying = (msg.ControlStep.STATE_ACTOR, msg.ControlStep.STATE_REFERENCE)
     held = 0
     before = np.full(len(heard.steps[0].command), np.inf)
     for step in heard.steps:
         stamp = from_stamp(step.header.stamp)
         moved = np.abs(np.subtract(step.command, step.previous))
-        if step.state == ControlStep.STATE_HOLD:
+        if step.state == msg.ControlStep.STATE_HOLD:
             held += 1
             # What moved slows down; while somebody else moves the robot the command is where it is found.
             assert (moved <= before + 1e-6).all() or step.phase <= 1, step.reason
         elif step.state in flying:
             # A chunk that began in time is flown to its end.
             newest = inputs[max(0, np.searchsorted(inputs, stamp) - 1)]
-            rows = LIMITS.chunk if step.state == ControlStep.STATE_ACTOR else LIMITS.reference_rows
+            rows = LIMITS.chunk if step.state == msg.ControlStep.STATE_ACTOR else LIMITS.reference_rows
             assert stamp - newest <= LIMITS.max_input_age + (rows + 2) * TICK
         before = moved
     assert held
@@ -235,11 +239,11 @@ def test_commands_are_held_where_they_must(wire: tuple[Wire, Path]) -> None:
         after = [s for s in heard.steps if killed < from_stamp(s.header.stamp) < killed + 3.0]
         if node == "teleop_node":
             limit = killed + limits[node] + 2 * TICK
-            human = [s for s in after if s.state == ControlStep.STATE_HUMAN]
+            human = [s for s in after if s.state == msg.ControlStep.STATE_HUMAN]
             assert all(from_stamp(s.header.stamp) <= limit for s in human[:1]) or not human
         elif node in limits:
             late = [s for s in after if from_stamp(s.header.stamp) > killed + limits[node] + 2 * TICK]
-            assert all(s.state == ControlStep.STATE_HOLD for s in late), node
+            assert all(s.state == msg.ControlStep.STATE_HOLD for s in late), node
 
 
 def test_the_control_loop_does_not_notice_who_dies(wire: tuple[Wire, Path]) -> None:
@@ -256,7 +260,7 @@ def test_counters_versions_and_episodes_go_on(wire: tuple[Wire, Path]) -> None:
     assert versions == sorted(set(versions))
     flown = [step.policy_version for step in heard.steps if step.policy_version]
     assert flown == sorted(flown)
-    numbers = [e.episode for e in heard.events if e.kind == EpisodeEvent.KIND_START]
+    numbers = [e.episode for e in heard.events if e.kind == msg.EpisodeEvent.KIND_START]
     assert numbers == sorted(numbers)
     assert heard.learner[-1].samples >= max(message.samples for message in heard.learner)
     assert heard.learner[-1].episodes >= max(message.episodes for message in heard.learner)
@@ -288,8 +292,8 @@ def test_the_actor_that_is_resumed_is_the_one_that_was_saved(
     }
     with ExitStack() as stack:
         ros = stack.enter_context(listener())
-        weights = ros.listen(PolicyWeights, "policy", LATCHED_QOS)
-        status = ros.listen(LearnerStatus, "learner_status")
+        weights = ros.listen(msg.PolicyWeights, "policy", LATCHED_QOS)
+        status = ros.listen(msg.LearnerStatus, "learner_status")
         process = stack.enter_context(
             running.node("learner_node", given, tmp_path / "learner.log", file=run / "parameters.yaml")
         )

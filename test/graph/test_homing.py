@@ -13,13 +13,13 @@ control_msgs = pytest.importorskip("control_msgs.action", reason="control_msgs c
 from lifecycle_msgs.msg import Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState  # noqa: E402
 from rclpy.action import ActionServer, CancelResponse  # noqa: E402
-from rlt_ros.msg import ControlStep, SessionState  # noqa: E402
 from ros_support import listener  # noqa: E402
 from running import node  # noqa: E402
 from sensor_msgs.msg import JointState  # noqa: E402
 from std_srvs.srv import Trigger  # noqa: E402
 from trajectory_msgs.msg import JointTrajectory  # noqa: E402
 
+from rlt_ros import msg  # noqa: E402
 from rlt_ros.bringup.graph import Bringup  # noqa: E402
 from rlt_ros.ros.fields import to_stamp  # noqa: E402
 from rlt_ros.ros.qos import LATCHED_QOS  # noqa: E402
@@ -38,12 +38,12 @@ class Controller:
     def __init__(self, ros) -> None:
         node = ros.node
         self.position = np.zeros(JOINTS)
-        self.phase = SessionState.PHASE_IDLE
+        self.phase = msg.SessionState.PHASE_IDLE
         self.goal = self.ended = None
         self.cancelled = self.gives_up = False
         self.joints = node.create_publisher(JointState, "joint_states", 10)
-        self.session = node.create_publisher(SessionState, "session", LATCHED_QOS)
-        self.steps = ros.listen(ControlStep, "step")
+        self.session = node.create_publisher(msg.SessionState, "session", LATCHED_QOS)
+        self.steps = ros.listen(msg.ControlStep, "step")
         self.commands = ros.listen(JointTrajectory, "joint_trajectory_controller/joint_trajectory")
         node.create_timer(0.02, self.speak)
         self.server = ActionServer(
@@ -58,7 +58,7 @@ class Controller:
         message = JointState(name=list(BUNDLE.joints), position=list(self.position), velocity=[0.0] * JOINTS)
         message.header.stamp = to_stamp(time.time())
         self.joints.publish(message)
-        self.session.publish(SessionState(epoch=1, episode=1, phase=self.phase))
+        self.session.publish(msg.SessionState(epoch=1, episode=1, phase=self.phase))
 
     def cancel(self, _goal) -> CancelResponse:
         self.cancelled = True
@@ -136,7 +136,7 @@ def test_an_interrupted_homing_is_called_off_and_the_robot_held_where_it_is(rig,
     if reason == "stop":
         assert ros.call(Trigger, "executor_node/estop", Trigger.Request()).success
         ros.wait(lambda: controller.cancelled, 5, "cancellation")
-        ros.wait(lambda: controller.steps[-1].state == ControlStep.STATE_ESTOP, 5, "ESTOP")
+        ros.wait(lambda: controller.steps[-1].state == msg.ControlStep.STATE_ESTOP, 5, "ESTOP")
     else:
         controller.gives_up = True
         controller.ended = Follow.Result.GOAL_TOLERANCE_VIOLATED if reason == "abort" else 0
@@ -162,7 +162,7 @@ def test_homing_ends_with_the_executor_whose_last_word_is_a_hold(rig) -> None:
 
 def test_there_is_no_homing_in_an_episode(rig) -> None:
     ros, controller = rig
-    controller.phase = SessionState.PHASE_CRITICAL
-    ros.wait(lambda: controller.steps[-1].phase == SessionState.PHASE_CRITICAL, 5, "the episode")
+    controller.phase = msg.SessionState.PHASE_CRITICAL
+    ros.wait(lambda: controller.steps[-1].phase == msg.SessionState.PHASE_CRITICAL, 5, "the episode")
     answer = home(ros)
     assert (answer.success, "an episode runs" in answer.message) == (False, True)

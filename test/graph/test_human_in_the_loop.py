@@ -9,8 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rlt_ros.msg import ControlStep, EpisodeEvent, PolicyInput, SessionState
-from rlt_ros.srv import SetIntervention
 from ros_support import NAMESPACE, Listener, listener
 from running import node
 from sensor_msgs.msg import Joy
@@ -18,6 +16,7 @@ from std_msgs.msg import Float64MultiArray
 from std_srvs.srv import Trigger
 from virtual_pad import VirtualPad
 
+from rlt_ros import msg, srv
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.nodes.joystick_node import JoystickNode
@@ -52,11 +51,11 @@ class Rig:
         ros._executor.add_node(self.node)
         self.pad = VirtualPad()
         self.joy = ros.listen(Joy, "joy", EVENT_QOS)
-        self.steps = ros.listen(ControlStep, "step", RECORD_QOS)
+        self.steps = ros.listen(msg.ControlStep, "step", RECORD_QOS)
         self.wire = ros.listen(Float64MultiArray, "forward_position_controller/commands", RECORD_QOS)
-        self.inputs = ros.listen(PolicyInput, "policy_input", RECORD_QOS)
-        self.session = ros.listen(SessionState, "session", LATCHED_QOS)
-        self.events = ros.listen(EpisodeEvent, "episode", RECORD_QOS)
+        self.inputs = ros.listen(msg.PolicyInput, "policy_input", RECORD_QOS)
+        self.session = ros.listen(msg.SessionState, "session", LATCHED_QOS)
+        self.events = ros.listen(msg.EpisodeEvent, "episode", RECORD_QOS)
         self.arms = Arms(
             build_spec(get_task("ethernet")).compile(),
             ("left_grasp", "right_grasp"),
@@ -113,11 +112,11 @@ def test_takeover_drive_and_hand_back_then_a_lost_pad(domain: int, tmp_path: Pat
     with running(tmp_path, {}) as rig:
         ros, pad = rig.ros, rig.pad
         # In the middle of a chunk of the reference.
-        rig.state_is(ControlStep.STATE_REFERENCE, seconds=20)
+        rig.state_is(msg.ControlStep.STATE_REFERENCE, seconds=20)
         ros.wait(lambda: rig.steps[-1].row in range(5, 15), 5, "mid-chunk")
         first = rig.steps[-1].episode
         pad.press(TAKEOVER)
-        rig.state_is(ControlStep.STATE_HUMAN)
+        rig.state_is(msg.ControlStep.STATE_HUMAN)
 
         # To a target, as somebody does who looks at it.
         target = rig.gripper() + np.array([-0.03, 0.02, 0.025])
@@ -134,26 +133,26 @@ def test_takeover_drive_and_hand_back_then_a_lost_pad(domain: int, tmp_path: Pat
         ros.spin(0.3)
 
         pad.press(TAKEOVER, False)
-        rig.state_is(ControlStep.STATE_REFERENCE)
-        released = [step for step in rig.steps if step.state == ControlStep.STATE_HUMAN][-10:]
+        rig.state_is(msg.ControlStep.STATE_REFERENCE)
+        released = [step for step in rig.steps if step.state == msg.ControlStep.STATE_HUMAN][-10:]
         assert np.ptp([list(step.command) for step in released], axis=0).max() < 1e-3, "it rests before it goes back"
         assert rig.steps[-1].episode == first
 
         # What was commanded never jumped, and that was what was sent.
         limit = dict(zip(JOINT_NAMES, LIMITS["joint_velocity"], strict=True))
         largest = np.array([limit[name] for name in BUNDLE.joints]) * 0.02
-        begun = next(i for i, step in enumerate(rig.steps) if step.state == ControlStep.STATE_REFERENCE)
+        begun = next(i for i, step in enumerate(rig.steps) if step.state == msg.ControlStep.STATE_REFERENCE)
         commands = np.array([list(step.command) for step in rig.steps[begun:]])
         assert (np.abs(np.diff(commands, axis=0)) <= largest + 1e-6).all()
         wire_is_the_steps(rig)
 
         # The cable is pulled while the human flies: HOLD, until the human acts.
         pad.press(TAKEOVER)
-        rig.state_is(ControlStep.STATE_HUMAN)
+        rig.state_is(msg.ControlStep.STATE_HUMAN)
         pad.push(LEFT_Y, -1.0)
         ros.spin(0.2)
         pad.unplug()
-        rig.state_is(ControlStep.STATE_HOLD, "intervention_lost")
+        rig.state_is(msg.ControlStep.STATE_HOLD, "intervention_lost")
         pad.plug()
         rig.joy.clear()
         ros.wait(lambda: len(rig.joy) > 20, 10, "the pad to be found again")
@@ -161,16 +160,16 @@ def test_takeover_drive_and_hand_back_then_a_lost_pad(domain: int, tmp_path: Pat
         assert {step.reason for step in rig.steps[-20:]} == {"intervention_lost"}
         assert len({tuple(step.command) for step in rig.steps[-20:]}) == 1
         pad.press(TAKEOVER)
-        rig.state_is(ControlStep.STATE_HUMAN)
+        rig.state_is(msg.ControlStep.STATE_HUMAN)
         pad.press(TAKEOVER, False)
-        rig.state_is(ControlStep.STATE_REFERENCE)
+        rig.state_is(msg.ControlStep.STATE_REFERENCE)
 
         # Without any pad, by service.
         call = "teleop_node/set_intervention"
-        assert ros.call(SetIntervention, call, SetIntervention.Request(active=True)).success
-        rig.state_is(ControlStep.STATE_HUMAN)
-        assert ros.call(SetIntervention, call, SetIntervention.Request(active=False)).success
-        rig.state_is(ControlStep.STATE_REFERENCE)
+        assert ros.call(srv.SetIntervention, call, srv.SetIntervention.Request(active=True)).success
+        rig.state_is(msg.ControlStep.STATE_HUMAN)
+        assert ros.call(srv.SetIntervention, call, srv.SetIntervention.Request(active=False)).success
+        rig.state_is(msg.ControlStep.STATE_REFERENCE)
 
 
 def test_an_episode_by_buttons_alone_and_what_is_stored_of_it(domain: int, tmp_path: Path) -> None:
@@ -185,39 +184,39 @@ def test_an_episode_by_buttons_alone_and_what_is_stored_of_it(domain: int, tmp_p
         assert "".join(map(str, held)).strip("0") == "101"
 
         rig.click(READY)
-        rig.phase_is(SessionState.PHASE_RESET)
+        rig.phase_is(msg.SessionState.PHASE_RESET)
         rig.click(READY)
-        rig.phase_is(SessionState.PHASE_BASE)
-        rig.state_is(ControlStep.STATE_REFERENCE)
+        rig.phase_is(msg.SessionState.PHASE_BASE)
+        rig.state_is(msg.ControlStep.STATE_REFERENCE)
         rig.click(BEGIN)
-        rig.phase_is(SessionState.PHASE_CRITICAL)
+        rig.phase_is(msg.SessionState.PHASE_CRITICAL)
         ros.spin(0.5)
         pad.press(TAKEOVER)
-        rig.state_is(ControlStep.STATE_HUMAN)
+        rig.state_is(msg.ControlStep.STATE_HUMAN)
         pad.push(LEFT_Y, 0.8)
         ros.spin(0.7)
         pad.push(LEFT_Y, 0.0)
         pad.press(TAKEOVER, False)
-        rig.state_is(ControlStep.STATE_REFERENCE)
+        rig.state_is(msg.ControlStep.STATE_REFERENCE)
         ros.spin(0.4)
         rig.click(SUCCESS)
-        ros.wait(lambda: any(e.kind == EpisodeEvent.KIND_END for e in rig.events), 5, "the end")
+        ros.wait(lambda: any(e.kind == msg.EpisodeEvent.KIND_END for e in rig.events), 5, "the end")
         rig.click(UNDO)
-        ros.wait(lambda: any(e.kind == EpisodeEvent.KIND_UNDO for e in rig.events), 5, "the undo")
+        ros.wait(lambda: any(e.kind == msg.EpisodeEvent.KIND_UNDO for e in rig.events), 5, "the undo")
         rig.click(SUCCESS)
-        ros.wait(lambda: any(e.kind == EpisodeEvent.KIND_LABEL for e in rig.events), 5, "the label")
+        ros.wait(lambda: any(e.kind == msg.EpisodeEvent.KIND_LABEL for e in rig.events), 5, "the label")
         assert rig.session[-1].successes == 1
-        end = next(e for e in rig.events if e.kind == EpisodeEvent.KIND_END)
+        end = next(e for e in rig.events if e.kind == msg.EpisodeEvent.KIND_END)
         assert end.interventions == 1
         assert 0 < end.human_ticks < end.ticks
         check_samples(rig, end)
 
         # The stop needs nothing but itself.
         rig.click(ESTOP)
-        rig.state_is(ControlStep.STATE_ESTOP, "emergency stop by service")
+        rig.state_is(msg.ControlStep.STATE_ESTOP, "emergency stop by service")
         pad.press(TAKEOVER)
         ros.spin(0.3)
-        assert rig.steps[-1].state == ControlStep.STATE_ESTOP, "nobody flies against a stop"
+        assert rig.steps[-1].state == msg.ControlStep.STATE_ESTOP, "nobody flies against a stop"
         assert ros.call(Trigger, "executor_node/clear_estop", Trigger.Request()).success
 
 
@@ -233,7 +232,7 @@ def wire_is_the_steps(rig: Rig) -> None:
     assert len(rig.wire) > 0.3 * len(rig.steps)
 
 
-def check_samples(rig: Rig, end: EpisodeEvent) -> None:
+def check_samples(rig: Rig, end: msg.EpisodeEvent) -> None:
     """What the learner would store, row by row against the wire."""
     spec = ReplaySpec(10_000, BUNDLE.token_dim, len(BUNDLE.joints))
     replay = Replay(spec)
@@ -250,16 +249,16 @@ def check_samples(rig: Rig, end: EpisodeEvent) -> None:
     flown = [
         message
         for message in rig.steps
-        if message.phase == SessionState.PHASE_CRITICAL
+        if message.phase == msg.SessionState.PHASE_CRITICAL
         and message.episode == end.episode
         and from_stamp(message.header.stamp) <= from_stamp(end.header.stamp)
     ]
     first = next(index for index, message in enumerate(flown) if message.input_valid)
     # In the tick or two after the human let go nothing is known that a policy could act upon: the robot is held, and
     # what was before is one stretch of samples, what comes after another.
-    held = np.array([message.state == ControlStep.STATE_HOLD for message in flown[first:]])
+    held = np.array([message.state == msg.ControlStep.STATE_HOLD for message in flown[first:]])
     stretch = np.cumsum(held)[~held]
-    flown = [message for message in flown[first:] if message.state != ControlStep.STATE_HOLD]
+    flown = [message for message in flown[first:] if message.state != msg.ControlStep.STATE_HOLD]
     ends = {number: 1 + int(np.flatnonzero(stretch == number)[-1]) for number in set(stretch.tolist())}
     assert len(ends) == 2
     tick_of_state = [
@@ -267,7 +266,7 @@ def check_samples(rig: Rig, end: EpisodeEvent) -> None:
         for number, until in ends.items()
         for tick in range(int(np.flatnonzero(stretch == number)[0]), until, config.stride)
     ]
-    human = np.array([message.state == ControlStep.STATE_HUMAN for message in flown])
+    human = np.array([message.state == msg.ControlStep.STATE_HUMAN for message in flown])
     assert human.any()
     assert not human.all()
     commands = np.array([list(message.command) for message in flown])

@@ -11,8 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rclpy
-from rlt_ros.msg import ControlStep, PolicyInput, PolicyWeights, SessionState
-from rlt_ros.srv import SetMode
 from ros_support import Listener, listener
 from rosgraph_msgs.msg import Clock
 from running import node
@@ -20,6 +18,7 @@ from sensor_msgs.msg import Image, JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
 
+from rlt_ros import msg, srv
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.actor import ActorSpec, pack_actor
 from rlt_ros.nodes.executor_node import ExecutorNode
@@ -44,9 +43,9 @@ class Driver:
         node = self.node = ros.node
         self.ros = ros
         self.joints = node.create_publisher(JointState, "joint_states", 10)
-        self.session = node.create_publisher(SessionState, "session", LATCHED_QOS)
-        self.inputs = node.create_publisher(PolicyInput, "policy_input", RECORD_QOS)
-        self.steps = ros.listen(ControlStep, "step")
+        self.session = node.create_publisher(msg.SessionState, "session", LATCHED_QOS)
+        self.inputs = node.create_publisher(msg.PolicyInput, "policy_input", RECORD_QOS)
+        self.steps = ros.listen(msg.ControlStep, "step")
         self.wire: list[tuple[float, np.ndarray, np.ndarray]] = []
         node.create_subscription(Float64MultiArray, "forward_position_controller/commands", self.on_wire, RECORD_QOS)
         self.pose = np.linspace(-0.3, 0.3, JOINTS)
@@ -54,7 +53,7 @@ class Driver:
         self.velocity = 0.0
         self.hand = 0.0
         self.slope = 5e-4
-        self.phase = SessionState.PHASE_IDLE
+        self.phase = msg.SessionState.PHASE_IDLE
         self.now = time.time
         self.sequence = 0
         node.create_timer(1 / rate, self.speak)
@@ -69,9 +68,9 @@ class Driver:
     def speak(self) -> None:
         stamp = to_stamp(self.now())
         self.pose = self.pose + self.hand * PERIOD
-        session = SessionState(epoch=1, episode=1, phase=self.phase)
+        session = msg.SessionState(epoch=1, episode=1, phase=self.phase)
         state = JointState(name=list(BUNDLE.joints), position=list(self.pose), velocity=[self.velocity] * JOINTS)
-        seen = PolicyInput(bundle_id=BUNDLE.id, sequence=self.sequence, horizon=50, joints=JOINTS, period=PERIOD)
+        seen = msg.PolicyInput(bundle_id=BUNDLE.id, sequence=self.sequence, horizon=50, joints=JOINTS, period=PERIOD)
         seen.token = floats(np.ones(BUNDLE.token_dim))
         seen.reference = floats(self.pose + np.arange(1, 51)[:, None] * np.full(JOINTS, self.slope))
         seen.position = floats(self.pose)
@@ -101,7 +100,7 @@ def driver(domain: int, tmp_path: Path) -> Iterator[Driver]:
 
 
 def test_S1_an_idle_graph_beside_a_driver_that_is_moved_by_hand(driver: Driver) -> None:
-    driver.state_is(ControlStep.STATE_HOLD, "phase_idle")
+    driver.state_is(msg.ControlStep.STATE_HOLD, "phase_idle")
     start = driver.pose.copy()
     driver.wire.clear()
     driver.follows, driver.hand = False, 0.5
@@ -113,8 +112,8 @@ def test_S1_an_idle_graph_beside_a_driver_that_is_moved_by_hand(driver: Driver) 
     where = driver.pose.copy()
     driver.wire.clear()
     driver.follows = True
-    driver.phase = SessionState.PHASE_BASE
-    driver.state_is(ControlStep.STATE_REFERENCE)
+    driver.phase = msg.SessionState.PHASE_BASE
+    driver.state_is(msg.ControlStep.STATE_REFERENCE)
     driver.ros.wait(lambda: len(driver.wire) > 50, 5, "motion")
     commands = np.array([where, *(command for _, command, _ in driver.wire)])
     assert np.abs(np.diff(commands, axis=0)).max() <= 1.0 * PERIOD + 1e-6, "a jump"
@@ -122,10 +121,10 @@ def test_S1_an_idle_graph_beside_a_driver_that_is_moved_by_hand(driver: Driver) 
 
 
 def test_S1_after_a_silent_driver_nothing_old_goes_out(driver: Driver) -> None:
-    driver.phase = SessionState.PHASE_BASE
-    driver.state_is(ControlStep.STATE_REFERENCE)
+    driver.phase = msg.SessionState.PHASE_BASE
+    driver.state_is(msg.ControlStep.STATE_REFERENCE)
     driver.speaks = False
-    driver.state_is(ControlStep.STATE_HOLD, "joint_states_stale")
+    driver.state_is(msg.ControlStep.STATE_HOLD, "joint_states_stale")
     driver.ros.spin(0.5)
     driver.wire.clear()
     driver.ros.spin(1.0)
@@ -139,8 +138,8 @@ def test_S1_after_a_silent_driver_nothing_old_goes_out(driver: Driver) -> None:
 
 def test_S2_the_last_commands_after_sigterm_lose_speed_within_the_limit(driver: Driver) -> None:
     driver.slope = PERIOD  # the limit of 1 rad/s
-    driver.phase = SessionState.PHASE_BASE
-    driver.state_is(ControlStep.STATE_REFERENCE)
+    driver.phase = msg.SessionState.PHASE_BASE
+    driver.state_is(msg.ControlStep.STATE_REFERENCE)
     driver.ros.wait(
         lambda: len(driver.wire) > 5 and np.abs(driver.wire[-1][1] - driver.wire[-2][1]).min() > 0.0199,
         10,
@@ -150,7 +149,7 @@ def test_S2_the_last_commands_after_sigterm_lose_speed_within_the_limit(driver: 
     driver.ros.wait(lambda: driver.process.poll() is not None, 10, "the end")  # type: ignore[attr-defined]
     driver.ros.spin(0.5)
     assert driver.process.returncode == 0  # type: ignore[attr-defined]
-    flies = [step.state == ControlStep.STATE_REFERENCE for step in driver.steps]
+    flies = [step.state == msg.ControlStep.STATE_REFERENCE for step in driver.steps]
     commands = np.array([list(step.command) for step, flew in zip(driver.steps, flies, strict=True) if flew])
     after = np.array([list(step.command) for step in driver.steps[len(flies) - flies[::-1].index(True) :]])
     rests = 1 + int(np.flatnonzero(np.abs(np.diff(after, axis=0)).max(1) < 1e-6)[0])
@@ -170,20 +169,20 @@ def test_S6_a_second_publisher_of_joint_states_is_not_flown(driver: Driver) -> N
         stray.publish(message)
 
     timer = driver.node.create_timer(PERIOD, zeros)
-    driver.phase = SessionState.PHASE_BASE
-    driver.state_is(ControlStep.STATE_HOLD, "joint_states_two_publishers")
+    driver.phase = msg.SessionState.PHASE_BASE
+    driver.state_is(msg.ControlStep.STATE_HOLD, "joint_states_two_publishers")
     driver.wire.clear()
     driver.ros.spin(1.0)
     assert not driver.wire
     driver.node.destroy_timer(timer)
     driver.node.destroy_publisher(stray)
-    driver.state_is(ControlStep.STATE_REFERENCE)
+    driver.state_is(msg.ControlStep.STATE_REFERENCE)
 
 
 def test_W2_hardware_without_velocities_flies(driver: Driver) -> None:
     driver.velocity = float("nan")
-    driver.phase = SessionState.PHASE_BASE
-    driver.state_is(ControlStep.STATE_REFERENCE)
+    driver.phase = msg.SessionState.PHASE_BASE
+    driver.state_is(msg.ControlStep.STATE_REFERENCE)
     driver.ros.wait(lambda: len(driver.steps) > 100, 10, "some steps")
     assert np.isfinite(driver.steps[-1].velocity).all()
     assert np.median([np.median(step.velocity) for step in driver.steps[-20:]]) == pytest.approx(5e-4 / PERIOD, rel=0.5)
@@ -194,9 +193,9 @@ def test_S3_a_stop_that_was_latched_before_the_executor_started(domain: int, tmp
         driver = Driver(ros)
         box = ros.node.create_publisher(Bool, "estop", LATCHED_QOS)
         box.publish(Bool(data=True))
-        driver.phase = SessionState.PHASE_BASE
+        driver.phase = msg.SessionState.PHASE_BASE
         with node("executor_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "log"):
-            driver.state_is(ControlStep.STATE_ESTOP, "emergency stop by topic", 20)
+            driver.state_is(msg.ControlStep.STATE_ESTOP, "emergency stop by topic", 20)
             refused = ros.call(Trigger, "executor_node/clear_estop", Trigger.Request())
             assert not refused.success
             box.publish(Bool(data=False))
@@ -207,14 +206,14 @@ def test_S3_a_stop_box_that_dies_stops_the_robot(domain: int, tmp_path: Path) ->
     parameters = {"bundle": str(BUNDLE.directory), "stop_heartbeat": 0.3, "stop_topics": "[stop_box]"}
     with listener() as ros, node("executor_node", parameters, tmp_path / "log"):
         driver = Driver(ros)
-        driver.phase = SessionState.PHASE_BASE
-        driver.state_is(ControlStep.STATE_HOLD, "stop_source_silent", 20)
+        driver.phase = msg.SessionState.PHASE_BASE
+        driver.state_is(msg.ControlStep.STATE_HOLD, "stop_source_silent", 20)
         box = ros.node.create_publisher(Bool, "stop_box", 1)
         timer = ros.node.create_timer(0.1, lambda: box.publish(Bool(data=False)))
-        driver.state_is(ControlStep.STATE_REFERENCE)
+        driver.state_is(msg.ControlStep.STATE_REFERENCE)
         ros.node.destroy_timer(timer)
         died = time.monotonic()
-        driver.state_is(ControlStep.STATE_ESTOP, "stop source stop_box is silent", 2)
+        driver.state_is(msg.ControlStep.STATE_ESTOP, "stop source stop_box is silent", 2)
         assert time.monotonic() - died < 1.0
 
 
@@ -239,19 +238,19 @@ def test_S3_the_pad_asks_until_a_step_confirms(domain: int, tmp_path: Path) -> N
         log = tmp_path / "teleop.log"
         ros.wait(lambda: "USE THE ROBOT'S OWN STOP" in log.read_text(), 5, "a word that nobody confirms")
         with node("executor_node", {"bundle": str(BUNDLE.directory)}, tmp_path / "log"):
-            driver.state_is(ControlStep.STATE_ESTOP, "emergency stop by service", 20)
+            driver.state_is(msg.ControlStep.STATE_ESTOP, "emergency stop by service", 20)
             ros.wait(lambda: "stopped: emergency stop by service" in log.read_text(), 5, "the confirmation")
             answer = ros.call(Trigger, "executor_node/clear_estop", Trigger.Request())
             assert answer.success, "the pad does not ask again once it is confirmed"
             ros.spin(0.5)
-            driver.state_is(ControlStep.STATE_HOLD, None)
+            driver.state_is(msg.ControlStep.STATE_HOLD, None)
 
 
-def weights(version: int, epoch: int = 0, made: float = 0.0) -> PolicyWeights:
+def weights(version: int, epoch: int = 0, made: float = 0.0) -> msg.PolicyWeights:
     size = BUNDLE.token_dim + 2 * JOINTS + 10 * JOINTS
     layers = [(np.zeros((size, 10 * JOINTS), np.float32), np.zeros(10 * JOINTS, np.float32))]
     data = pack_actor(ActorSpec(BUNDLE.id, BUNDLE.token_dim, JOINTS, 10), layers, version)
-    message = PolicyWeights(version=version, epoch=epoch, bundle_id=BUNDLE.id, data=octets(data))
+    message = msg.PolicyWeights(version=version, epoch=epoch, bundle_id=BUNDLE.id, data=octets(data))
     message.sha256 = hashlib.sha256(data).hexdigest()
     message.header.stamp = to_stamp(made)
     return message
@@ -263,7 +262,7 @@ def test_what_comes_while_the_node_is_inactive(domain: int) -> None:
     try:
         node = ExecutorNode()
         node.trigger_configure()
-        answer = node._set_mode(SetMode.Request(mode=SetMode.Request.MODE_HOLD), SetMode.Response())
+        answer = node._set_mode(srv.SetMode.Request(mode=srv.SetMode.Request.MODE_HOLD), srv.SetMode.Response())
         assert answer.success
         assert "inactive" in answer.message
         refused = node._home(Trigger.Request(), Trigger.Response())
@@ -311,10 +310,10 @@ def test_W5_the_loop_is_paced_by_the_simulators_clock(domain: int, tmp_path: Pat
     log = tmp_path / "log"
     with listener() as ros, node("executor_node", parameters, log):
         driver = Driver(ros, rate=100)
-        driver.phase = SessionState.PHASE_BASE
+        driver.phase = msg.SessionState.PHASE_BASE
         ros.wait(lambda: "nobody publishes /clock" in log.read_text(), 20, "a word that there is no clock")
         clock = SimulatedTime(driver)
-        driver.state_is(ControlStep.STATE_REFERENCE, None, 20)
+        driver.state_is(msg.ControlStep.STATE_REFERENCE, None, 20)
         for speed in (1.0, 0.5, 2.0):
             clock.speed = speed
             ros.spin(0.5)
@@ -323,7 +322,7 @@ def test_W5_the_loop_is_paced_by_the_simulators_clock(domain: int, tmp_path: Pat
             ros.spin(2.0)
             rate = len(driver.steps) / (time.monotonic() - began)
             assert rate == pytest.approx(speed / PERIOD, rel=0.15), f"at {speed} x"
-            flying = sum(step.state == ControlStep.STATE_REFERENCE for step in driver.steps)
+            flying = sum(step.state == msg.ControlStep.STATE_REFERENCE for step in driver.steps)
             assert flying > 0.9 * len(driver.steps)
         clock.speed = 0.0
         ros.spin(0.3)
@@ -332,11 +331,11 @@ def test_W5_the_loop_is_paced_by_the_simulators_clock(domain: int, tmp_path: Pat
         ros.spin(1.0)
         assert len(driver.steps) <= 1, "the simulator stands still, and so does the loop"
         clock.speed = 1.0
-        driver.state_is(ControlStep.STATE_REFERENCE)
+        driver.state_is(msg.ControlStep.STATE_REFERENCE)
         clock.at = 0.5  # as when a simulator is reset
         ros.spin(0.5)
         driver.steps.clear()
-        driver.state_is(ControlStep.STATE_REFERENCE)
+        driver.state_is(msg.ControlStep.STATE_REFERENCE)
         ros.wait(lambda: len(driver.steps) > 50, 5, "it flies on")
         stamps = [step.header.stamp.sec + 1e-9 * step.header.stamp.nanosec for step in driver.steps]
         assert 0.5 < stamps[-1] < 10.0, "steps are stamped with the simulator's time"
@@ -355,8 +354,8 @@ def test_W5_sessions_and_policy_inputs_live_by_the_simulators_clock_too(domain: 
         clock_of = Driver(ros)
         clock = SimulatedTime(clock_of)
         clock.speed = 2.0
-        seen = ros.listen(PolicyInput, "seen")
-        views = ros.listen(SessionState, "session", LATCHED_QOS)
+        seen = ros.listen(msg.PolicyInput, "seen")
+        views = ros.listen(msg.SessionState, "session", LATCHED_QOS)
         pictures = [ros.node.create_publisher(Image, f"{name}/color/image_raw", 2) for name in BUNDLE.cameras]
         size = BUNDLE.image_size
         shown = Image(height=size, width=size, encoding="rgb8", step=3 * size, data=octets(bytes(3 * size * size)))
@@ -368,7 +367,7 @@ def test_W5_sessions_and_policy_inputs_live_by_the_simulators_clock_too(domain: 
                 publisher.publish(shown)
 
         ros.node.create_timer(0.04, look)
-        own = ros.node.create_subscription(PolicyInput, "policy_input", seen.append, RECORD_QOS)
+        own = ros.node.create_subscription(msg.PolicyInput, "policy_input", seen.append, RECORD_QOS)
         ros.wait(lambda: any(message.robot for message in seen), 30, "a pass of the VLA")
         ros.spin(0.5)
         newest = [message for message in seen if message.robot][-1]
@@ -376,7 +375,7 @@ def test_W5_sessions_and_policy_inputs_live_by_the_simulators_clock_too(domain: 
         ros.node.destroy_subscription(own)
         ros.call(Trigger, "session_node/start", Trigger.Request())
         ros.call(Trigger, "session_node/reset_done", Trigger.Request())
-        ros.wait(lambda: views[-1].phase == SessionState.PHASE_CRITICAL, 5, "an episode")
+        ros.wait(lambda: views[-1].phase == msg.SessionState.PHASE_CRITICAL, 5, "an episode")
         began = time.monotonic()
-        ros.wait(lambda: views[-1].outcome == SessionState.OUTCOME_TIMEOUT, 5, "its time-out")
+        ros.wait(lambda: views[-1].outcome == msg.SessionState.OUTCOME_TIMEOUT, 5, "its time-out")
         assert time.monotonic() - began == pytest.approx(1.0, abs=0.4), "two seconds of the simulator are one here"

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rlt_ros.msg import ControlStep, EpisodeEvent, PolicyInput, SessionState
 from ros_support import NAMESPACE, Listener, listener
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import Stores, get_typestore
@@ -24,6 +23,7 @@ from running import node
 from sensor_msgs.msg import Image
 from std_srvs.srv import Trigger
 
+from rlt_ros import msg
 from rlt_ros.journal.journal import read_journal, segments
 from rlt_ros.journal.segment import is_finished
 from rlt_ros.ros.fields import floats, from_stamp, octets, to_stamp
@@ -40,10 +40,10 @@ class Robot:
     def __init__(self, ros: Listener, namespace: str = NAMESPACE) -> None:
         make = ros.node.create_publisher
         self.ros, self.name = ros, namespace
-        self.steps = make(ControlStep, f"{namespace}/step", HISTORY_QOS)
-        self.inputs = make(PolicyInput, f"{namespace}/policy_input", HISTORY_QOS)
-        self.events = make(EpisodeEvent, f"{namespace}/episode", HISTORY_QOS)
-        self.session = make(SessionState, f"{namespace}/session", LATCHED_QOS)
+        self.steps = make(msg.ControlStep, f"{namespace}/step", HISTORY_QOS)
+        self.inputs = make(msg.PolicyInput, f"{namespace}/policy_input", HISTORY_QOS)
+        self.events = make(msg.EpisodeEvent, f"{namespace}/episode", HISTORY_QOS)
+        self.session = make(msg.SessionState, f"{namespace}/session", LATCHED_QOS)
         self.images = make(Image, f"{namespace}/{CAMERA}", EVENT_QOS)
         self.tick = 0
         self.began = time.time()
@@ -52,11 +52,13 @@ class Robot:
     def heard(self, count: int = 1) -> bool:
         return all(p.get_subscription_count() >= count for p in (self.steps, self.inputs, self.events, self.session))
 
-    def fly(self, ticks: int, phase: int = SessionState.PHASE_CRITICAL, episode: int = 1, images: bool = False) -> None:
+    def fly(
+        self, ticks: int, phase: int = msg.SessionState.PHASE_CRITICAL, episode: int = 1, images: bool = False
+    ) -> None:
         for _ in range(ticks):
             stamp = to_stamp(self.began + self.tick * 0.02)
             if self.tick % 2 == 0:
-                seen = PolicyInput(robot=self.name, sequence=self.tick, horizon=50, joints=14, period=0.02)
+                seen = msg.PolicyInput(robot=self.name, sequence=self.tick, horizon=50, joints=14, period=0.02)
                 seen.header.stamp = stamp
                 seen.token, seen.reference = floats(np.ones(128)), floats(np.zeros(700))
                 self.inputs.publish(seen)
@@ -65,23 +67,23 @@ class Robot:
                     picture.data = octets(np.full(3072, self.tick % 250, np.uint8).tobytes())
                     picture.header.stamp = stamp
                     self.images.publish(picture)
-            step = ControlStep(robot=self.name, sequence=self.tick, epoch=7, episode=episode, phase=phase)
+            step = msg.ControlStep(robot=self.name, sequence=self.tick, epoch=7, episode=episode, phase=phase)
             step.header.stamp = stamp
-            step.state, step.input_sequence, step.input_valid = ControlStep.STATE_ACTOR, self.tick // 2 * 2, True
+            step.state, step.input_sequence, step.input_valid = msg.ControlStep.STATE_ACTOR, self.tick // 2 * 2, True
             step.command = step.previous = step.position = step.velocity = floats(np.full(14, self.tick * 1e-4))
             self.steps.publish(step)
-            if phase == SessionState.PHASE_CRITICAL:
+            if phase == msg.SessionState.PHASE_CRITICAL:
                 self.wire.append(self.tick)
             self.tick += 1
             time.sleep(0.002)
 
     def enters(self, phase: int, episode: int = 1) -> None:
-        state = SessionState(epoch=7, episode=episode, phase=phase)
+        state = msg.SessionState(epoch=7, episode=episode, phase=phase)
         state.header.stamp = to_stamp(self.began + self.tick * 0.02)
         self.session.publish(state)
 
     def ends(self, episode: int = 1) -> None:
-        event = EpisodeEvent(robot=self.name, epoch=7, episode=episode, kind=EpisodeEvent.KIND_END, outcome=1)
+        event = msg.EpisodeEvent(robot=self.name, epoch=7, episode=episode, kind=msg.EpisodeEvent.KIND_END, outcome=1)
         event.header.stamp = to_stamp(self.began + self.tick * 0.02)
         self.events.publish(event)
 
@@ -109,14 +111,14 @@ def test_the_critical_phase_is_recorded_as_it_was_on_the_wire_and_rosbags_reads_
     ros, robot, start = started
     with start() as process:
         ros.wait(robot.heard, 30, "the recorder")
-        robot.enters(SessionState.PHASE_BASE)
-        robot.fly(100, SessionState.PHASE_BASE)
-        robot.enters(SessionState.PHASE_CRITICAL)
+        robot.enters(msg.SessionState.PHASE_BASE)
+        robot.fly(100, msg.SessionState.PHASE_BASE)
+        robot.enters(msg.SessionState.PHASE_CRITICAL)
         robot.fly(120)
-        robot.enters(SessionState.PHASE_CRITICAL)  # a heartbeat
+        robot.enters(msg.SessionState.PHASE_CRITICAL)  # a heartbeat
         robot.ends()
-        robot.enters(SessionState.PHASE_ENDED)
-        robot.fly(100, SessionState.PHASE_ENDED)
+        robot.enters(msg.SessionState.PHASE_ENDED)
+        robot.fly(100, msg.SessionState.PHASE_ENDED)
         ros.wait(lambda: len(sequences(tmp_path / "journal")) >= 120, 10, "all steps")
         status = ros.call(Trigger, f"{NAMESPACE}/recorder_node/status", Trigger.Request())
         assert status.success
@@ -142,7 +144,7 @@ def test_killed_and_started_again_it_asks_for_what_it_missed(
     started: tuple[Listener, Robot, Start], tmp_path: Path
 ) -> None:
     ros, robot, start = started
-    robot.enters(SessionState.PHASE_CRITICAL)
+    robot.enters(msg.SessionState.PHASE_CRITICAL)
     with start() as process:
         ros.wait(robot.heard, 30, "the recorder")
         robot.fly(150)
@@ -169,7 +171,7 @@ def test_a_budget_stops_images_first_then_all_and_says_so(
 ) -> None:
     ros, robot, start = started
     ask = partial(ros.call, Trigger, f"{NAMESPACE}/recorder_node/status", Trigger.Request())
-    robot.enters(SessionState.PHASE_CRITICAL)
+    robot.enters(msg.SessionState.PHASE_CRITICAL)
     with start(budget="0.0002", images="true", cameras="['base']") as process:
         ros.wait(lambda: robot.heard() and robot.images.get_subscription_count() > 0, 30, "the recorder")
         ros.spin(0.3)
@@ -244,7 +246,7 @@ def test_a_replay_says_on_the_same_topics_what_was_said(started: tuple[Listener,
     ros, robot, start = started
     with start() as process:
         ros.wait(robot.heard, 30, "the recorder")
-        robot.enters(SessionState.PHASE_CRITICAL)
+        robot.enters(msg.SessionState.PHASE_CRITICAL)
         robot.fly(100)
         robot.ends()
         ros.wait(lambda: len(sequences(tmp_path / "journal")) >= 100, 10, "all steps")
@@ -254,8 +256,8 @@ def test_a_replay_says_on_the_same_topics_what_was_said(started: tuple[Listener,
     refused = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 2
     assert "has a publisher already" in refused.stderr
-    steps = ros.listen(ControlStep, "/again/rlt/step", 1000)
-    events = ros.listen(EpisodeEvent, "/again/rlt/episode", 1000)
+    steps = ros.listen(msg.ControlStep, "/again/rlt/step", 1000)
+    events = ros.listen(msg.EpisodeEvent, "/again/rlt/episode", 1000)
     with subprocess.Popen([*command, "--namespace", "/again"], stdout=subprocess.PIPE, text=True) as player:
         ros.wait(lambda: player.poll() is not None, 60, "the end of the replay")
         assert player.stdout is not None
@@ -271,7 +273,7 @@ def test_W14_pictures_of_a_best_effort_driver_are_recorded(
     started: tuple[Listener, Robot, Start], tmp_path: Path
 ) -> None:
     ros, robot, start = started
-    robot.enters(SessionState.PHASE_CRITICAL)
+    robot.enters(msg.SessionState.PHASE_CRITICAL)
     robot.images = ros.node.create_publisher(Image, f"{NAMESPACE}/{CAMERA}", PICTURES_QOS)
     with start(images="true", cameras="['base']") as process:
         ros.wait(lambda: robot.heard() and robot.images.get_subscription_count() > 0, 30, "the recorder")

@@ -5,13 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from rlt_ros.msg import EpisodeEvent, PolicyInput, SessionState
-from rlt_ros.srv import Label
 from ros_support import Listener, listener
 from running import node
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from rlt_ros import msg, srv
 from rlt_ros.ros.qos import LATCHED_QOS, RECORD_QOS
 
 pytestmark = pytest.mark.graph
@@ -30,9 +29,9 @@ class Rig:
 
     def __init__(self, ros: Listener) -> None:
         self.ros = ros
-        self.session = ros.listen(SessionState, "session", LATCHED_QOS)
-        self.events = ros.listen(EpisodeEvent, "episode", RECORD_QOS)
-        self.inputs = ros.node.create_publisher(PolicyInput, "policy_input", RECORD_QOS)
+        self.session = ros.listen(msg.SessionState, "session", LATCHED_QOS)
+        self.events = ros.listen(msg.EpisodeEvent, "episode", RECORD_QOS)
+        self.inputs = ros.node.create_publisher(msg.PolicyInput, "policy_input", RECORD_QOS)
         self.done = ros.node.create_publisher(Bool, "done", 10)
 
     def call(self, name: str) -> None:
@@ -46,14 +45,14 @@ class Rig:
         """Policy inputs, 20 a second."""
 
         def seen() -> bool:
-            self.inputs.publish(PolicyInput(critical=critical))
+            self.inputs.publish(msg.PolicyInput(critical=critical))
             self.ros.spin(0.05)
             return until()
 
         self.ros.wait(seen, 10, f"an effect of {critical}")
 
-    def label(self, outcome: int) -> Label.Response:
-        return self.ros.call(Label, "session_node/label", Label.Request(outcome=outcome))
+    def label(self, outcome: int) -> srv.Label.Response:
+        return self.ros.call(srv.Label, "session_node/label", srv.Label.Request(outcome=outcome))
 
 
 @pytest.fixture
@@ -62,9 +61,9 @@ def rig(domain: int, tmp_path: Path, request: pytest.FixtureRequest):
     with listener() as ros, node("session_node", parameters, tmp_path / "log") as process:
         made = Rig(ros)
         made.call("start")
-        made.phase_is(SessionState.PHASE_RESET)
+        made.phase_is(msg.SessionState.PHASE_RESET)
         made.call("reset_done")
-        made.phase_is(SessionState.PHASE_BASE)
+        made.phase_is(msg.SessionState.PHASE_BASE)
         yield made
         assert process.poll() is None, (tmp_path / "log").read_text()
 
@@ -72,37 +71,37 @@ def rig(domain: int, tmp_path: Path, request: pytest.FixtureRequest):
 @pytest.mark.parametrize("rig", ["perform"], indirect=True)
 def test_the_phase_head_hands_over_and_a_sensor_ends_the_episode(rig: Rig) -> None:
     rig.see(0.2, lambda: rig.session[-1].phase_time > 0.5)
-    assert rig.session[-1].phase == SessionState.PHASE_BASE
-    rig.see(0.9, lambda: rig.session[-1].phase == SessionState.PHASE_CRITICAL)
+    assert rig.session[-1].phase == msg.SessionState.PHASE_BASE
+    rig.see(0.9, lambda: rig.session[-1].phase == msg.SessionState.PHASE_CRITICAL)
     rig.done.publish(Bool(data=False))
     rig.ros.spin(0.2)
-    assert rig.session[-1].phase == SessionState.PHASE_CRITICAL
+    assert rig.session[-1].phase == msg.SessionState.PHASE_CRITICAL
     rig.done.publish(Bool(data=True))
     rig.ros.wait(lambda: rig.session[-1].successes == 1, 5, "the success")
-    rig.phase_is(SessionState.PHASE_RESET)
+    rig.phase_is(msg.SessionState.PHASE_RESET)
     # As long as the next episode has not begun, and without an effect on it.
-    assert rig.label(Label.Request.OUTCOME_FAILURE).success
+    assert rig.label(srv.Label.Request.OUTCOME_FAILURE).success
     rig.ros.wait(lambda: rig.session[-1].successes == 0, 5, "the new label")
     kinds = [event.kind for event in rig.events]
     assert kinds == [
-        EpisodeEvent.KIND_START,
-        EpisodeEvent.KIND_BEGIN_CRITICAL,
-        EpisodeEvent.KIND_END,
-        EpisodeEvent.KIND_LABEL,
+        msg.EpisodeEvent.KIND_START,
+        msg.EpisodeEvent.KIND_BEGIN_CRITICAL,
+        msg.EpisodeEvent.KIND_END,
+        msg.EpisodeEvent.KIND_LABEL,
     ]
     rig.call("reset_done")
-    rig.phase_is(SessionState.PHASE_BASE)
-    answer = rig.label(Label.Request.OUTCOME_UNDO)
+    rig.phase_is(msg.SessionState.PHASE_BASE)
+    answer = rig.label(srv.Label.Request.OUTCOME_UNDO)
     assert (answer.success, "no ended episode" in answer.message) == (False, True)
 
 
 @pytest.mark.parametrize("rig", ["propose"], indirect=True)
 def test_a_proposal_waits_for_the_operator(rig: Rig) -> None:
     rig.see(0.9, lambda: rig.session[-1].critical_proposed)
-    assert rig.session[-1].phase == SessionState.PHASE_BASE
+    assert rig.session[-1].phase == msg.SessionState.PHASE_BASE
     rig.see(0.1, lambda: not rig.session[-1].critical_proposed)
     rig.call("begin_critical")
-    rig.phase_is(SessionState.PHASE_CRITICAL)
+    rig.phase_is(msg.SessionState.PHASE_CRITICAL)
 
 
 def test_a_sensor_that_says_success_since_before_the_episode_does_not_end_it(domain: int, tmp_path: Path) -> None:
@@ -110,18 +109,18 @@ def test_a_sensor_that_says_success_since_before_the_episode_does_not_end_it(dom
     parameters = {"success_topic": "done", "success_type": "bool", "settle_time": 0.0, "pause_time": 0.0}
     with listener() as ros, node("session_node", parameters, tmp_path / "log"):
         sensor = ros.node.create_publisher(Bool, "done", 10)
-        views = ros.listen(SessionState, "session", LATCHED_QOS)
+        views = ros.listen(msg.SessionState, "session", LATCHED_QOS)
         says = [True]
         ros.node.create_timer(0.05, lambda: sensor.publish(Bool(data=says[0])))
         ros.wait(lambda: sensor.get_subscription_count() > 0, 20, "session_node")
         ros.spin(0.3)
         ros.call(Trigger, "session_node/start", Trigger.Request())
         ros.call(Trigger, "session_node/reset_done", Trigger.Request())
-        ros.wait(lambda: views[-1].phase == SessionState.PHASE_CRITICAL, 5, "an episode")
+        ros.wait(lambda: views[-1].phase == msg.SessionState.PHASE_CRITICAL, 5, "an episode")
         ros.spin(0.5)
-        assert views[-1].phase == SessionState.PHASE_CRITICAL
+        assert views[-1].phase == msg.SessionState.PHASE_CRITICAL
         assert "since before the episode began" in (tmp_path / "log").read_text()
         says[0] = False
         ros.spin(0.3)
         says[0] = True
-        ros.wait(lambda: any(view.outcome == SessionState.OUTCOME_SUCCESS for view in views), 5, "the success")
+        ros.wait(lambda: any(view.outcome == msg.SessionState.OUTCOME_SUCCESS for view in views), 5, "the success")

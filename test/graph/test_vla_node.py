@@ -13,12 +13,11 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from onnx import TensorProto, helper
-from rlt_ros.msg import PolicyInput
-from rlt_ros.srv import SetInstruction
 from ros_support import Listener, listener
 from running import node
 from sensor_msgs.msg import Image, JointState
 
+from rlt_ros import msg, srv
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.ros.fields import from_stamp, to_stamp
 from rlt_ros.ros.qos import RECORD_QOS
@@ -33,7 +32,7 @@ class FakeCameras:
 
     def __init__(self, ros: Listener) -> None:
         self.ros = ros
-        self.inputs = ros.listen(PolicyInput, "policy_input", RECORD_QOS)
+        self.inputs = ros.listen(msg.PolicyInput, "policy_input", RECORD_QOS)
         self._joints = ros.node.create_publisher(JointState, "joint_states", 10)
         self._images = {name: ros.node.create_publisher(Image, f"{name}/color/image_raw", 2) for name in BUNDLE.cameras}
         self._rng = np.random.default_rng(0)
@@ -90,9 +89,13 @@ def test_token_and_reference_come_together_with_the_capture_time(domain: int, tm
         cameras.send()
         ros.wait(lambda: bool(cameras.inputs), 5, "an answer after the bad ones")
 
-        ok = ros.call(SetInstruction, "vla_node/set_instruction", SetInstruction.Request(instruction="wait here"))
+        ok = ros.call(
+            srv.SetInstruction, "vla_node/set_instruction", srv.SetInstruction.Request(instruction="wait here")
+        )
         assert ok.success
-        assert not ros.call(SetInstruction, "vla_node/set_instruction", SetInstruction.Request(instruction="?")).success
+        assert not ros.call(
+            srv.SetInstruction, "vla_node/set_instruction", srv.SetInstruction.Request(instruction="?")
+        ).success
 
         # Through the whole life cycle by its services, and back: it spins on without what it gave up.
         for step in (

@@ -10,19 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rlt_ros.msg import (
-    ActionChunk,
-    ControlStep,
-    EpisodeEvent,
-    GroundTruth,
-    LearnerStatus,
-    PolicyInput,
-    PolicyWeights,
-    SessionState,
-)
 from ros_support import Graph, listener, up_sim
 from std_msgs.msg import Float64MultiArray
 
+from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.actor import Actor, unpack_actor
 from rlt_ros.control.timeline import reference_actions
@@ -69,20 +60,20 @@ def graph(domain: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterat
 
 def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph) -> None:
     ros = graph.ros
-    weights = ros.listen(PolicyWeights, "policy", LATCHED_QOS)
-    inputs = ros.listen(PolicyInput, "policy_input", RECORD_QOS)
-    chunks = ros.listen(ActionChunk, "action_chunk", RECORD_QOS)
-    steps = ros.listen(ControlStep, "step", RECORD_QOS)
-    learner = ros.listen(LearnerStatus, "learner_status")
-    truth = ros.listen(GroundTruth, "ground_truth")
-    session = ros.listen(SessionState, "session", LATCHED_QOS)
-    events = ros.listen(EpisodeEvent, "episode", RECORD_QOS)
+    weights = ros.listen(msg.PolicyWeights, "policy", LATCHED_QOS)
+    inputs = ros.listen(msg.PolicyInput, "policy_input", RECORD_QOS)
+    chunks = ros.listen(msg.ActionChunk, "action_chunk", RECORD_QOS)
+    steps = ros.listen(msg.ControlStep, "step", RECORD_QOS)
+    learner = ros.listen(msg.LearnerStatus, "learner_status")
+    truth = ros.listen(msg.GroundTruth, "ground_truth")
+    session = ros.listen(msg.SessionState, "session", LATCHED_QOS)
+    events = ros.listen(msg.EpisodeEvent, "episode", RECORD_QOS)
 
     # 1. The learner's weights change what the actor commands within one episode.
     def versions_flown() -> dict[int, set[int]]:
         flown: dict[int, set[int]] = {}
         for chunk in chunks:
-            if chunk.source == ActionChunk.SOURCE_ACTOR:
+            if chunk.source == msg.ActionChunk.SOURCE_ACTOR:
                 flown.setdefault(chunk.episode, set()).add(chunk.policy_version)
         return flown
 
@@ -111,7 +102,7 @@ def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph
     assert sequences == list(range(sequences[0], sequences[0] + len(sequences))), "no step is lost on the way"
     gaps = np.diff([from_stamp(step.header.stamp) for step in steps])
     assert np.median(gaps) == pytest.approx(0.02, abs=0.001)
-    starts = [event.episode for event in events if event.kind == EpisodeEvent.KIND_START]
+    starts = [event.episode for event in events if event.kind == msg.EpisodeEvent.KIND_START]
     assert starts == sorted(set(starts))
     assert learner[-1].gaps == 0
     assert learner[-1].updates_per_s_busy > learner[-1].updates_per_s > 0
@@ -125,7 +116,7 @@ def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph
     steps.clear()
     weights.clear()
     ros.wait(lambda: bool(weights), 60, "weights of the learner's second life")
-    acting = [step for step in steps if step.state == ControlStep.STATE_ACTOR and step.policy_version <= newest]
+    acting = [step for step in steps if step.state == msg.ControlStep.STATE_ACTOR and step.policy_version <= newest]
     assert len({step.policy_version for step in acting[-20:]}) == 1
     assert np.ptp([list(step.command) for step in acting], axis=0).max() > 1e-4, "it moves"
     assert weights[0].version > newest
@@ -149,57 +140,59 @@ def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph
 @pytest.mark.parametrize("graph", ["simulated"], indirect=True)
 def test_a_scripted_human_takes_over_finishes_and_is_learnt_from_and_a_dead_vla_comes_back(graph: Graph) -> None:
     ros = graph.ros
-    steps = ros.listen(ControlStep, "step", RECORD_QOS)
-    events = ros.listen(EpisodeEvent, "episode", RECORD_QOS)
-    learner = ros.listen(LearnerStatus, "learner_status")
-    flew = (ControlStep.STATE_ACTOR, ControlStep.STATE_REFERENCE)
+    steps = ros.listen(msg.ControlStep, "step", RECORD_QOS)
+    events = ros.listen(msg.EpisodeEvent, "episode", RECORD_QOS)
+    learner = ros.listen(msg.LearnerStatus, "learner_status")
+    flew = (msg.ControlStep.STATE_ACTOR, msg.ControlStep.STATE_REFERENCE)
 
     def helped() -> list[tuple[int, list[int]]]:
         """Successful episodes in which the policy flew first and a human later, with the states of their ticks."""
         found = []
         for event in events:
-            if event.outcome == SessionState.OUTCOME_SUCCESS:
+            if event.outcome == msg.SessionState.OUTCOME_SUCCESS:
                 # The human lets go at the success, a tick or two before the session ends the phase.
                 states = [
                     step.state
                     for step in steps
-                    if (step.episode, step.phase) == (event.episode, SessionState.PHASE_CRITICAL)
+                    if (step.episode, step.phase) == (event.episode, msg.SessionState.PHASE_CRITICAL)
                     and from_stamp(step.header.stamp) <= from_stamp(event.header.stamp)
                 ]
-                if ControlStep.STATE_HUMAN in states and set(flew) & set(states):
+                if msg.ControlStep.STATE_HUMAN in states and set(flew) & set(states):
                     found.append((event.episode, states))
         return found
 
     ros.wait(lambda: bool(helped()), 90, "a success with a human's help")
     ended, states = helped()[0]
-    event = next(e for e in events if (e.episode, e.kind) == (ended, EpisodeEvent.KIND_END))
+    event = next(e for e in events if (e.episode, e.kind) == (ended, msg.EpisodeEvent.KIND_END))
     assert event.interventions == 1
-    assert event.human_ticks == pytest.approx(states.count(ControlStep.STATE_HUMAN), abs=3)
+    assert event.human_ticks == pytest.approx(states.count(msg.ControlStep.STATE_HUMAN), abs=3)
     assert event.ticks == pytest.approx(len(states), abs=3)
-    taken = states.index(ControlStep.STATE_HUMAN)
+    taken = states.index(msg.ControlStep.STATE_HUMAN)
     assert states[taken - 1] in flew
-    assert set(states[taken:]) == {ControlStep.STATE_HUMAN}, "the human flies to the end"
-    human = ControlStep.STATE_HUMAN
+    assert set(states[taken:]) == {msg.ControlStep.STATE_HUMAN}, "the human flies to the end"
+    human = msg.ControlStep.STATE_HUMAN
     ros.wait(lambda: bool(learner) and learner[-1].samples_by_source[human] > 0, 20, "samples of the human")
     ros.wait(
-        lambda: steps[-1].episode > ended and steps[-1].state == ControlStep.STATE_ACTOR, 30, "the actor has it back"
+        lambda: steps[-1].episode > ended and steps[-1].state == msg.ControlStep.STATE_ACTOR,
+        30,
+        "the actor has it back",
     )
 
     # The VLA is killed in mid-chunk: the robot holds where it is, until the VLA sees again.
-    ros.wait(lambda: steps[-1].state == ControlStep.STATE_ACTOR and steps[-1].row in range(3, 6), 30, "mid-chunk")
+    ros.wait(lambda: steps[-1].state == msg.ControlStep.STATE_ACTOR and steps[-1].row in range(3, 6), 30, "mid-chunk")
     graph.kill("vla_node")
     steps.clear()
-    ros.wait(lambda: bool(steps) and steps[-1].state == ControlStep.STATE_HOLD, 10, "hold")
+    ros.wait(lambda: bool(steps) and steps[-1].state == msg.ControlStep.STATE_HOLD, 10, "hold")
     held = steps[-1]
     assert held.reason == "policy_input_stale"
     ros.wait(lambda: list(steps[-1].command) == list(steps[-1].previous), 0.5, "rest, within the deceleration limit")
-    ros.wait(lambda: steps[-1].state == ControlStep.STATE_ACTOR, 60, "it flies on")
-    still = [step for step in steps if step.state == ControlStep.STATE_HOLD and step.reason == held.reason]
+    ros.wait(lambda: steps[-1].state == msg.ControlStep.STATE_ACTOR, 60, "it flies on")
+    still = [step for step in steps if step.state == msg.ControlStep.STATE_HOLD and step.reason == held.reason]
     assert len({tuple(step.command) for step in still[15:] if step.episode == held.episode}) == 1
     assert graph.process.poll() is None
 
 
-def recompute(actor: Actor, chunk: ActionChunk, message: PolicyInput) -> np.ndarray:
+def recompute(actor: Actor, chunk: msg.ActionChunk, message: msg.PolicyInput) -> np.ndarray:
     """What `actor` says to the input that `chunk` came from."""
     seen = policy_input_from_msg(message)
     reference = reference_actions(seen, from_stamp(chunk.header.stamp), chunk.rows, BUNDLE.normaliser)
@@ -208,7 +201,7 @@ def recompute(actor: Actor, chunk: ActionChunk, message: PolicyInput) -> np.ndar
 
 
 def test_a_second_graph_on_the_same_domain_is_refused_and_a_dead_robot_stops_all(graph: Graph, tmp_path: Path) -> None:
-    steps = graph.ros.listen(ControlStep, "step", RECORD_QOS)
+    steps = graph.ros.listen(msg.ControlStep, "step", RECORD_QOS)
     graph.ros.wait(lambda: bool(steps), 60, "first step")
     second = subprocess.run(
         [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--runs", str(tmp_path / "second")],

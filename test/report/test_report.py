@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rlt_ros.msg import ControlStep, EpisodeEvent, ExecutorStatus, LearnerStatus
 
+from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.bringup.runs import write_record
 from rlt_ros.cli import main
@@ -45,7 +45,9 @@ def live(tmp_path: Path) -> Path:
             now += 3600.0
         seconds = 2.0 if actor else 4.0
         for _ in range(5):
-            step = ControlStep(robot="/rlt", sequence=tick, epoch=5, episode=episode, input_valid=True, input_age=0.018)
+            step = msg.ControlStep(
+                robot="/rlt", sequence=tick, epoch=5, episode=episode, input_valid=True, input_age=0.018
+            )
             step.header.stamp = to_stamp(now + 0.02 * (tick % 5) + (0.003 if tick % 5 == 4 else 0.0))
             for name in ("command", "previous", "position", "velocity"):
                 setattr(step, name, floats(np.zeros(14)))
@@ -54,13 +56,15 @@ def live(tmp_path: Path) -> Path:
         tick += 100  # between episodes nothing is recorded
         now += seconds
         wins = episode % 10 != 0 if actor else episode % 2 == 0
-        event = EpisodeEvent(robot="/rlt", epoch=5, episode=episode, kind=EpisodeEvent.KIND_END, duration=seconds)
+        event = msg.EpisodeEvent(
+            robot="/rlt", epoch=5, episode=episode, kind=msg.EpisodeEvent.KIND_END, duration=seconds
+        )
         event.outcome, event.actor_enabled, event.ticks = (1 if wins else 2), actor, round(seconds * 50)
         event.header.stamp = to_stamp(now)
         writer.append(record("episode", event))
         for topic, message in (
-            ("learner_status", LearnerStatus(updates_per_s=90.0, q_mean=0.5, critic_loss=0.01)),
-            ("executor_status", ExecutorStatus(period_error_p99_ms=0.2)),
+            ("learner_status", msg.LearnerStatus(updates_per_s=90.0, q_mean=0.5, critic_loss=0.01)),
+            ("executor_status", msg.ExecutorStatus(period_error_p99_ms=0.2)),
         ):
             message.header.stamp = to_stamp(now)
             writer.append(record(topic, message))
@@ -184,7 +188,7 @@ def test_the_foxglove_layout_names_what_is_in_a_journal() -> None:
     """Paths of a layout are texts that nobody checks when a message changes."""
     layout = json.loads((Path(__file__).parents[2] / "config" / "foxglove" / "rlt_ros.json").read_text())
     paths = set(re.findall(r'"(?:value|topicPath|imageTopic)": "(/rlt/[^"]+)"', json.dumps(layout)))
-    kinds = {"learner_status": LearnerStatus, "executor_status": ExecutorStatus, "step": ControlStep}
+    kinds = {"learner_status": msg.LearnerStatus, "executor_status": msg.ExecutorStatus, "step": msg.ControlStep}
     assert len(paths) > 8
     for path in paths:
         topic, _, field = path.removeprefix("/rlt/").partition(".")

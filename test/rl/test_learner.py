@@ -100,7 +100,7 @@ def test_without_q_the_actor_clones_even_where_the_reference_is_hidden() -> None
     learner = Learner(dataclasses.replace(SMALL, q_weight=0.0, q_weight_final=0.0, actor_rate=3e-3), store, "b")
     for _ in range(1500):
         learner.update()
-    batch = learner._seen(store.sample(256, rng))
+    batch = learner._masked(store.sample(256, rng))
     with torch.no_grad():
         shown = learner.actor(batch.state, batch.reference)
         hidden = learner.actor(batch.state, torch.zeros_like(batch.reference))
@@ -283,7 +283,7 @@ def test_the_anchor_counts_executed_rows_in_units_of_the_references() -> None:
     store = directed(40)
     learner = Learner(dataclasses.replace(SMALL, directions=1), store, "b")
     learner.update()
-    batch = learner._seen(store.sample(64, np.random.default_rng(0)))
+    batch = learner._masked(store.sample(64, np.random.default_rng(0)))
     whole = batch._replace(valid=torch.ones_like(batch.valid))
     assert float(learner._anchor(2 * whole.reference, whole).mean()) == pytest.approx(1.0, rel=0.3)
     half = batch._replace(valid=torch.tensor([[True, False]]).expand(64, -1))
@@ -327,15 +327,15 @@ def test_what_flies_is_a_running_average_of_the_trained_actors(rate: float) -> N
     flown = unpack_actor(learner.export(1), "b")
     size = TOKEN + 2 * JOINTS + CHUNK * JOINTS
     probe = np.random.default_rng(0).normal(size=(size,)).astype(np.float32)
-    hidden = np.maximum(average.numpy() @ probe + learner.flown.first_layer.bias.detach().numpy(), 0)
-    last = learner.flown.last_layer
+    hidden = np.maximum(average.numpy() @ probe + learner.averaged.first_layer.bias.detach().numpy(), 0)
+    last = learner.averaged.last_layer
     expected = probe[TOKEN + 2 * JOINTS :]
-    for layer in list(learner.flown.hidden_layers)[1:]:
+    for layer in list(learner.averaged.hidden_layers)[1:]:
         hidden = np.maximum(layer.weight.detach().numpy() @ hidden + layer.bias.detach().numpy(), 0)
     expected = expected + last.weight.detach().numpy() @ hidden + last.bias.detach().numpy()
     said = flown(probe[:TOKEN], probe[TOKEN : TOKEN + 2 * JOINTS], probe[TOKEN + 2 * JOINTS :].reshape(CHUNK, JOINTS))
     assert np.allclose(said.ravel(), expected, atol=1e-4)
-    assert torch.equal(learner.flown.first_layer.weight, trained) == (rate == 1.0)
+    assert torch.equal(learner.averaged.first_layer.weight, trained) == (rate == 1.0)
 
 
 @pytest.mark.parametrize(

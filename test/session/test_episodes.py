@@ -176,7 +176,7 @@ def begun(**config: object) -> Clock:
 def fly(clock: Clock, seconds: float, human: bool) -> None:
     for _ in range(round(seconds / 0.02)):
         clock.run(0.02)
-        clock.session.flown(clock.now, human)
+        clock.session.step(clock.now, human)
 
 
 def test_takeovers_and_their_share_are_counted_in_episodes_and_overall() -> None:
@@ -189,7 +189,7 @@ def test_takeovers_and_their_share_are_counted_in_episodes_and_overall() -> None
     assert (statistics.interventions, statistics.intervention_share) == (2, pytest.approx(0.6))
     event = clock.session.undo(clock.now)[0]
     assert (event.interventions, statistics.interventions) == (2, 2), "a label changes no counts"
-    clock.session.flown(clock.now, True)
+    clock.session.step(clock.now, True)
     assert clock.session.label(clock.now, Outcome.FAILURE)[0].human_ticks == 30, "the episode is over"
     clock.run(0.3)
     clock.session.reset_done(clock.now)
@@ -288,7 +288,7 @@ def test_S4_while_the_operator_holds_the_robot_the_time_limit_waits() -> None:
     for tick in range(1, 200):
         now = tick * 0.02
         session.held = tick > 25
-        session.flown(1e6 + now, human=False, held=session.held)
+        session.step(1e6 + now, human=False, held=session.held)
         session.tick(now)
     assert session.running
     assert session.time_left(now) == pytest.approx(0.5, abs=0.05)
@@ -301,7 +301,7 @@ def test_W1_stamps_of_another_clock_do_not_move_the_time_limit() -> None:
     session.tick(0.0)
     for tick in range(1, 30):
         session.tick(tick * 0.02)
-        session.flown(3600.0 + tick * 0.02, human=True)
+        session.step(3600.0 + tick * 0.02, human=True)
     assert session.time_left(30 * 0.02) == pytest.approx(1.0, abs=0.05)
 
 
@@ -314,7 +314,7 @@ def test_S4_an_episode_in_which_the_robot_is_held_for_ever_is_aborted_and_no_fai
     events = []
     for tick in range(1, 200):
         now = tick * 0.02
-        session.flown(now, human=False, held=tick > 25)
+        session.step(now, human=False, held=tick > 25)
         events += session.tick(now)
         if events:
             break

@@ -29,7 +29,7 @@ def episode(seed: int = 0, length: int = 40, ticks: int = 30) -> Episode:
         instruction=f"do {seed % 2}",
         setting="controlled",
         ticks=ticks,
-        seen=np.arange(length),
+        image_ticks=np.arange(length),
         images=images,
         position=rng.normal(size=(length, 2)).astype(np.float32),
         velocity=rng.normal(size=(length, 2)).astype(np.float32),
@@ -55,7 +55,7 @@ def test_what_was_written_is_read(dataset: Path) -> None:
     for seed, read in enumerate(back):
         wrote = episode(seed)
         assert read.instruction == wrote.instruction
-        assert np.array_equal(read.seen, np.arange(0, 40, 4))
+        assert np.array_equal(read.image_ticks, np.arange(0, 40, 4))
         assert np.abs(read.images.astype(int) - wrote.images[::4]).mean() < 3
         assert np.allclose(read.command, wrote.command, atol=1e-6)
         for name in ("position", "velocity", "critical", "grounding"):

@@ -29,8 +29,8 @@ def test_an_episode_holds_every_tick_and_some_pictures(episodes: list[Episode]) 
     for episode in episodes:
         length = len(episode.command)
         assert length == episode.ticks + OVERRUN or (not episode.ticks and length == 500)
-        assert np.array_equal(episode.seen, np.arange(0, length, 10))
-        assert episode.images.shape == (len(episode.seen), 3, 96, 96, 3)
+        assert np.array_equal(episode.image_ticks, np.arange(0, length, 10))
+        assert episode.images.shape == (len(episode.image_ticks), 3, 96, 96, 3)
         assert episode.critical.all()
         assert np.isfinite(episode.grounding).all()
 

@@ -35,7 +35,7 @@ def dataset(tmp_path: Path) -> Path:
                     instruction="plug it in",
                     setting="controlled",
                     ticks=LENGTH,
-                    seen=np.arange(LENGTH),
+                    image_ticks=np.arange(LENGTH),
                     images=np.zeros((LENGTH, 1, 32, 32, 3), np.uint8),
                     position=path.astype(np.float32),
                     velocity=np.gradient(path, RECIPE.period, axis=0).astype(np.float32),

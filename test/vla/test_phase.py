@@ -118,7 +118,7 @@ def episode(bundle, ticks: int, begins: int) -> Episode:
         instruction=bundle.instruction("ethernet"),
         setting="full",
         ticks=ticks,
-        seen=np.arange(ticks),
+        image_ticks=np.arange(ticks),
         images=images,
         position=still.astype(np.float32),
         velocity=still.astype(np.float32),
