@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from queue import Empty, SimpleQueue
 
-import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -21,6 +20,7 @@ from sensor_msgs.msg import Image
 from rlt_ros import endings, msg
 from rlt_ros.ros.convert import step_from_msg
 from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.images import ImageError, pixels_of
 from rlt_ros.ros.qos import RECORD_QOS, SENSOR_QOS
 from rlt_ros.ros.teller import Teller
 from rlt_ros.types import Episode, Outcome
@@ -52,14 +52,10 @@ class CollectNode(Node):
         Teller(self, live.refusals)
 
     def _on_image(self, camera: str, message: Image) -> None:
-        if message.encoding != "rgb8":
-            self._live.refusals.refuse("image_encoding", f"{camera}: {message.encoding}")
-            return
         try:
-            picture = np.frombuffer(message.data, dtype=np.uint8).reshape(message.height, message.step)
-            picture = picture[:, : message.width * 3].reshape(message.height, message.width, 3)
-        except ValueError as error:
-            self._live.refusals.refuse("image_malformed", f"{camera}: {error}")
+            picture = pixels_of(message)
+        except ImageError as error:
+            self._live.refusals.refuse(error.kind, f"{camera}: {error}")
             return
         self._live.image(camera, from_stamp(message.header.stamp), picture.copy())
 

@@ -29,6 +29,21 @@ _SMOOTHING = 0.02
 """Time constant of velocities that are derived from positions, s."""
 
 
+def reading_fault(position: Array, velocity: Array | None = None) -> tuple[str, str] | None:
+    """What is wrong with a reading by itself: kind of refusal and detail; None: nothing.
+
+    Args:
+        position: shape (J,).
+        velocity: shape (J,); NaN where the driver does not give it.
+    """
+    if not np.isfinite(position).all():
+        return "joint_state_not_finite", ""
+    fast = 0.0 if velocity is None else float(np.abs(velocity[~np.isnan(velocity)]).max(initial=0.0))
+    if np.abs(position).max() > LARGEST_ANGLE or fast > LARGEST_SPEED:
+        return "joint_state_unit", f"position {np.abs(position).max():.3g}, velocity {fast:.3g}"
+    return None
+
+
 class MeasuredJoints:
     """The newest pose that is believed, and why there is none."""
 
@@ -88,12 +103,8 @@ class MeasuredJoints:
         if position.shape != (self._joints,) or velocity.shape != (self._joints,):
             refuse("joint_state_shape", f"{position.size} positions, {velocity.size} velocities, {self._joints} joints")
             return
-        if not np.isfinite(position).all():
-            refuse("joint_state_not_finite")
-            return
-        # Comparisons with NaN are false: what the driver does not measure is not judged.
-        if (np.abs(position) > LARGEST_ANGLE).any() or (np.abs(velocity) > LARGEST_SPEED).any():
-            refuse("joint_state_unit", f"position {np.abs(position).max():.3g}, velocity {np.abs(velocity).max():.3g}")
+        if fault := reading_fault(position, velocity):
+            refuse(*fault)
             return
         if self._is_second(time, source):
             refuse("joint_state_second_publisher")

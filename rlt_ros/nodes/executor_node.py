@@ -12,13 +12,11 @@ Parameters: `rlt_ros.control.config.ExecutorParameters`.
 from __future__ import annotations
 
 import sys
-import time
 from collections import deque
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.duration import Duration
 from std_srvs.srv import Trigger
@@ -28,7 +26,6 @@ from rlt_ros.config import ConfigError
 from rlt_ros.control.actor import WeightsError, read_actor
 from rlt_ros.control.config import ExecutorParameters
 from rlt_ros.control.executor import Executor
-from rlt_ros.control.limits import slowed
 from rlt_ros.control.realtime import PeriodicThread, raise_priority, wait_until
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.convert import chunk_to_msg, diagnostics_to_msg, status_to_msg, step_to_msg
@@ -40,7 +37,7 @@ from rlt_ros.ros.node import ManagedNode, read_parameters, run
 from rlt_ros.ros.qos import HISTORY_QOS, RECORD_QOS
 from rlt_ros.ros.robot_output import RobotOutput
 from rlt_ros.ros.teller import Teller
-from rlt_ros.types import Array, ControlStep, Mode
+from rlt_ros.types import ControlStep, Mode
 from rlt_ros.vla.bundle import load_bundle
 
 _LAST_WORD = Duration(seconds=0.5)
@@ -81,7 +78,6 @@ class ExecutorNode(ManagedNode):
             self._executor.weights(actor)
         self._last_step: ControlStep | None = None
         self._chunks = 0
-        self._last_ticks = 0
         self._robot_id = self.get_namespace()
         self._connect()
 
@@ -191,18 +187,10 @@ class ExecutorNode(ManagedNode):
         try:
             step = self._last_step
             if step is not None and step.sent:
-                self._slow_down(step.command, step.previous)
+                self._robot.come_to_rest(step.command, step.previous, self._executor.limits)
         finally:
             self.failure = f"control loop stopped: {error!r}"
             self.get_logger().fatal(self.failure)
-
-    def _slow_down(self, last: Array, before: Array) -> None:
-        while True:
-            before, last = last, slowed(last, before, self._executor.limits, self._config.period)
-            self._robot.send(last)
-            if np.array_equal(last, before):
-                return
-            time.sleep(self._config.period)
 
     # -- services ------------------------------------------------------------------------------------------
 
@@ -251,8 +239,8 @@ class ExecutorNode(ManagedNode):
         message = status_to_msg(self._last_step, loop.statistics, executor, self._bundle.joints, self.failure)
         message.header.stamp = to_stamp(self._time.ros())
         message.rate = float(rate)
-        actor = executor.actor
-        message.weight_age = self._time.ros() - actor.made if actor is not None and actor.made else -1.0
+        made = executor.actor.made if executor.actor is not None else 0.0
+        message.weight_age = self._time.ros() - made if made else -1.0
         message.bundle_id = self._bundle.id
         self._status.publish(message)
         self._diagnostics.publish(diagnostics_to_msg(message, self.get_fully_qualified_name()))

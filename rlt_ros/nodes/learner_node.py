@@ -29,6 +29,7 @@ from rlt_ros.rl.replay import Replay, ReplaySpec
 from rlt_ros.ros.clock import STEADY, LoopClock
 from rlt_ros.ros.fields import octets, to_stamp
 from rlt_ros.ros.learner_inputs import LearnerInputs
+from rlt_ros.ros.learner_status import Pace, learner_status
 from rlt_ros.ros.node import read_parameters, run
 from rlt_ros.ros.qos import LATCHED_QOS
 from rlt_ros.ros.teller import Teller
@@ -65,7 +66,7 @@ class LearnerNode(Node):
         self._expected = ""
         self._paused = False
         self._published, self._published_updates, self._published_epoch = 0.0, 0, 0
-        self._busy_seconds, self._busy_updates = 0.0, 0
+        self._pace = Pace()
         if found:
             self._learner.replay.mark(found["replay"]["written"])
         if p.journal_dir:
@@ -74,8 +75,7 @@ class LearnerNode(Node):
             self._say_where_it_stands(found)
         self._next_publication = 0.0
         self._next_checkpoint = time.monotonic() + p.checkpoint_period
-        self._next_status = time.monotonic() + 1.0
-        self._saved_updates = self._status_updates = self._learner.updates
+        self._saved_updates = self._learner.updates
         self._weights = self.create_publisher(msg.PolicyWeights, "policy", LATCHED_QOS)
         self._status = self.create_publisher(msg.LearnerStatus, "learner_status", 10)
         self._inputs.subscribe()
@@ -123,8 +123,7 @@ class LearnerNode(Node):
             began, before = time.monotonic(), learner.updates
             while learner.budget > 0 and time.monotonic() < until:
                 learner.update()
-            self._busy_seconds += time.monotonic() - began
-            self._busy_updates += learner.updates - before
+            self._pace.worked(learner.updates - before, time.monotonic() - began)
         self._compare_with_checkpoint()
         now = time.monotonic()
         # Weights of an older epoch are refused by executors of a newer one: these are for it too.
@@ -133,8 +132,8 @@ class LearnerNode(Node):
         if now >= self._next_publication and news:
             self._publish_weights()
             self._next_publication = now + self._config.publish_period
-        if now >= self._next_status:
-            self._publish_status(now)
+        if now >= self._pace.next_look:
+            self._publish_status()
         if now >= self._next_checkpoint and learner.updates > self._saved_updates:
             self._next_checkpoint = now + self._config.checkpoint_period
             self._try_to_save()
@@ -166,32 +165,13 @@ class LearnerNode(Node):
                 self._versions.problem, throttle_duration_sec=10.0, throttle_time_source_type=STEADY
             )
 
-    def _publish_status(self, now: float) -> None:
-        learner, report = self._learner, self._learner.report
-        elapsed = 1.0 + now - self._next_status
-        message = msg.LearnerStatus()
+    def _publish_status(self) -> None:
+        message = learner_status(self._learner, self._inputs, self._pace)
         message.header.stamp = to_stamp(self._time.ros())
-        message.samples = learner.replay.samples
-        message.updates = learner.updates
-        message.updates_per_s = (learner.updates - self._status_updates) / elapsed
-        message.updates_per_s_busy = self._busy_updates / self._busy_seconds if self._busy_updates else 0.0
-        message.update_ratio = learner.updates / max(1, learner.replay.samples)
         message.version = self._versions.last
         message.weight_age = time.monotonic() - self._published if self._published else -1.0
-        message.critic_loss = report.critic_loss
-        message.actor_loss = report.actor_loss
-        message.q_mean = report.q_mean
-        message.target_mean = report.target_mean
-        message.anchor_distance = report.anchor_distance
-        message.episodes = learner.replay.episodes
-        message.samples_by_source = [int(count) for count in learner.replay.samples_by_source]
-        message.gaps, message.duplicates = self._inputs.gaps, self._inputs.duplicates
-        counters = self._inputs.counters
-        message.counter_names, message.counter_values = list(counters), list(counters.values())
         message.paused = self._paused
         self._status.publish(message)
-        self._status_updates = learner.updates
-        self._next_status = now + 1.0
 
     # -- services ------------------------------------------------------------------------------------------
 

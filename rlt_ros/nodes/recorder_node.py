@@ -24,15 +24,18 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import Trigger
 
 from rlt_ros import msg
+from rlt_ros.cameras.camera import Picture
 from rlt_ros.config import ConfigError, named
 from rlt_ros.journal.config import RecorderParameters
 from rlt_ros.journal.journal import JournalWriter, segments
 from rlt_ros.journal.segment import Damage, Record, read_segment
 from rlt_ros.journal.selection import Selection
 from rlt_ros.journal.space import Space, SpaceLimits, free_bytes, judge
+from rlt_ros.missing import remedy
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import STEADY
 from rlt_ros.ros.fields import octets
+from rlt_ros.ros.images import ImageError, pixels_of
 from rlt_ros.ros.node import read_parameters, robots_of, run
 from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS, PICTURES_QOS
 from rlt_ros.ros.records import definition, stamp_of
@@ -60,7 +63,7 @@ class RecorderNode(Node):
         p = self._config = read_parameters(self, RecorderParameters)
         p.check()
         self._phases = {Phase[name.upper()] for name in p.phases}
-        self._encoder = _jpeg_encoder(_JPEG_QUALITY) if p.images else None
+        self._jpeg = _jpeg_encoder() if p.images else None
         self._limits = SpaceLimits(int(p.reserve * _GIGABYTE), int(p.budget * _GIGABYTE))
         directory = Path(p.directory)
         self._journal = JournalWriter(directory, int(p.segment_size * _MEGABYTE))
@@ -102,7 +105,7 @@ class RecorderNode(Node):
         )
         name = f"{robot}/session"
         self.create_subscription(msg.SessionState, name, partial(self._on_session, robot, name), LATCHED_QOS, raw=True)
-        if self._encoder is not None:
+        if self._jpeg is not None:
             for camera in named(self._config.cameras):
                 name = f"{robot}/{camera}/color/image_raw"
                 heard = partial(self._on_image, selection, robot, name)
@@ -134,15 +137,16 @@ class RecorderNode(Node):
 
     def _on_image(self, selection: Selection, robot: str, topic: str, message: Image) -> None:
         idle = self._sessions.get(robot, (0, 0, Phase.IDLE))[2] == Phase.IDLE
-        if idle or self._space is not Space.AMPLE or self._encoder is None:
+        if idle or self._space is not Space.AMPLE or self._jpeg is None:
             if not idle:
                 self._refusals.refuse("images_left_out", self._told)
             return
         try:
-            picture = self._encoder(message)
-        except ValueError as error:
-            self._refusals.refuse("image_malformed", f"{topic}: {error}")
+            data = octets(self._jpeg(pixels_of(message), _JPEG_QUALITY))
+        except ImageError as error:
+            self._refusals.refuse(error.kind, f"{topic}: {error}")
             return
+        picture = CompressedImage(header=message.header, format="jpeg", data=data)
         for record in selection.beside(
             self._record(f"{topic}/compressed", CompressedImage, serialize_message(picture))
         ):
@@ -225,25 +229,12 @@ def _recent(directory: Path) -> set[tuple[str, int]]:
     }
 
 
-def _jpeg_encoder(quality: int) -> Callable[[Image], CompressedImage]:
+def _jpeg_encoder() -> Callable[[Picture, int], bytes]:
     try:
-        import cv2
-        import numpy as np
+        from rlt_ros.cameras.picture import jpeg  # OpenCV is not everywhere installed
     except ImportError as error:
-        raise ConfigError(
-            "images are encoded by OpenCV: install the extra 'cameras', or set images to false"
-        ) from error
-
-    def encode(message: Image) -> CompressedImage:
-        if message.encoding != "rgb8" or len(message.data) != 3 * message.height * message.width:
-            raise ValueError(f"got {message.encoding} and {len(message.data)} bytes, rgb8 is recorded")
-        rgb = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
-        done, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-        if not done:
-            raise ValueError("cannot be encoded")
-        return CompressedImage(header=message.header, format="jpeg", data=octets(data.tobytes()))
-
-    return encode
+        raise ConfigError(f"{remedy(error, 'cameras')}, or set recorder_node.images to false") from error
+    return jpeg
 
 
 def main() -> None:

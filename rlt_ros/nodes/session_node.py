@@ -22,8 +22,9 @@ from std_srvs.srv import Trigger
 from rlt_ros import msg, srv
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import LoopClock
+from rlt_ros.ros.convert import event_to_msg, session_to_msg
 from rlt_ros.ros.ears import Ears
-from rlt_ros.ros.fields import from_stamp, to_stamp
+from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.node import read_parameters, run
 from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS, RECORD_QOS, SENSOR_QOS
 from rlt_ros.ros.teller import Teller
@@ -207,7 +208,7 @@ class SessionNode(Node):
     def _changed(self, now: float, events: list[Event]) -> None:
         """Publish events, then the state."""
         for event in events:
-            self._events.publish(self._event_msg(event))
+            self._events.publish(event_to_msg(event, self.get_namespace(), self._epoch, self._time.stamp(event.time)))
             if event.kind in (EventKind.END, EventKind.LABEL, EventKind.UNDO):
                 statistics = self._session.statistics
                 self.get_logger().info(
@@ -217,41 +218,8 @@ class SessionNode(Node):
                     f"human {statistics.intervention_share:.0%}"
                 )
         self._next_heartbeat = now + _HEARTBEAT
-        session, statistics = self._session, self._session.statistics
-        message = msg.SessionState()
-        message.header.stamp = to_stamp(self._time.stamp(now))
-        message.epoch = self._epoch
-        message.episode = session.episode
-        message.phase = int(session.phase)
-        message.outcome = int(session.outcome)
-        message.actor_enabled = session.actor_enabled
-        message.explore = session.explore
-        message.phase_time = session.phase_time(now)
-        message.time_left = session.time_left(now)
-        message.episodes = statistics.episodes
-        message.successes = statistics.successes
-        message.success_rate = statistics.success_rate
-        message.throughput = statistics.recent_per_10min
-        message.interventions = statistics.interventions
-        message.intervention_share = statistics.intervention_share
-        message.critical_proposed = session.critical_proposed
-        message.task = self._config.task
+        message = session_to_msg(self._session, self._epoch, now, self._time.stamp(now), self._config.task)
         self._states.publish(message)
-
-    def _event_msg(self, event: Event) -> msg.EpisodeEvent:
-        message = msg.EpisodeEvent()
-        message.header.stamp = to_stamp(self._time.stamp(event.time))
-        message.robot = self.get_namespace()
-        message.epoch = self._epoch
-        message.episode = event.episode
-        message.kind = int(event.kind)
-        message.outcome = int(event.outcome)
-        message.duration = event.duration
-        message.actor_enabled = event.actor_enabled
-        message.ticks = event.ticks
-        message.human_ticks = event.human_ticks
-        message.interventions = event.interventions
-        return message
 
 
 def main() -> None:

@@ -10,8 +10,6 @@ Parameters: `rlt_ros.teleop.config.TeleopParameters`.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,7 @@ from std_srvs.srv import Trigger
 
 from rlt_ros import msg, srv
 from rlt_ros.config import ConfigError
-from rlt_ros.control.measured import LARGEST_ANGLE
+from rlt_ros.control.measured import reading_fault
 from rlt_ros.missing import remedy
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import LoopClock
@@ -31,18 +29,18 @@ from rlt_ros.ros.fields import floats, to_stamp
 from rlt_ros.ros.joint_order import JointOrder
 from rlt_ros.ros.node import read_parameters, run
 from rlt_ros.ros.qos import LATCHED_QOS, SENSOR_QOS
+from rlt_ros.ros.service_calls import ServiceCalls
 from rlt_ros.ros.stop_request import StopRequest
 from rlt_ros.ros.teller import Teller
 from rlt_ros.share import share_directory
 from rlt_ros.teleop.config import TeleopParameters
-from rlt_ros.teleop.mapping import Function, Mapping, MappingError, find_mapping, load_mapping
+from rlt_ros.teleop.mapping import Function, Mapping, find_mapping, load_mapping, mapping_path
 from rlt_ros.teleop.teleop import Grip, Teleop
 from rlt_ros.types import Phase
 from rlt_ros.vla.bundle import load_bundle
 
 _PERIOD = 0.02
-_ANSWER_WITHIN = 2.0
-"""Seconds in which whoever a button speaks to must have answered."""
+_MAPPINGS = share_directory() / "config" / "joystick"
 _LABELS = {
     Function.SUCCESS: srv.Label.Request.OUTCOME_SUCCESS,
     Function.FAILURE: srv.Label.Request.OUTCOME_FAILURE,
@@ -64,7 +62,7 @@ class TeleopNode(Node):
         self._joints = bundle.joints
         names = p.model_joint(bundle.joints)
         grippers = np.array([slot for slot, name in enumerate(names) if not name])
-        self._mapping = None if p.mapping == "auto" else load_mapping(_mapping_path(p.mapping))
+        self._mapping = None if p.mapping == "auto" else load_mapping(mapping_path(p.mapping, _MAPPINGS))
         arms = None
         if p.source == "sticks" and p.model:
             try:
@@ -89,7 +87,7 @@ class TeleopNode(Node):
             for name in ("start", "reset_done", "begin_critical")
         }
         self._stop = StopRequest(self, self._refusals)
-        self._asked: dict[Any, tuple[str, float]] = {}
+        self._calls = ServiceCalls(self, self._refusals)
         Teller(self, self._refusals)
         self._label = self.create_client(srv.Label, "session_node/label")
         self.create_timer(_PERIOD, self._speak)
@@ -121,7 +119,7 @@ class TeleopNode(Node):
     def _choose_mapping(self, message: Joy) -> bool:
         device = message.header.frame_id
         pad = "gamepad" if (len(message.axes), len(message.buttons)) == (6, 21) else "raw"
-        found = find_mapping(share_directory() / "config" / "joystick", device, pad)
+        found = find_mapping(_MAPPINGS, device, pad)
         if found is None:
             if device != self._unknown_device:
                 self._unknown_device = device
@@ -155,8 +153,8 @@ class TeleopNode(Node):
         except ValueError as error:
             self._refusals.refuse("leader_malformed", str(error))
             return
-        if not np.isfinite(position).all() or np.abs(position).max() > LARGEST_ANGLE:
-            self._refusals.refuse("leader_malformed", f"not finite, or degrees: {np.abs(position).max():.4g}")
+        if fault := reading_fault(position):
+            self._refusals.refuse("leader_malformed", " ".join(fault))
         else:
             self._teleop.leader(self._time.now(), position)
 
@@ -172,7 +170,7 @@ class TeleopNode(Node):
     # -- what is done --------------------------------------------------------------------------------------
 
     def _speak(self) -> None:
-        self._look_for_answers()
+        self._calls.look_for_answers()
         if self._config.source == "leader" and self._teleop.leader_is_silent(self._time.now()):
             self._refusals.refuse("leader_silent")
         wish = self._teleop.tick(self._time.now())
@@ -192,52 +190,17 @@ class TeleopNode(Node):
             message.joint_names, message.target = list(self._joints), floats(wish.target)
         self._interventions.publish(message)
 
-    def _look_for_answers(self) -> None:
-        late = [future for future, (_, since) in self._asked.items() if time.monotonic() - since > _ANSWER_WITHIN]
-        for future in late:
-            self._refusals.refuse("button_unanswered", self._asked.pop(future)[0])
-
     def _act(self, function: Function) -> None:
         if function is Function.ESTOP:
             self.get_logger().warning("emergency stop pressed")
             self._stop.ask(lambda reason: self.get_logger().info(f"stopped: {reason}"))
         elif function in _LABELS:
-            self._call(self._label, srv.Label.Request(outcome=_LABELS[function]), function.value)
+            self._calls.call(self._label, srv.Label.Request(outcome=_LABELS[function]), function.value)
         elif function is Function.BEGIN_CRITICAL:
-            self._call(self._triggers["begin_critical"], Trigger.Request(), function.value)
+            self._calls.call(self._triggers["begin_critical"], Trigger.Request(), function.value)
         elif function is Function.READY:
             name = "start" if self._phase is Phase.IDLE else "reset_done"
-            self._call(self._triggers[name], Trigger.Request(), name)
-
-    def _call(self, client: Any, request: Any, name: str) -> None:
-        """Nothing waits for the answer; a refusal is told."""
-        if not client.service_is_ready():
-            self._refusals.refuse("button_unanswered", f"{name}: {client.srv_name}")
-            return
-        future = client.call_async(request)
-        self._asked[future] = (name, time.monotonic())
-        future.add_done_callback(self._told(name))
-
-    def _told(self, name: str) -> Callable[[Any], None]:
-        def tell(future: Any) -> None:
-            self._asked.pop(future, None)
-            answer = future.result()
-            if answer is not None and answer.success:
-                self.get_logger().info(f"{name}: done")
-            else:
-                self._refusals.refuse("button_refused", f"{name}: {answer.message if answer else 'no answer'}")
-
-        return tell
-
-
-def _mapping_path(name: str) -> Path:
-    if "/" in name or name.endswith(".yaml"):
-        return Path(name)
-    path = share_directory() / "config" / "joystick" / f"{name}.yaml"
-    if not path.is_file():
-        known = sorted(found.stem for found in path.parent.glob("*.yaml"))
-        raise MappingError(f"there is no mapping '{name}': choose {', '.join(known)}, or give a path")
-    return path
+            self._calls.call(self._triggers[name], Trigger.Request(), name)
 
 
 def _model(name: str) -> Any:

@@ -8,7 +8,6 @@ from enum import IntEnum
 from functools import partial
 from typing import Any
 
-import numpy as np
 from PIL import Image as Pillow
 from rclpy.node import Node
 from sensor_msgs.msg import Image
@@ -19,6 +18,7 @@ from rlt_ros.console.state import ConsoleState, Picture
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import STEADY
 from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.images import ImageError, pixels_of
 from rlt_ros.ros.node import destroy
 from rlt_ros.ros.qos import SENSOR_QOS
 from rlt_ros.types import State
@@ -85,16 +85,12 @@ class ConsoleViews:
 
     def _encode(self) -> None:
         for camera, image in self._newest.items():
-            if image.encoding != "rgb8":
-                self._refusals.refuse("image_encoding", f"{camera}: {image.encoding}")
+            try:
+                picture = Pillow.fromarray(pixels_of(image))
+            except ImageError as error:
+                self._refusals.refuse(error.kind, f"{camera}: {error}")
                 continue
-            if image.step < 3 * image.width or len(image.data) != image.height * image.step:
-                told = f"{camera}: {len(image.data)} bytes, {image.width}x{image.height}, rows of {image.step}"
-                self._refusals.refuse("image_malformed", told)
-                continue
-            pixels = np.frombuffer(image.data, np.uint8).reshape(image.height, image.step)[:, : 3 * image.width]
             out = io.BytesIO()
-            picture = Pillow.fromarray(pixels.reshape(image.height, image.width, 3))
             picture.save(out, "jpeg", quality=_JPEG_QUALITY)
             self._state.picture(camera, Picture(from_stamp(image.header.stamp), out.getvalue()))
         self._newest.clear()

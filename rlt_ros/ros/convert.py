@@ -13,6 +13,7 @@ from rlt_ros.control.limits import Limit
 from rlt_ros.control.realtime import LoopStatistics
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.ros.fields import floats, from_stamp, to_stamp
+from rlt_ros.session.episodes import Event, Session
 from rlt_ros.session.statistics import EpisodeRecord
 from rlt_ros.types import ActionChunk, ControlStep, Outcome, Phase, PolicyInput, SessionView, State
 
@@ -45,6 +46,55 @@ def session_from_msg(message: msg.SessionState) -> SessionView:
         ValueError: the phase is unknown.
     """
     return SessionView(message.epoch, message.episode, Phase(message.phase), message.actor_enabled, message.explore)
+
+
+def session_to_msg(session: Session, epoch: int, now: float, stamp: float, task: str) -> msg.SessionState:
+    """The session's state.
+
+    Args:
+        session: as it is `now`, on its clock.
+        epoch: identity of the session.
+        now: time of the session's clock.
+        stamp: the same, seconds since the epoch of ROS time.
+        task: name of the task.
+    """
+    statistics = session.statistics
+    message = msg.SessionState()
+    message.header.stamp = to_stamp(stamp)
+    message.epoch = epoch
+    message.episode = session.episode
+    message.phase = int(session.phase)
+    message.outcome = int(session.outcome)
+    message.actor_enabled = session.actor_enabled
+    message.explore = session.explore
+    message.phase_time = session.phase_time(now)
+    message.time_left = session.time_left(now)
+    message.episodes = statistics.episodes
+    message.successes = statistics.successes
+    message.success_rate = statistics.success_rate
+    message.throughput = statistics.recent_per_10min
+    message.interventions = statistics.interventions
+    message.intervention_share = statistics.intervention_share
+    message.critical_proposed = session.critical_proposed
+    message.task = task
+    return message
+
+
+def event_to_msg(event: Event, robot: str, epoch: int, stamp: float) -> msg.EpisodeEvent:
+    """An event of `robot` in the session `epoch`; `stamp` is its time, seconds since the epoch of ROS time."""
+    message = msg.EpisodeEvent()
+    message.header.stamp = to_stamp(stamp)
+    message.robot = robot
+    message.epoch = epoch
+    message.episode = event.episode
+    message.kind = int(event.kind)
+    message.outcome = int(event.outcome)
+    message.duration = event.duration
+    message.actor_enabled = event.actor_enabled
+    message.ticks = event.ticks
+    message.human_ticks = event.human_ticks
+    message.interventions = event.interventions
+    return message
 
 
 def episode_from_msg(message: msg.EpisodeEvent) -> EpisodeRecord:

@@ -63,9 +63,9 @@ class ExecutorInputs:
         subscribe = node.create_subscription
         self.handles: list[Any] = [
             subscribe(msg.PolicyInput, "policy_input", self._on_policy_input, SENSOR_QOS),
-            subscribe(JointState, "joint_states", self._on_joint_state_of, SENSOR_QOS),
+            subscribe(JointState, "joint_states", self._on_joint_state, SENSOR_QOS),
             subscribe(msg.Intervention, "intervention", self._on_intervention, SENSOR_QOS),
-            subscribe(msg.PolicyWeights, "policy", self._on_policy, LATCHED_QOS),
+            subscribe(msg.PolicyWeights, "policy", self._on_weights, LATCHED_QOS),
             subscribe(msg.SessionState, "session", self._on_session, LATCHED_QOS),
             Ears(node, String, "robot_description", self._on_robot_description),
         ]
@@ -83,16 +83,13 @@ class ExecutorInputs:
             return
         self._while_active(lambda: self._executor.policy_input(self._clock.now(), policy_input))
 
-    def _on_joint_state_of(self, message: JointState, info: dict[str, Any]) -> None:
-        self._on_joint_state(message, _publisher(info))
-
-    def _on_joint_state(self, message: JointState, source: str = "") -> None:
+    def _on_joint_state(self, message: JointState, info: dict[str, Any]) -> None:
         try:
             position, velocity = self._order.read(message)
         except ValueError as error:
             self._refuse("joint_state_shape", str(error))
             return
-        now = self._clock.now()
+        now, source = self._clock.now(), _publisher(info)
         driver = self._driver_clocks.setdefault(source, SourceClock())
         at = driver.local(from_stamp(message.header.stamp), now, self._clock.ros())
         if at is None:
@@ -137,7 +134,7 @@ class ExecutorInputs:
         self._epoch = view.epoch
         self._while_active(partial(self._executor.session, self._clock.now(), view))
 
-    def _on_policy(self, message: msg.PolicyWeights) -> None:
+    def _on_weights(self, message: msg.PolicyWeights) -> None:
         heard = (message.epoch, message.version)
         if message.epoch < self._epoch or heard <= self._weights_heard:
             # A learner that has not heard of this session yet sends them again as soon as it has.

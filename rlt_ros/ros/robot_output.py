@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from rclpy.node import Node
 from std_msgs.msg import Float64MultiArray
 from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rlt_ros.control.config import ExecutorParameters
+from rlt_ros.control.limits import JointLimits, slowed
 from rlt_ros.ros.fields import doubles, to_duration
 from rlt_ros.ros.joint_order import JointOrder
 from rlt_ros.ros.qos import COMMAND_QOS
@@ -57,3 +60,16 @@ class RobotOutput:
                 for number, row in enumerate([values, *later], start=1)
             ]
             publisher.publish(JointTrajectory(joint_names=names, points=points))
+
+    def come_to_rest(self, last: NDArray[Any], before: NDArray[Any], limits: JointLimits) -> None:
+        """Publish the commands of a stop, a period apart, until the robot stands still.
+
+        Args:
+            last: the last command, shape (J,).
+            before: the one before it.
+            limits: of every joint.
+        """
+        while not np.array_equal(last, before):
+            before, last = last, slowed(last, before, limits, self._period)
+            self.send(last)
+            time.sleep(self._period)

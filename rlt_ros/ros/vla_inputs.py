@@ -13,9 +13,11 @@ from sensor_msgs.msg import Image, JointState
 from rlt_ros.cameras.camera import Frame
 from rlt_ros.cameras.sets import FrameSet, SetBuilder
 from rlt_ros.control.clocks import SourceClock
+from rlt_ros.control.measured import reading_fault
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.fields import from_stamp
+from rlt_ros.ros.images import ImageError, pixels_of
 from rlt_ros.ros.joint_order import JointOrder
 
 _HISTORY = 1.0
@@ -63,8 +65,8 @@ class VlaInputs:
         except ValueError as error:
             self._refusals.refuse("joint_state_shape", str(error))
             return
-        if not np.isfinite(position).all():
-            self._refusals.refuse("joint_state_not_finite")
+        if fault := reading_fault(position):
+            self._refusals.refuse(*fault)
             return
         at = self._local("", message)
         if at is None:
@@ -78,9 +80,10 @@ class VlaInputs:
 
     def image(self, camera: str, message: Image) -> FrameSet | None:
         """A picture; the set that it completes."""
-        fault, detail = self._fault(message)
-        if fault:
-            self._refusals.refuse(fault, f"{camera}: {detail}")
+        try:
+            pixels = self._pixels(message)
+        except ImageError as error:
+            self._refusals.refuse(error.kind, f"{camera}: {error}")
             return None
         at = self._local(camera, message)
         if at is None:
@@ -91,7 +94,6 @@ class VlaInputs:
             self._refusals.refuse("image_out_of_order", camera)
             return None
         self._taken[camera], self._stamps[camera] = at, from_stamp(message.header.stamp)
-        pixels = np.frombuffer(message.data, np.uint8).reshape(self._size, self._size, 3)
         made = self._sets.add(camera, Frame(pixels, at, now, 0))
         self._nearest = min(self._nearest, max(self._taken.values()) - min(self._taken.values()))
         if made is None and now - self._last_set > _NO_SET_AFTER:
@@ -122,15 +124,12 @@ class VlaInputs:
             return None
         return position
 
-    def _fault(self, message: Image) -> tuple[str, str]:
-        size = self._size
-        if message.encoding != "rgb8":
-            return "image_encoding", f"{message.width}x{message.height} {message.encoding}"
-        if (message.height, message.width) != (size, size):
-            return "image_shape", f"{message.width}x{message.height} rgb8, the bundle needs {size}x{size}"
-        if message.step != 3 * size or len(message.data) != 3 * size * size:
-            return "image_malformed", f"{len(message.data)} bytes in rows of {message.step}, not {size} of {3 * size}"
-        return "", ""
+    def _pixels(self, message: Image) -> NDArray[np.uint8]:
+        pixels, size = pixels_of(message), self._size
+        if pixels.shape[:2] != (size, size):
+            shape = f"{message.width}x{message.height}"
+            raise ImageError("image_shape", f"{shape} {message.encoding}, the bundle needs {size}x{size}")
+        return pixels
 
     def _local(self, source: str, message: Image | JointState) -> float | None:
         now = self._clock.now()

@@ -165,6 +165,21 @@ class Mapping:
         return np.clip(out, -1, 1)
 
 
+def mapping_path(name: str, directory: Path) -> Path:
+    """The file of a mapping: `name` itself where it is a path, else the one of that name in `directory`.
+
+    Raises:
+        MappingError: there is none.
+    """
+    if "/" in name or name.endswith(".yaml"):
+        return Path(name)
+    path = directory / f"{name}.yaml"
+    if not path.is_file():
+        known = sorted(found.stem for found in directory.glob("*.yaml"))
+        raise MappingError(f"there is no mapping '{name}': choose {', '.join(known)}, or give a path")
+    return path
+
+
 def load_mapping(path: Path) -> Mapping:
     """Read and check a mapping.
 
