@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -40,6 +41,18 @@ FLYING = (State.REFERENCE, State.ACTOR, State.HUMAN)
 
 
 _MOVING = (Phase.BASE, Phase.CRITICAL)
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the robot is told in a tick, and by whom; see `ControlStep`."""
+
+    state: State
+    reason: str
+    command: Array
+    sent: bool = False
+    limited: bool = False
+    ahead: Array | None = None
 
 
 class Executor:
@@ -257,45 +270,49 @@ class Executor:
             self._human_ticks = 0
         if state not in (State.REFERENCE, State.ACTOR):
             self._player.stop()
-        command, limited, sent, ahead = previous, False, False, None
         elapsed = self._elapsed(now)
         if state in FLYING:
-            self._command.last = previous
-            wish = self._human_wish(previous) if state is State.HUMAN else self._player.target(previous)
-            self._human_flew |= state is State.HUMAN
-            guarded = guard(
-                wish,
-                previous,
-                self.limits,
-                elapsed,
-                before=self._command.before,
-                measured=self._measured.position,
-            )
-            command, limited, sent = guarded.command, bool(guarded.acted.any()), True
-            if limited:
-                self.limited += guarded.acted
-                self.limited_ticks += 1
-            if guarded.refused:
-                state, reason = State.HOLD, "command_not_finite"
-                self._player.stop()
-                self.refusals.refuse("command_not_finite")
-            elif guarded.elsewhere.any():
-                state, reason, command, limited, sent = State.HOLD, "robot_elsewhere", previous, False, False
-                joint = int(np.argmax(guarded.elsewhere))
-                self.refusals.refuse("robot_elsewhere", f"joint {joint}")
-                self._player.stop()
-                self._command.forget()
-            elif state is not State.HUMAN:
-                ahead = self._ahead(command, previous)
-            self._command.hold_again()
+            told = self._fly(state, previous, elapsed)
         elif self._command.last is not None:
             command, sent = self._command.held(self._measured.position, self.limits, blind=bool(unknown))
+            told = _Told(state, reason, command, sent)
+        else:
+            told = _Told(state, reason, previous)
+        return self._done(now, previous, told, started)
+
+    def _fly(self, state: State, previous: Array, elapsed: float) -> _Told:
+        """Towards the wish of whoever flies, guarded; HOLD where that is not possible."""
+        self._command.last = previous
+        wish = self._human_wish(previous) if state is State.HUMAN else self._player.target(previous)
+        self._human_flew |= state is State.HUMAN
+        before, measured = self._command.before, self._measured.position
+        guarded = guard(wish, previous, self.limits, elapsed, before=before, measured=measured)
+        self._command.hold_again()
+        limited = bool(guarded.acted.any())
+        if limited:
+            self.limited += guarded.acted
+            self.limited_ticks += 1
+        if guarded.refused:
+            self._player.stop()
+            self.refusals.refuse("command_not_finite")
+            return _Told(State.HOLD, "command_not_finite", guarded.command, True, limited)
+        if guarded.elsewhere.any():
+            self._player.stop()
+            self._command.forget()
+            self.refusals.refuse("robot_elsewhere", f"joint {int(np.argmax(guarded.elsewhere))}")
+            return _Told(State.HOLD, "robot_elsewhere", previous)
+        ahead = self._ahead(guarded.command, previous) if state is not State.HUMAN else None
+        return _Told(state, "", guarded.command, True, limited, ahead)
+
+    def _done(self, now: float, previous: Array, told: _Told, started: ActionChunk | None) -> ControlStep:
+        """Remember what was told in this tick, and say it."""
+        state, reason = told.state, told.reason
         if state is State.HOLD and reason != self._hold_reason:
             self.holds[reason] += 1
         self._hold_reason = reason if state is State.HOLD else ""
         self._state = state
         if self._command.last is not None:
-            self._command.tell(command)
+            self._command.tell(told.command)
         self._tick_time = now
         self._sequence += 1
         usable = self._inputs.usable(now, self.config.max_input_age)
@@ -306,7 +323,7 @@ class Executor:
             session=self._session,
             state=state,
             reason=reason,
-            command=command,
+            command=told.command,
             previous=previous,
             position=position if position is not None else np.zeros(self._joints),
             velocity=self._measured.velocity,
@@ -314,10 +331,10 @@ class Executor:
             input_age=now - usable.captured if usable else 0.0,
             row=self._player.row,
             policy_version=self.actor.version if self.actor else 0,
-            limited=limited,
-            sent=sent,
+            limited=told.limited,
+            sent=told.sent,
             chunk=started,
-            ahead=ahead,
+            ahead=told.ahead,
         )
 
     def _ahead(self, command: Array, before: Array) -> Array | None:
