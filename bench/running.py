@@ -77,11 +77,17 @@ def node(
         file: a ROS parameter file.
     """
     program = Path(get_package_prefix("rlt_ros"), "lib", "rlt_ros", name)
-    arguments = [str(program), "--ros-args", "-r", f"__ns:={namespace}"]
-    arguments += ["--params-file", str(file)] if file else []
+    return process([str(program), *ros_arguments(name, parameters, namespace=namespace, file=file)], log)
+
+
+def ros_arguments(
+    name: str, parameters: Mapping[str, Any], *, namespace: str = "/rlt", file: Path | None = None
+) -> list[str]:
+    """What ROS is told of a node; see `node`."""
+    arguments = ["--ros-args", "-r", f"__ns:={namespace}", *(["--params-file", str(file)] if file else [])]
     for key, value in {**CELL.get(name, {}), **parameters}.items():
         arguments += ["-p", f"{key}:={value}"]
-    return process(arguments, log)
+    return arguments
 
 
 @contextlib.contextmanager

@@ -32,6 +32,7 @@ from rlt_ros.vla.config import HORIZON, AdaptConfig
 
 if TYPE_CHECKING:
     from rlt_ros.types import Episode
+    from rlt_ros.vla.adapt import Stage1
     from rlt_ros.vla.dataset import Recipe
     from rlt_ros.vla.demos import Demonstrations
 
@@ -172,13 +173,7 @@ def adapt(
     if bundle is not None:
         raise ConfigError("--bundle is for 'rlt adapt phase'; a new bundle is made in --out")
     resume = resume or what == "export"
-    if (out / "bundle.yaml").exists():
-        raise ConfigError(f"{out} already holds a bundle; choose another directory or remove it")
-    saved = out / "training.safetensors"
-    if saved.exists() and not resume:
-        raise ConfigError(f"{out} holds an interrupted training; go on with --resume, or remove it")
-    if resume and not saved.exists():
-        raise ConfigError(f"{out} holds no interrupted training to resume")
+    saved = _saved_training(out, resume=resume)
     if data and (tasks or randomisation):
         raise ConfigError("--task and --randomisation choose what the expert demonstrates; leave them out with --data")
     import onnxscript  # noqa: F401  (the export at the end needs it)
@@ -199,20 +194,11 @@ def adapt(
             demos, recipe = _read_datasets(data)
         else:
             demos, recipe = _demonstrate(tasks, episodes, full_episodes, seed, randomisation, progress, bar)
-        bar = progress.add_task("training", total=config.total, figures="")
         stage = Stage1(demos, config, device=device)
         if resume:
             stage.restore(saved)
-        while what == "train" and stage.step < config.total:
-            stage.train_step()
-            if stage.step % 10 == 0:
-                figures = "  ".join(f"{name} {value:.4f}" for name, value in stage.running.items())
-                progress.update(bar, completed=stage.step, figures=figures)
-            if stage.step % 500 == 0:
-                stage.save(saved)
-                progress.console.print(
-                    f"step {stage.step}: {figures}  held out {stage.validate():.4f}", highlight=False
-                )
+        if what == "train":
+            _train(stage, saved, progress)
     made = export(
         stage,
         out,
@@ -227,6 +213,35 @@ def adapt(
     saved.unlink(missing_ok=True)
     report = {"bundle": str(out), "id": made.id, **made.training}
     print(json.dumps(report) if as_json else yaml.safe_dump(report, sort_keys=False))
+
+
+def _saved_training(out: Path, *, resume: bool) -> Path:
+    """Where a training is kept until its bundle is made.
+
+    Raises:
+        ConfigError: there is one already, or none to resume, or the bundle is there.
+    """
+    if (out / "bundle.yaml").exists():
+        raise ConfigError(f"{out} already holds a bundle; choose another directory or remove it")
+    saved = out / "training.safetensors"
+    if saved.exists() and not resume:
+        raise ConfigError(f"{out} holds an interrupted training; go on with --resume, or remove it")
+    if resume and not saved.exists():
+        raise ConfigError(f"{out} holds no interrupted training to resume")
+    return saved
+
+
+def _train(stage: Stage1, saved: Path, progress: Progress) -> None:
+    total = stage.config.total
+    bar = progress.add_task("training", total=total, figures="")
+    while stage.step < total:
+        stage.train_step()
+        if stage.step % 10 == 0:
+            figures = "  ".join(f"{name} {value:.4f}" for name, value in stage.running.items())
+            progress.update(bar, completed=stage.step, figures=figures)
+        if stage.step % 500 == 0:
+            stage.save(saved)
+            progress.console.print(f"step {stage.step}: {figures}  held out {stage.validate():.4f}", highlight=False)
 
 
 def _adapt_phase(

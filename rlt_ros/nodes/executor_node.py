@@ -32,7 +32,6 @@ from rlt_ros.ros.convert import chunk_to_msg, diagnostics_to_msg, status_to_msg,
 from rlt_ros.ros.executor_inputs import ExecutorInputs
 from rlt_ros.ros.fields import to_stamp
 from rlt_ros.ros.homing import Homing
-from rlt_ros.ros.joint_order import JointOrder
 from rlt_ros.ros.node import ManagedNode, read_parameters, run
 from rlt_ros.ros.qos import HISTORY_QOS, RECORD_QOS
 from rlt_ros.ros.robot_output import RobotOutput
@@ -90,7 +89,7 @@ class ExecutorNode(ManagedNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         to_thread = (self._while_active, self._always)
         self._inputs = ExecutorInputs(self, self._executor, self._bundle, self._time, p.stops, *to_thread)
-        self._homing = Homing(self, self._executor, p, self._while_active)
+        self._homing = Homing(self, self._executor, p, self._bundle.joints, self._while_active)
         self.handles = [
             *self._robot.publishers,
             self._steps,
@@ -224,9 +223,7 @@ class ExecutorNode(ManagedNode):
         if self._loop is None:
             response.message = "executor_node is inactive: activate it first"
             return response
-        position = self._executor.position
-        order = JointOrder(self._config.joints).index(self._bundle.joints)
-        response.message = self._homing.start(None if position is None else position[order])
+        response.message = self._homing.start()
         response.success = not response.message
         response.message = response.message or "on the way; `reason` is `homing` until it is there"
         return response

@@ -18,7 +18,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 from rlt_ros.control.config import ExecutorParameters
 from rlt_ros.control.executor import Executor
 from rlt_ros.ros.fields import doubles, to_duration
-from rlt_ros.types import Array
+from rlt_ros.ros.joint_order import JointOrder
 
 if TYPE_CHECKING:
     from control_msgs.action import FollowJointTrajectory
@@ -40,6 +40,7 @@ class Homing:
         node: Node,
         executor: Executor,
         parameters: ExecutorParameters,
+        order: tuple[str, ...],
         to_control_thread: Callable[[Callable[[], object]], None],
     ) -> None:
         """Connect to the action beside each command topic: `<controller>/follow_joint_trajectory`.
@@ -48,6 +49,7 @@ class Homing:
             node: that acts.
             executor: that hands off the robot.
             parameters: home, joints, topics.
+            order: of the executor's joints.
             to_control_thread: has the control thread, which alone may change the executor, call something.
 
         Raises:
@@ -56,6 +58,7 @@ class Homing:
         self._node, self._executor, self._joints = node, executor, parameters.joints
         self._to_control_thread = to_control_thread
         self._home = parameters.home_position
+        self._order = JointOrder(parameters.joints).index(order)
         self._velocity = parameters.per_joint("joint_velocity")
         self._clients: dict[str, ActionClient] = {}
         self._goals: list[Any] = []
@@ -71,12 +74,9 @@ class Homing:
                 action = f"{controller}/follow_joint_trajectory"
                 self._clients[action] = ActionClient(node, FollowJointTrajectory, action)
 
-    def start(self, position: Array | None) -> str:
-        """Ask the executor for the robot; returns why that is impossible, or "". `watch` goes on.
-
-        Args:
-            position: measured, in the order of `ExecutorParameters.joints`; None: not known.
-        """
+    def start(self) -> str:
+        """Ask the executor for the robot; returns why that is impossible, or "". `watch` goes on."""
+        position = self._executor.position
         if self._home is None:
             return "no home is configured: set executor_node.home"
         if not self._clients:
@@ -90,7 +90,9 @@ class Homing:
         if missing := [action for action, client in self._clients.items() if not client.server_is_ready()]:
             return f"{', '.join(missing)} does not answer: is the controller running?"
         # A cubic from rest to rest is 1.5 times as fast in its middle as on average.
-        self._seconds = max(_SHORTEST, float((1.5 * np.abs(self._home - position) / (_SPEED * self._velocity)).max()))
+        self._seconds = max(
+            _SHORTEST, float((1.5 * np.abs(self._home - position[self._order]) / (_SPEED * self._velocity)).max())
+        )
         self._goals, self._running = [], len(self._clients)
         self._number += 1
         self._waiting_until = time.monotonic() + _PATIENCE

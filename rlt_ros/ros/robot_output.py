@@ -62,14 +62,16 @@ class RobotOutput:
             publisher.publish(JointTrajectory(joint_names=names, points=points))
 
     def come_to_rest(self, last: NDArray[Any], before: NDArray[Any], limits: JointLimits) -> None:
-        """Publish the commands of a stop, a period apart, until the robot stands still.
+        """Publish the commands of a stop, a period apart, until the robot stands still; the last one is a hold.
 
         Args:
             last: the last command, shape (J,).
             before: the one before it.
             limits: of every joint.
         """
-        while not np.array_equal(last, before):
+        while True:
             before, last = last, slowed(last, before, limits, self._period)
             self.send(last)
+            if np.array_equal(last, before):
+                return
             time.sleep(self._period)

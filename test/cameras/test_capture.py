@@ -13,6 +13,8 @@ from rlt_ros.cameras.camera import CameraConfig, CameraError, Frame
 from rlt_ros.cameras.capture import Capture
 from rlt_ros.cameras.pattern import PatternCamera
 
+pytestmark = pytest.mark.live
+
 
 class Scripted(PatternCamera):
     """A test picture that can be lost, frozen or silent."""

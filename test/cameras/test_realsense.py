@@ -18,8 +18,10 @@ from rlt_ros.cameras.capture import Capture  # noqa: E402
 from rlt_ros.cameras.realsense import RealsenseCamera  # noqa: E402
 from rlt_ros.cameras.sets import FrameSet, SetBuilder  # noqa: E402
 
+pytestmark = pytest.mark.live
+
 WIDTH, HEIGHT, FPS = 640, 480, 30
-SECONDS = 60
+SECONDS = 20
 NAMES = ("left_wrist", "right_wrist", "base")
 
 
@@ -121,8 +123,8 @@ class Source(threading.Thread):
 
 
 @pytest.fixture
-def minute(devices: list[SoftwareCamera]) -> Iterator[tuple[list[Source], list[FrameSet], list[Frame], list[Capture]]]:
-    """Three cameras for a minute; the third one is silent for two seconds in the middle."""
+def played(devices: list[SoftwareCamera]) -> Iterator[tuple[list[Source], list[FrameSet], list[Frame], list[Capture]]]:
+    """Three cameras for a while; the third one is silent for two seconds in the middle."""
     builder, sets, frames, lock = SetBuilder(NAMES, 0.010), [], [], threading.Lock()
 
     def deliver(name: str, frame: Frame) -> None:
@@ -140,7 +142,7 @@ def minute(devices: list[SoftwareCamera]) -> Iterator[tuple[list[Source], list[F
     for capture in captures:
         capture.start()
     begin = time.time() + 0.3
-    sources = [Source(device, seed, begin, (30.0, 32.0) if seed == 2 else None) for seed, device in enumerate(devices)]
+    sources = [Source(device, seed, begin, (9.0, 11.0) if seed == 2 else None) for seed, device in enumerate(devices)]
     for source in sources:
         source.start()
     for source in sources:
@@ -151,8 +153,8 @@ def minute(devices: list[SoftwareCamera]) -> Iterator[tuple[list[Source], list[F
         capture.stop()
 
 
-def test_a_minute_of_three_cameras_with_jitter_and_drops(minute) -> None:
-    sources, sets, frames, captures = minute
+def test_three_cameras_with_jitter_and_drops(played) -> None:
+    sources, sets, frames, captures = played
     # Stamps are the times at which the pictures were taken, not those of their arrival.
     for name, number, captured in frames:
         assert captured == pytest.approx(sources[NAMES.index(name)].taken[number], abs=1e-3)
@@ -180,5 +182,5 @@ def test_a_minute_of_three_cameras_with_jitter_and_drops(minute) -> None:
     # The one that fell silent was opened anew.
     assert captures[2].health().reconnects >= 1
     assert captures[2].health().fault == ""
-    late = [made for made in sets if made.captured > sources[2]._begin + 40]
-    assert len(late) > 10 * FPS, "sets go on after the reconnection"
+    late = [made for made in sets if made.captured > sources[2]._begin + 12]
+    assert len(late) > 5 * FPS, "sets go on after the reconnection"

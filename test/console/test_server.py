@@ -22,6 +22,8 @@ from rlt_ros.console.config import ConsoleParameters
 from rlt_ros.console.server import Pages, Server, bind
 from rlt_ros.console.state import ConsoleState, Picture
 
+pytestmark = pytest.mark.live
+
 TOKEN = "a token of twenty-two"
 Page = dict[str, Any]
 

@@ -250,7 +250,7 @@ def test_what_the_guard_changed_is_counted_for_each_joint() -> None:
 TICKS = 40
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=2_000, deadline=None)
 @given(st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 2]))
 def test_no_row_is_ever_sent_at_the_wrong_time(seed: int, kind: int) -> None:
     """Inputs come late, early, twice, out of order and cut short, ticks come late: every motion is that of its tick."""

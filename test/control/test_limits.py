@@ -18,7 +18,7 @@ ABSURD = st.one_of(st.floats(allow_nan=True, allow_infinity=True), st.floats(-4,
 JOINT_VALUES = st.lists(st.floats(-3, 3), min_size=JOINTS, max_size=JOINTS)
 
 
-@settings(max_examples=10_000, deadline=None)
+@settings(max_examples=3_000, deadline=None)
 @given(
     st.one_of(st.lists(ABSURD, min_size=JOINTS, max_size=JOINTS), st.lists(ABSURD, max_size=JOINTS + 2)),
     JOINT_VALUES,

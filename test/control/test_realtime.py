@@ -6,10 +6,13 @@ import threading
 import time
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rlt_ros.control.realtime import Histogram, PeriodicThread
+
+pytestmark = pytest.mark.live
 
 
 @given(st.lists(st.floats(0, 0.09), min_size=1, max_size=200), st.floats(0.01, 1.0))

@@ -25,16 +25,9 @@ from rlt_ros.sim.tasks import get_task
 from rlt_ros.vla.backend import OnnxBackend
 from rlt_ros.vla.bundle import load_bundle
 
-pytestmark = pytest.mark.graph
+pytestmark = pytest.mark.live
 BUNDLE = load_bundle(Bringup().bundle_path)
 SETS = 30
-try:
-    import pyrealsense2  # noqa: F401
-except ImportError:
-    REALSENSE = False
-else:
-    REALSENSE = True
-
 THREE = {"cameras": list(CAMERA_NAMES)}
 
 
@@ -152,37 +145,6 @@ def test_a_recording_of_the_cell_plays_bit_by_bit_into_the_vla(domain: int, tmp_
     for message in inputs:
         token = np.array(message.token, np.float32)
         assert any(np.array_equal(token, known) for known in tokens), "the same pictures give the same token"
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"backend": "polaroid"}, "backend 'polaroid' is unknown: choose realsense"),
-        ({"backend": "realsense"}, "devices says nothing for left_wrist"),
-        ({"backend": "realsense", "devices": "['1', '1', '2']"}, "devices names one camera twice"),
-        pytest.param(
-            {"backend": "realsense", "devices": "['1', '2', '3']"},
-            "no camera with serial number '1'",
-            marks=pytest.mark.skipif(not REALSENSE, reason="needs libusb-1.0-0"),
-        ),
-        ({"backend": "v4l2", "devices": "[/dev/v4l/by-path/a, b, c]"}, "no camera at /dev/v4l/by-path/a"),
-        ({"backend": "recorded", "devices": "[a.mcap, a.mcap, a.mcap]"}, "there is no recording a.mcap"),
-        ({"backend": "pattern", "crops": "[0, 0, 0, 0]"}, "crops has 4 entries, 3 cameras need 12"),
-        (
-            {"backend": "pattern", "crops": f"{[600, 0, 100, 100] * 3}"},
-            "left_wrist: crop 600, 0, 100 x 100 does not lie",
-        ),
-        ({"backend": "pattern", "image_size": "0"}, "image_size is 0 and no bundle says"),
-    ],
-)
-def test_a_wrong_start_ends_with_one_clear_error(
-    domain: int, tmp_path: Path, parameters: dict[str, str], message: str
-) -> None:
-    log = tmp_path / "log"
-    with node("camera_node", {"image_size": "96", **THREE, **parameters}, log) as process:
-        assert process.wait(30) == 2, log.read_text()
-    assert message in log.read_text()
-    assert "Traceback" not in log.read_text()
 
 
 def test_deactivated_and_activated_again_it_goes_on(domain: int, tmp_path: Path) -> None:

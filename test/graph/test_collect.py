@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ros_support import listener
 from sensor_msgs.msg import Image
 
@@ -19,6 +20,8 @@ from rlt_ros.ros.fields import floats, octets, to_stamp
 from rlt_ros.ros.qos import RECORD_QOS
 from rlt_ros.vla.bundle import load_bundle
 from rlt_ros.vla.dataset import read_episodes
+
+pytestmark = pytest.mark.live
 
 
 def test_an_episode_flown_by_a_person_is_on_disk_after_the_next_one_starts(domain: int, tmp_path: Path) -> None:

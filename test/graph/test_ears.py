@@ -9,7 +9,7 @@ from std_msgs.msg import Bool
 
 from rlt_ros.ros.ears import Ears
 
-pytestmark = pytest.mark.graph
+pytestmark = pytest.mark.live
 
 
 @pytest.mark.parametrize("reliability", [ReliabilityPolicy.RELIABLE, ReliabilityPolicy.BEST_EFFORT])

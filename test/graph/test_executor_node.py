@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import signal
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import pytest
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from ros_support import Listener, listener
-from running import node
+from running import node, ros_arguments
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import Trigger
@@ -29,7 +28,7 @@ from rlt_ros.ros.qos import COMMAND_QOS, LATCHED_QOS, RECORD_QOS
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.vla.bundle import load_bundle
 
-pytestmark = pytest.mark.graph
+pytestmark = pytest.mark.live
 BUNDLE = load_bundle(Bringup().bundle_path)
 JOINTS = len(BUNDLE.joints)
 
@@ -343,33 +342,8 @@ def test_the_last_command_after_sigterm_is_a_hold(cell: FakeCell) -> None:
     assert np.allclose(list(cell.commands[-1].data), list(cell.steps[-1].command), atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"perod": "0.02"}, "unknown parameter perod"),
-        ({"period": "fast"}, "period must be float"),
-        ({"period": "0.05"}, "period is 0.05 s, the bundle's rows are 0.02 s apart"),
-        ({"bundle": "/nowhere"}, "no bundle at /nowhere"),
-        ({"joints": "[a,b]"}, "joints left_waist, .* are not on this robot"),
-        ({"command_interface": "magic"}, "forward_position or joint_trajectory"),
-        ({"command_topics": "[a,b,c]"}, "3 topics cannot share 14 joints"),
-        ({"home": "[0.0, 0.1]"}, "home has 2 entries for 14 joints"),
-        ({"home": f"{[0.1] * 14}"}, "home needs command_interface joint_trajectory"),
-    ],
-)
-def test_a_wrong_start_ends_with_one_clear_error(
-    domain: int, tmp_path: Path, parameters: dict[str, str], message: str
-) -> None:
-    log = tmp_path / "log"
-    with node("executor_node", {"bundle": str(BUNDLE.directory), **parameters}, log) as process:
-        assert process.wait(30) == 2, log.read_text()
-    text = log.read_text()
-    assert re.search(message, text), text
-    assert "Traceback" not in text
-
-
 def test_after_an_exception_in_the_loop_the_last_word_is_a_hold(domain: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    rclpy.init(args=["--ros-args", "-p", f"bundle:={BUNDLE.directory}", "-p", "priority:=0"])
+    rclpy.init(args=ros_arguments("executor_node", {"bundle": BUNDLE.directory, "priority": 0}))
     try:
         node = ExecutorNode()
         node.autostart()
@@ -379,7 +353,7 @@ def test_after_an_exception_in_the_loop_the_last_word_is_a_hold(domain: int, mon
         state = JointState(name=list(BUNDLE.joints), position=list(pose), velocity=[0.0] * JOINTS)
         state.header.stamp = to_stamp(time.time())
         node._inputs._on_session(msg.SessionState(epoch=1, episode=1, phase=msg.SessionState.PHASE_CRITICAL))
-        node._inputs._on_joint_state(state)
+        node._inputs._on_joint_state(state, {})
         deadline = time.monotonic() + 5
         while not sent and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -398,7 +372,7 @@ def test_after_an_exception_in_the_loop_the_last_word_is_a_hold(domain: int, mon
 
 
 def test_a_stop_and_limits_that_come_before_activation_count_after_it(domain: int) -> None:
-    rclpy.init(args=["--ros-args", "-p", f"bundle:={BUNDLE.directory}", "-p", "priority:=0"])
+    rclpy.init(args=ros_arguments("executor_node", {"bundle": BUNDLE.directory, "priority": 0}))
     try:
         node = ExecutorNode()
         node.trigger_configure()

@@ -25,7 +25,7 @@ from rlt_ros.ros.fields import to_stamp  # noqa: E402
 from rlt_ros.ros.qos import LATCHED_QOS  # noqa: E402
 from rlt_ros.vla.bundle import load_bundle  # noqa: E402
 
-pytestmark = pytest.mark.graph
+pytestmark = pytest.mark.live
 BUNDLE = load_bundle(Bringup().bundle_path)
 JOINTS = len(BUNDLE.joints)
 HOME = [0.1] * JOINTS

@@ -35,7 +35,7 @@ from rlt_ros.teleop.kinematics import Arms
 from rlt_ros.types import Outcome, State
 from rlt_ros.vla.bundle import load_bundle
 
-pytestmark = pytest.mark.graph
+pytestmark = pytest.mark.live
 BUNDLE = load_bundle(Bringup().bundle_path)
 TAKEOVER, SUCCESS, UNDO, BEGIN, ESTOP, READY = 10, 0, 2, 3, 4, 6
 LEFT_X, LEFT_Y, RIGHT_Y = 0, 1, 3
@@ -319,26 +319,6 @@ def test_two_sources_of_joy_do_not_fight(domain: int) -> None:
         finally:
             node.close()
             node.destroy_node()
-
-
-@pytest.mark.parametrize(
-    ("parameters", "message"),
-    [
-        ({"mapping": "abacus"}, "there is no mapping 'abacus': choose dualshock"),
-        ({"mapping": "/nowhere/pad.yaml"}, "cannot read /nowhere/pad.yaml"),
-        ({"frames": "[a, b]"}, "no site or body 'a'"),
-        ({"model": "/nowhere/robot.urdf"}, "cannot read the robot's model"),
-        ({"source": "mind"}, "sticks or leader"),
-    ],
-)
-def test_a_wrong_start_ends_with_one_clear_error(
-    domain: int, tmp_path: Path, parameters: dict[str, str], message: str
-) -> None:
-    log = tmp_path / "log"
-    with node("teleop_node", {"bundle": str(BUNDLE.directory), **parameters}, log) as process:
-        assert process.wait(30) == 2, log.read_text()
-    assert message in log.read_text()
-    assert "Traceback" not in log.read_text()
 
 
 def test_a_device_without_a_mapping_is_named(domain: int, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 import rclpy
 from ros_support import Listener, listener
 from rosgraph_msgs.msg import Clock
-from running import node
+from running import node, ros_arguments
 from sensor_msgs.msg import Image, JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
@@ -28,7 +28,7 @@ from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.types import Mode
 from rlt_ros.vla.bundle import load_bundle
 
-pytestmark = pytest.mark.graph
+pytestmark = pytest.mark.live
 BUNDLE = load_bundle(Bringup().bundle_path)
 JOINTS = len(BUNDLE.joints)
 TO_WIRE = [BUNDLE.joints.index(name) for name in JOINT_NAMES]
@@ -258,7 +258,7 @@ def weights(version: int, epoch: int = 0, made: float = 0.0) -> msg.PolicyWeight
 
 def test_what_comes_while_the_node_is_inactive(domain: int) -> None:
     """S8: a mode holds once it is active. W11: weights fly. W1: their order is their version's, whatever the clock."""
-    rclpy.init(args=["--ros-args", "-p", f"bundle:={BUNDLE.directory}", "-p", "priority:=0"])
+    rclpy.init(args=ros_arguments("executor_node", {"bundle": BUNDLE.directory, "priority": 0}))
     try:
         node = ExecutorNode()
         node.trigger_configure()
@@ -268,16 +268,16 @@ def test_what_comes_while_the_node_is_inactive(domain: int) -> None:
         refused = node._home(Trigger.Request(), Trigger.Response())
         assert not refused.success
         assert "inactive" in refused.message
-        node._inputs._on_policy(weights(7, made=2e9))
+        node._inputs._on_weights(weights(7, made=2e9))
         node.trigger_activate()
         deadline = time.monotonic() + 5
         while node._last_step is None and time.monotonic() < deadline:
             time.sleep(0.01)
         assert node._executor.mode is Mode.HOLD
         assert node._executor._player.has_actor
-        node._inputs._on_policy(weights(8, made=1e9))
+        node._inputs._on_weights(weights(8, made=1e9))
         assert node._executor.counters["weights_old"] == 0, "the learner's clock was set back"
-        node._inputs._on_policy(weights(8, made=3e9))
+        node._inputs._on_weights(weights(8, made=3e9))
         assert node._executor.counters["weights_old"] == 1
         node.trigger_deactivate()
         node.trigger_activate()

@@ -30,7 +30,7 @@ from rlt_ros.ros.fields import floats, from_stamp, octets, to_stamp
 from rlt_ros.ros.qos import EVENT_QOS, HISTORY_QOS, LATCHED_QOS, PICTURES_QOS
 from rlt_ros.ros.records import message_of
 
-pytestmark = pytest.mark.graph
+pytestmark = pytest.mark.live
 CAMERA = "base/color/image_raw"
 
 
@@ -221,25 +221,6 @@ def test_several_robots_are_recorded_by_one(domain: int, tmp_path: Path) -> None
         assert {message_of(r).robot for r in read_journal(tmp_path / "journal") if robot.name in r.topic} == {
             robot.name
         }
-
-
-@pytest.mark.parametrize(
-    ("parameters", "told"),
-    [
-        ({"directory": "''"}, "set directory"),
-        ({"phases": "['critcal']"}, "phase 'critcal' is unknown"),
-        ({"reserve": "-3.0"}, "reserve"),
-    ],
-)
-def test_wrong_parameters_end_it_with_a_sentence(
-    parameters: dict[str, str], told: str, started: tuple[Listener, Robot, Start], tmp_path: Path
-) -> None:
-    _, _, start = started
-    with start(**parameters) as process:
-        assert process.wait(30) == 2
-    log = (tmp_path / "recorder.log").read_text()
-    assert told in log
-    assert "Traceback" not in log
 
 
 def test_a_replay_says_on_the_same_topics_what_was_said(started: tuple[Listener, Robot, Start], tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from std_srvs.srv import Trigger
 from rlt_ros import msg, srv
 from rlt_ros.ros.qos import LATCHED_QOS, RECORD_QOS
 
-pytestmark = pytest.mark.graph
+pytestmark = pytest.mark.live
 PARAMETERS = {
     "controlled": "false",
     "settle_time": "0.0",

@@ -22,7 +22,7 @@ from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.qos import LATCHED_QOS, RECORD_QOS
 from rlt_ros.vla.bundle import load_bundle
 
-pytestmark = pytest.mark.graph
+pytestmark = pytest.mark.live
 BUNDLE = load_bundle(Bringup().bundle_path)
 KEYS = [
     "episodes",
@@ -182,9 +182,10 @@ def test_a_scripted_human_takes_over_finishes_and_is_learnt_from_and_a_dead_vla_
     ros.wait(lambda: steps[-1].state == msg.ControlStep.STATE_ACTOR and steps[-1].row in range(3, 6), 30, "mid-chunk")
     graph.kill("vla_node")
     steps.clear()
-    ros.wait(lambda: bool(steps) and steps[-1].state == msg.ControlStep.STATE_HOLD, 10, "hold")
+    # On a busy machine the robot may be late for a moment too: that is another hold, and passes.
+    ros.wait(lambda: bool(steps) and steps[-1].reason == "policy_input_stale", 10, "hold")
     held = steps[-1]
-    assert held.reason == "policy_input_stale"
+    assert held.state == msg.ControlStep.STATE_HOLD
     ros.wait(lambda: list(steps[-1].command) == list(steps[-1].previous), 0.5, "rest, within the deceleration limit")
     ros.wait(lambda: steps[-1].state == msg.ControlStep.STATE_ACTOR, 60, "it flies on")
     still = [step for step in steps if step.state == msg.ControlStep.STATE_HOLD and step.reason == held.reason]

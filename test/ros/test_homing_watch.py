@@ -47,7 +47,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> tuple[Homing, Executor, Client, Log,
     log, client, clock = Log(), Client(), [100.0]
     node = type("Node", (), {"get_logger": lambda _self: log})()
     parameters = ExecutorParameters(joints=("a", "b", "c"), joint_velocity=(1.0,) * JOINTS)
-    made = Homing(node, executor, parameters, lambda call: call())  # type: ignore[arg-type]
+    made = Homing(node, executor, parameters, ("a", "b", "c"), lambda call: call())  # type: ignore[arg-type]
     made._home, made._clients = np.zeros(JOINTS), {"controller/follow_joint_trajectory": client}
     monkeypatch.setattr(made, "_goal", lambda _arm, _seconds: None)
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])
@@ -67,7 +67,7 @@ def test_W13_a_controller_that_never_answers_is_given_up(
     rig: tuple[Homing, Executor, Client, Log, Callable[[float], None]],
 ) -> None:
     homing, executor, client, log, pass_by = rig
-    assert homing.start(np.full(JOINTS, 0.3)) == ""
+    assert homing.start() == ""
     pass_by(0.2)
     assert executor.handed_off
     assert client.goals == 1
@@ -75,14 +75,14 @@ def test_W13_a_controller_that_never_answers_is_given_up(
     assert not executor.handed_off
     assert executor.counters["homing"] == 1
     assert "no answer within" in log.errors[0]
-    assert homing.start(np.full(JOINTS, 0.3)) == "", "and may be tried again"
+    assert homing.start() == "", "and may be tried again"
 
 
 def test_an_executor_that_does_not_hand_off_is_told(
     rig: tuple[Homing, Executor, Client, Log, Callable[[float], None]],
 ) -> None:
     homing, executor, client, log, pass_by = rig
-    assert homing.start(np.full(JOINTS, 0.3)) == ""
+    assert homing.start() == ""
     executor.estop("pressed")
     pass_by(3.0)
     assert client.goals == 0

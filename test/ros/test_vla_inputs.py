@@ -93,7 +93,8 @@ def test_W4_pictures_that_make_no_set_are_told() -> None:
     ("change", "kind"),
     [
         ({"encoding": "bgr8"}, "image_encoding"),
-        ({"height": 6}, "image_shape"),
+        ({"height": 6, "data": array("B", bytes(6 * 3 * SIZE))}, "image_shape"),
+        ({"height": 6}, "image_malformed"),
         ({"step": 3 * SIZE + 8}, "image_malformed"),
         ({"data": array("B", b"123")}, "image_malformed"),
     ],
