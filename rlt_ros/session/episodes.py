@@ -169,7 +169,8 @@ class Session:
             self._clock_from += elapsed
         elif human and self.config.clock_with_human == "restarts":
             self._clock_from = self._now
-        self._human, self._tick_time = human, time
+        # A hold in the middle of an intervention, while the robot is late, is no end of it.
+        self._human, self._tick_time = self._human if held else human, time
 
     @property
     def critical_proposed(self) -> bool:

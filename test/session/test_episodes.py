@@ -179,6 +179,18 @@ def fly(clock: Clock, seconds: float, human: bool) -> None:
         clock.session.step(clock.now, human)
 
 
+def test_a_hold_in_the_middle_of_an_intervention_is_no_second_takeover() -> None:
+    """A robot that was late for a moment made one takeover two."""
+    clock = begun()
+    fly(clock, 0.2, human=False)
+    for held in (False, True, False):
+        for _ in range(5):
+            clock.run(0.02)
+            clock.session.step(clock.now, human=not held, held=held)
+    event = clock.session.label(clock.now, Outcome.SUCCESS)[-1]
+    assert (event.human_ticks, event.interventions) == (10, 1)
+
+
 def test_takeovers_and_their_share_are_counted_in_episodes_and_overall() -> None:
     clock = begun()
     for seconds, human in ((0.2, False), (0.4, True), (0.2, False), (0.2, True)):
