@@ -12,6 +12,7 @@ from rlt_ros.bringup.parameter_file import read_parameter_file
 from rlt_ros.bringup.parameters import PARAMETERS
 from rlt_ros.config import ConfigError
 from rlt_ros.share import share_directory
+from rlt_ros.vla.bundle import load_bundle
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -176,6 +177,21 @@ def test_a_second_robots_driver_has_a_namespace_of_its_own() -> None:
     for spec in two.nodes():
         if spec.name in ("executor_node", "vla_node"):
             assert spec.remappings["joint_states"] == "/right_robot/joint_states"
+
+
+def test_cameras_that_no_file_names_are_the_bundles(tmp_path: Path) -> None:
+    """Without their names nothing would be remapped, and the VLA would wait for pictures without a word."""
+    file = tmp_path / "robot.yaml"
+    file.write_text(
+        "/**/executor_node: {ros__parameters: {joints: [j, k]}}\n"
+        "/**/camera_node: {ros__parameters: {backend: pattern}}\n"
+    )
+    specs = {spec.name: spec for spec in Bringup(target="robot", config=file, run_dir=tmp_path).nodes()}
+    cameras = list(load_bundle(Bringup().bundle_path).cameras)
+    assert all(f"{name}/color/image_raw" in specs["vla_node"].remappings for name in cameras)
+    assert all(
+        specs[node].parameters["cameras"] == cameras for node in ("camera_node", "console_node", "recorder_node")
+    )
 
 
 def test_the_users_file_beats_our_defaults(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from rlt_ros.sim.config import CELL, SimParameters
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.teleop.config import TeleopParameters
 from rlt_ros.vla.bundle import load_bundle, shipped_actor
-from rlt_ros.vla.config import VlaParameters
 
 TARGETS = ("sim", "robot", "learner")
 
@@ -233,15 +232,15 @@ class Bringup:
             parameters = {"task": self.task_name, **self._seed, **view, "human": self._simulated_human}
             specs.append(NodeSpec("sim_node", parameters, stage=3))
         elif "camera_node" in self._from_file():
-            specs.append(NodeSpec("camera_node", self._bundle, self.remappings(), restart=True))
+            parameters = {**self._bundle, **self._cameras("camera_node")}
+            specs.append(NodeSpec("camera_node", parameters, self.remappings(), restart=True))
         if not self._simulated_human:
             specs.append(NodeSpec("joystick_node", {}, self.remappings(), required=False, restart=True))
         return specs
 
     def _cameras(self, node: str) -> dict[str, Any]:
         """The VLA's cameras, for a node that is told of no others."""
-        cameras = self.parameters("vla_node").get("cameras")
-        return {"cameras": cameras} if cameras and "cameras" not in self.parameters(node) else {}
+        return {"cameras": self.cameras} if "cameras" not in self.parameters(node) else {}
 
     def _completed(self, spec: NodeSpec) -> NodeSpec:
         """With what the robot is beneath the parameter file, and the settings above everything."""
@@ -251,6 +250,12 @@ class Bringup:
             if name not in self._from_file().get(spec.name, {})
         }
         return dataclasses.replace(spec, parameters={**beneath, **spec.parameters, **self._settings(spec.name)})
+
+    @property
+    def cameras(self) -> list[str]:
+        """The VLA's cameras: those in file and settings, else the bundle's."""
+        given = self.parameters("vla_node").get("cameras", [])
+        return [name for name in given if name] or list(load_bundle(self.bundle_path).cameras)
 
     @property
     def robot(self) -> str:
@@ -283,7 +288,6 @@ class Bringup:
         if self.target != "robot":
             return {}
         topics = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node").wire_topics
-        cameras = self.parameters("vla_node").get("cameras", VlaParameters.cameras)
         leader = self.parameters("teleop_node").get("leader_topic", TeleopParameters.leader_topic)
         ours = [
             "joint_states",
@@ -291,7 +295,7 @@ class Bringup:
             "joy",
             leader,
             *topics,
-            *(f"{name}/color/{topic}" for name in cameras if name for topic in ("image_raw", "camera_info")),
+            *(f"{name}/color/{topic}" for name in self.cameras for topic in ("image_raw", "camera_info")),
         ]
         return {name: f"{self.driver.rstrip('/')}/{name}" for name in ours if not name.startswith("/")}
 
