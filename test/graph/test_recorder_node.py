@@ -258,9 +258,12 @@ def test_W14_pictures_of_a_best_effort_driver_are_recorded(
     robot.images = ros.node.create_publisher(Image, f"{NAMESPACE}/{CAMERA}", PICTURES_QOS)
     with start(images="true", cameras="['base']") as process:
         ros.wait(lambda: robot.heard() and robot.images.get_subscription_count() > 0, 30, "the recorder")
-        robot.fly(60, images=True)
+
+        def recorded() -> bool:
+            robot.fly(5, images=True)  # best effort: a busy recorder gets some of them
+            return len(list(read_journal(tmp_path / "journal", ("compressed",)))) > 10
+
+        ros.wait(recorded, 30, "pictures")
         robot.ends()
-        ros.wait(lambda: bool(list(read_journal(tmp_path / "journal", ("compressed",)))), 10, "pictures")
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
-    assert len(list(read_journal(tmp_path / "journal", ("compressed",)))) > 10
