@@ -17,7 +17,7 @@ settings.load_profile("default")
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 _FIRST, _COUNT = (50 + int(_WORKER.removeprefix("gw")) % 4 * 12, 12) if _WORKER else (1, 49)
-"""Tests in real time and the workers that run beside them must not meet; another suite on this machine hardly ever."""
+"""Workers that run side by side must not meet, and another suite on this machine hardly ever."""
 _DOMAINS = itertools.count(os.getpid())
 
 
