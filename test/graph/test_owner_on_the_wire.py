@@ -22,7 +22,7 @@ from rlt_ros import msg, srv
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.actor import ActorSpec, pack_actor
 from rlt_ros.nodes.executor_node import ExecutorNode
-from rlt_ros.ros.fields import floats, octets, to_stamp
+from rlt_ros.ros.fields import floats, from_stamp, octets, to_stamp
 from rlt_ros.ros.qos import LATCHED_QOS, RECORD_QOS
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.types import Mode
@@ -314,16 +314,19 @@ def test_W5_the_loop_is_paced_by_the_simulators_clock(domain: int, tmp_path: Pat
         ros.wait(lambda: "nobody publishes /clock" in log.read_text(), 20, "a word that there is no clock")
         clock = SimulatedTime(driver)
         driver.state_is(msg.ControlStep.STATE_REFERENCE, None, 20)
+        rates = {}
         for speed in (1.0, 0.5, 2.0):
             clock.speed = speed
             ros.spin(0.5)
             driver.steps.clear()
             began = time.monotonic()
             ros.spin(2.0)
-            rate = len(driver.steps) / (time.monotonic() - began)
-            assert rate == pytest.approx(speed / PERIOD, rel=0.15), f"at {speed} x"
+            rates[speed] = len(driver.steps) / (time.monotonic() - began)
+            # A busy machine misses ticks; none are made up.
+            assert rates[speed] < 1.15 * speed / PERIOD, f"at {speed} x"
             flying = sum(step.state == msg.ControlStep.STATE_REFERENCE for step in driver.steps)
-            assert flying > 0.9 * len(driver.steps)
+            assert flying > 0.8 * len(driver.steps)
+        assert rates[2.0] > 1.3 * rates[1.0] > 1.3 * 1.3 * rates[0.5], rates
         clock.speed = 0.0
         ros.spin(0.3)
         driver.steps.clear()
@@ -337,7 +340,7 @@ def test_W5_the_loop_is_paced_by_the_simulators_clock(domain: int, tmp_path: Pat
         driver.steps.clear()
         driver.state_is(msg.ControlStep.STATE_REFERENCE)
         ros.wait(lambda: len(driver.steps) > 50, 5, "it flies on")
-        stamps = [step.header.stamp.sec + 1e-9 * step.header.stamp.nanosec for step in driver.steps]
+        stamps = [from_stamp(step.header.stamp) for step in driver.steps]
         assert 0.5 < stamps[-1] < 10.0, "steps are stamped with the simulator's time"
         sequences = [step.sequence for step in driver.steps]
         assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
