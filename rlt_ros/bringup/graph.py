@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,7 @@ from rlt_ros.teleop.config import TeleopParameters
 from rlt_ros.vla.bundle import load_bundle, shipped_actor
 
 TARGETS = ("sim", "robot", "learner")
-
-
 HUMANS = ("none", "simulated")
-
-
 DEFAULT_BUNDLE = "small_aloha"
 
 
@@ -103,19 +100,20 @@ class Bringup:
     @property
     def bundle_path(self) -> Path:
         """The bundle in use: the one given, the executor's in the parameter file, or the shipped one."""
-        named = self.settings.get("executor_node.bundle") or self._from_file().get("executor_node", {}).get("bundle")
+        named = self.settings.get("executor_node.bundle") or self._from_file.get("executor_node", {}).get("bundle")
         return self.bundle or (Path(named) if named else share_directory() / "bundles" / DEFAULT_BUNDLE)
 
     @property
     def task_name(self) -> str:
         """The task in use: the one given, or the session's in the parameter file."""
-        named = self._from_file().get("session_node", {}).get("task", SessionParameters.task)
+        named = self._from_file.get("session_node", {}).get("task", SessionParameters.task)
         return self.task or str(named)
 
     def parameters(self, node: str) -> dict[str, Any]:
         """The parameters of `node`: of the parameter file, overridden by the settings, beneath them the cell's."""
-        return {**self._of_robot(node), **self._from_file().get(node, {}), **self._settings(node)}
+        return {**self._of_robot(node), **self._from_file.get(node, {}), **self._settings(node)}
 
+    @cached_property
     def _from_file(self) -> dict[str, dict[str, Any]]:
         return read_parameter_file(self.config_path, self.namespace)
 
@@ -231,7 +229,7 @@ class Bringup:
             view = {"viewer": not self.headless, "demonstrations": max(0, demonstrations)}
             parameters = {"task": self.task_name, **self._seed, **view, "human": self._simulated_human}
             specs.append(NodeSpec("sim_node", parameters, stage=3))
-        elif "camera_node" in self._from_file():
+        elif "camera_node" in self._from_file:
             parameters = {**self._bundle, **self._cameras("camera_node")}
             specs.append(NodeSpec("camera_node", parameters, self.remappings(), restart=True))
         if not self._simulated_human:
@@ -244,14 +242,11 @@ class Bringup:
 
     def _completed(self, spec: NodeSpec) -> NodeSpec:
         """With what the robot is beneath the parameter file, and the settings above everything."""
-        beneath = {
-            name: value
-            for name, value in self._of_robot(spec.name).items()
-            if name not in self._from_file().get(spec.name, {})
-        }
+        file = self._from_file.get(spec.name, {})
+        beneath = {name: value for name, value in self._of_robot(spec.name).items() if name not in file}
         return dataclasses.replace(spec, parameters={**beneath, **spec.parameters, **self._settings(spec.name)})
 
-    @property
+    @cached_property
     def cameras(self) -> list[str]:
         """The VLA's cameras: those in file and settings, else the bundle's."""
         given = self.parameters("vla_node").get("cameras", [])
@@ -312,13 +307,12 @@ class Bringup:
         for key in self.settings:
             if key.split(".")[0] not in names or "." not in key:
                 raise ConfigError(f"--set {key}: write node.parameter=value with one of {', '.join(names)}")
-        from_file = self._from_file()
-        for node in from_file:
+        for node in self._from_file:
             if node not in names:
                 raise ConfigError(f"{self.config_path}: unknown node '{node}'; known are {', '.join(names)}")
         for spec in specs:
             read: Any = from_mapping(
-                PARAMETERS[spec.name], {**from_file.get(spec.name, {}), **spec.parameters}, spec.name
+                PARAMETERS[spec.name], {**self._from_file.get(spec.name, {}), **spec.parameters}, spec.name
             )
             if hasattr(read, "check"):
                 read.check()

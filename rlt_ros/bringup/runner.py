@@ -20,8 +20,6 @@ from pathlib import Path
 _SETPRIV = shutil.which("setpriv")
 _DIE_WITH_PARENT = (_SETPRIV, "--pdeathsig", "TERM", "--") if _SETPRIV else ()
 """By util-linux, not by code between fork and exec: there a thread of ours or of DDS may hold a lock, or worse."""
-
-
 MISCONFIGURED = 2
 """Exit code of a node that would fail again: something is wrong with its configuration."""
 

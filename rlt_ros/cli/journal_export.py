@@ -23,8 +23,6 @@ from rlt_ros.vla.dataset import DatasetWriter, Recipe, decode_jpeg
 from rlt_ros.vla.live import LiveEpisodes
 
 _COMPRESSED = "/color/image_raw/compressed"
-
-
 _EpisodeId = tuple[str, int, int]
 
 

@@ -38,8 +38,6 @@ from rlt_ros.types import (
 
 FLYING = (State.REFERENCE, State.ACTOR, State.HUMAN)
 """States in which somebody moves the robot."""
-
-
 _MOVING = (Phase.BASE, Phase.CRITICAL)
 
 

@@ -20,8 +20,6 @@ from rlt_ros.teleop.config import TeleopConfig
 
 _LONGEST_STEP = 0.05
 """Seconds of motion that one tick may make up for."""
-
-
 _JOYSTICK_SILENT = 0.2
 """Seconds without a word of the joystick that ends an intervention; at 50 Hz, ten lost messages."""
 _LEADER_SILENT = 0.1

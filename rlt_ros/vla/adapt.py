@@ -28,11 +28,7 @@ from rlt_ros.vla.instruction import encode_instruction
 from rlt_ros.vla.small import SmallVLA, SmallVLAConfig
 
 Index = NDArray[np.int64]
-
-
 _METADATA_KEY = "rlt_stage1"
-
-
 _GROUNDING_SCALE = np.array([0.02, 0.004, 0.004, 0.05, 0.05], dtype=np.float32)
 
 
