@@ -1,7 +1,6 @@
 """Executor and session beside an adversarial robot: whatever comes in whatever order, the wire keeps its promises.
 
-`RLT_RUNS=100000 ./rlt exec python -m pytest test/control/test_state_machine.py` looks longer, with `--hypothesis-seed`
-elsewhere, and with `RLT_SHRINK=1` for a short example.
+`RLT_RUNS=100000 ./rlt exec python -m pytest test/control/test_state_machine.py -n auto` looks longer.
 """
 
 from __future__ import annotations
@@ -9,14 +8,12 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
+import random
 from collections import Counter, deque
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
-from hypothesis import Phase as Phases
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from support import BUNDLE, JOINTS, PERIOD, actor, normaliser, policy_input
 
 from rlt_ros.control.config import ExecutorConfig
@@ -27,8 +24,7 @@ from rlt_ros.session.episodes import Session, SessionError
 from rlt_ros.types import Array, ControlStep, Mode, Outcome, Phase, SessionView, State
 
 RUNS = int(os.environ.get("RLT_RUNS", "2000"))
-SHRINK = bool(os.environ.get("RLT_SHRINK"))
-"""Looking for a short example of a failure takes minutes."""
+EVENTS_A_RUN = 200
 PARTS = 2
 """So that both cores have work."""
 REASONS = {
@@ -54,6 +50,7 @@ LIMITS = JointLimits(
 CONFIG = ExecutorConfig(max_input_age=0.2, stop_heartbeat=0.0, hold_time=0.2)
 
 
+Event = tuple[str, tuple[object, ...]]
 EVENTS: list[tuple[str, list[tuple[object, ...]]]] = [
     ("lags_and_sags", list(itertools.product([1.0, 0.5, 0.1], [0.0, 0.02, -0.1]))),
     ("is_moved_by_others", [(0.0,), (0.3,), (-1.0,), (5.0,), (-30.0,)]),
@@ -80,13 +77,11 @@ EVENTS: list[tuple[str, list[tuple[object, ...]]]] = [
 """What may happen, and in which ways."""
 
 
-class RobotAndPeople(RuleBasedStateMachine):
+class RobotAndPeople:
     """The events are what drivers, people and programs do; every tick is checked."""
 
-    reached: Counter[tuple[str, str, bool]]
-
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, reached: Counter[tuple[str, str, bool]]) -> None:
+        self.reached = reached
         self.executor = Executor(CONFIG, BUNDLE, normaliser(), LIMITS)
         self.session = Session(SessionConfig(settle_time=0.04, pause_time=0.06, warmup_episodes=0))
         self.now = 100.0
@@ -227,13 +222,6 @@ class RobotAndPeople(RuleBasedStateMachine):
                 self.vla_speaks(0.0, slope)
             self.tick()
 
-    @rule(number=st.integers(0, len(EVENTS) * 24 - 1))
-    def something_happens(self, number: int) -> None:
-        """One draw a step: what happens, and in which of its ways."""
-        name, ways = EVENTS[number % len(EVENTS)]
-        getattr(self, name)(*ways[number // len(EVENTS) % len(ways)])
-        self.tick()
-
     def tick(self) -> None:
         self.now += PERIOD
         aim = self.robot if self.wire is None else self.wire - self.sag
@@ -347,29 +335,61 @@ class RobotAndPeople(RuleBasedStateMachine):
         assert true, f"'{reason}' is not the case"
 
 
+def run(events: Sequence[Event], reached: Counter[tuple[str, str, bool]]) -> None:
+    machine = RobotAndPeople(reached)
+    for name, way in events:
+        getattr(machine, name)(*way)
+        machine.tick()
+
+
+def fails(events: Sequence[Event]) -> bool:
+    try:
+        run(events, Counter())
+    except Exception:
+        return True
+    return False
+
+
+def shortened(events: list[Event]) -> list[Event]:
+    """As few of the events as still fail: pieces are left out, ever smaller ones."""
+    size = len(events) // 2
+    while size:
+        start = 0
+        while start < len(events):
+            fewer = events[:start] + events[start + size :]
+            if fails(fewer):
+                events = fewer
+            else:
+                start += size
+        size //= 2
+    return events
+
+
 @pytest.mark.parametrize("part", range(PARTS))
 def test_whatever_comes_in_whatever_order(part: int) -> None:
     reached: Counter[tuple[str, str, bool]] = Counter()
-    machine = type(f"RobotAndPeople{part}", (RobotAndPeople,), {"reached": reached})
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
-        machine,
-        settings=settings(
-            max_examples=RUNS // PARTS,
-            stateful_step_count=200,
-            deadline=None,
-            database=None,
-            # The suite tries the same runs everywhere; whoever looks longer looks elsewhere too.
-            derandomize="RLT_RUNS" not in os.environ,
-            phases=[Phases.generate, *([Phases.shrink] if SHRINK else [])],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
+    for seed in range(part, RUNS, PARTS):
+        rng = random.Random(seed)
+        events = [(name, rng.choice(ways)) for name, ways in rng.choices(EVENTS, k=EVENTS_A_RUN)]
+        try:
+            run(events, reached)
+        except Exception:
+            few = shortened(events)
+            print(f"run {seed} fails, also with these {len(few)} events:", *few, sep="\n  ")
+            run(few, reached)
     if RUNS < 1000:
         return  # too few to come everywhere
     states = {(state, sent) for state, _, sent in reached}
     assert states >= {(state.name, True) for state in State} | {("HOLD", False), ("ESTOP", False)}
     missing = REASONS - {reason for _, reason, _ in reached}
     assert not missing, f"the machine does not come to where it is to be tried: {missing}"
+
+
+def test_a_failure_is_told_by_the_few_events_that_it_needs() -> None:
+    events: list[Event] = [(name, ways[0]) for name, ways in EVENTS * 3]
+    bad: Event = ("no_such_event", ())
+    assert shortened([*events, bad, *events]) == [bad]
+    assert not fails(events)
 
 
 def test_the_limits_of_this_test_are_those_of_an_owner() -> None:

@@ -198,8 +198,12 @@ def test_what_was_on_the_wire_is_in_the_journal(wire: tuple[Wire, Path]) -> None
     by_key = dict(zip(keys, recorded, strict=True))
     assert all(by_key[key] == step for key, step in critical.items() if key in by_key)
     inputs = {message_of(record).sequence for record in read_journal(run / "journal", ("policy_input",))}
-    named = {message.input_sequence for message in recorded if message.input_valid}
-    assert len(named - inputs) <= 2
+    named = {m.input_sequence: from_stamp(m.header.stamp) for m in recorded if m.input_valid}
+    lost = {sequence: stamp for sequence, stamp in named.items() if sequence not in inputs}
+    print(f"{len(named)} policy inputs were flown, {len(lost)} of them are not in the journal: {lost}")
+    deaths = [time for node, time in heard.kills if node == "vla_node"]
+    assert all(any(-1.0 <= stamp - death <= 3.0 for death in deaths) for stamp in lost.values()), "last words of a VLA"
+    assert len(lost) * TICK <= 1.0 * len(deaths), "what its recorder, killed next, had not read yet"
     events = {(e.epoch, e.episode, e.kind, e.outcome) for e in heard.events}
     kept = {
         (e.epoch, e.episode, e.kind, e.outcome) for e in map(message_of, read_journal(run / "journal", ("episode",)))
