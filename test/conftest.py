@@ -14,6 +14,8 @@ import rlt_ros.sim  # noqa: F401  (before any test imports mujoco: it selects th
 settings.register_profile("default", deadline=None, max_examples=200)
 settings.load_profile("default")
 
+# Workers side by side have a core each: torch's threads would wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 _FIRST, _COUNT = (50 + int(_WORKER.removeprefix("gw")) % 4 * 12, 12) if _WORKER else (1, 49)
