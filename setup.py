@@ -53,6 +53,8 @@ EXTRAS = {
     "cameras": ["opencv-python-headless>=4.10,<5"],
     # The operator's page: a small ASGI server, and what the processes cost.
     "console": ["starlette>=0.45,<2", "uvicorn>=0.32,<1", "websockets>=13,<17", "psutil>=5.9,<8", "pillow>=10,<14"],
+    # VLAs behind openpi's websocket protocol, and `rlt serve`.
+    "openpi": ["websockets>=13,<17", "msgpack>=1.1,<2"],
     # `rlt report` and the plots of docs/results.md.
     "report": ["matplotlib>=3.9,<4"],
     # Stage 1: datasets of demonstrations, export of a bundle.

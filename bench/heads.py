@@ -59,7 +59,7 @@ class Features:
 
 
 class HeadBackend:
-    """A `VlaBackend` with another head."""
+    """A `TokenSource` with another head."""
 
     def __init__(self, bundle: Bundle, head: Head) -> None:
         """Put `head` behind the bundle's embeddings."""
@@ -67,11 +67,11 @@ class HeadBackend:
         self.seconds: list[float] = []
 
     def set_instruction(self, instruction: str) -> None:
-        """See `VlaBackend`."""
+        """See `TokenSource`."""
         self._features.words = encode_instruction(instruction)
 
     def infer(self, images: NDArray[np.uint8], position: NDArray[np.float64]) -> Inference:
-        """See `VlaBackend`."""
+        """See `TokenSource`."""
         features, token = self._features(images, position)
         start = time.perf_counter()
         with torch.no_grad():

@@ -17,6 +17,8 @@ Array = NDArray[np.float32]
 
 MIN_ACTION_STD = 1e-4
 """Floor of a joint's action scale per tick (rad, or gripper units): a joint that never moved stays controllable."""
+MIN_PROPRIO_STD = 1e-3
+"""The same of what is measured (rad, rad/s)."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,30 @@ class Normaliser:
         """Joint targets, shape (C, J), of normalised actions (C, J) that start from target `previous` (J,)."""
         steps = np.asarray(actions, dtype=np.float64) * self.action_std
         return np.asarray(previous, dtype=np.float64) + np.cumsum(steps, axis=0)
+
+    @classmethod
+    def fit(
+        cls, position: NDArray[Any], velocity: NDArray[Any], steps: NDArray[Any], critical: NDArray[np.bool_]
+    ) -> Normaliser:
+        """Scales of demonstrated motion.
+
+        The scale of an action is that of the critical phase, where RL will act; a joint that rests there (a gripper)
+        takes the scale of the whole task.
+
+        Args:
+            position: measured joint positions, shape (N, J).
+            velocity: measured joint velocities, shape (N, J).
+            steps: change of the joint target in the tick of each row, shape (N, J).
+            critical: which rows belong to the critical phase, shape (N,).
+        """
+        proprio = np.concatenate([position, velocity], axis=1)
+        rows = steps[critical].std(0) if critical.any() else np.zeros(steps.shape[1])
+        action_std = np.where(rows > MIN_ACTION_STD, rows, steps.std(0))
+        return cls(
+            proprio_mean=proprio.mean(0),
+            proprio_std=np.maximum(proprio.std(0), MIN_PROPRIO_STD),
+            action_std=np.maximum(action_std, MIN_ACTION_STD).astype(np.float32),
+        )
 
     def to_dict(self) -> dict[str, list[float]]:
         """Plain lists, for YAML and JSON."""

@@ -200,6 +200,11 @@ REFUSALS: dict[str, Refusal] = {
     "inference_failed": Refusal(
         "policy_input", "the VLA gave nothing that may be flown", "look at vla_node's log; `rlt doctor bundle`"
     ),
+    "vla_silent": Refusal(
+        "policy_input",
+        "the VLA has not answered for longer than any pass may take",
+        "it compiles (the first pass of a server takes up to two minutes), is frozen, or too large for this machine",
+    ),
     "images_left_out": Refusal(
         "<camera>/color/image_raw", "there is no space to record pictures", "free some, or set recorder_node.budget"
     ),

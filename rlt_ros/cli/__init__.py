@@ -8,13 +8,15 @@ import sys
 import typer
 
 from rlt_ros import __version__, endings
+from rlt_ros.cli import adapt
 from rlt_ros.cli.bench import bench
 from rlt_ros.cli.checks import doctor
+from rlt_ros.cli.collect import collect
 from rlt_ros.cli.evaluation import evaluate
 from rlt_ros.cli.graph import demo, up
 from rlt_ros.cli.journal import export, replay, runs
 from rlt_ros.cli.report import report
-from rlt_ros.cli.stage1 import adapt, collect
+from rlt_ros.cli.serve import serve
 from rlt_ros.cli.training import train
 from rlt_ros.config import ConfigError
 from rlt_ros.share import share_directory
@@ -28,12 +30,13 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _RUN, _LOOK, _LEARN, _CHECK = "Run the graph", "Look at what came of it", "Learn without the graph", "This machine"
-for command in (demo, up):
+for command in (demo, up, serve):
     app.command(rich_help_panel=_RUN)(command)
 for command in (runs, report, replay, export):
     app.command(rich_help_panel=_LOOK)(command)
-for command in (train, collect, adapt):
+for command in (train, collect):
     app.command(rich_help_panel=_LEARN)(command)
+app.add_typer(adapt.app, name="adapt", rich_help_panel=_LEARN)
 app.command("eval", rich_help_panel=_LEARN)(evaluate)
 app.command(rich_help_panel=_CHECK)(doctor)
 # The benchmark's own options are its own parser's business.

@@ -27,17 +27,21 @@ from rlt_ros.ros.node import ManagedNode, read_parameters, run
 from rlt_ros.ros.qos import HISTORY_QOS, SENSOR_QOS
 from rlt_ros.ros.teller import Teller
 from rlt_ros.ros.vla_inputs import VlaInputs
-from rlt_ros.vla.backend import InferenceError, OnnxBackend
+from rlt_ros.vla.backend import Inference, InferenceError
 from rlt_ros.vla.bundle import load_bundle
 from rlt_ros.vla.config import VlaParameters
+from rlt_ros.vla.loaded import LoadedVla
 from rlt_ros.vla.phase import load_phase_head
+from rlt_ros.vla.worker import Moment, PassWorker
 
+_SILENT_AFTER = 1.0
+"""Seconds of one pass after which it is told that the VLA does not answer."""
 _CONSTANT_TOKENS = 25
 """Passes over different pictures after which an unchanged token means that the model is broken."""
 
 
 class VlaNode(ManagedNode):
-    """Everything happens in one thread: a pass is short, and queues of depth one keep only the newest pictures."""
+    """Passes are made in a thread of their own, always of the newest pictures; the rest happens in the node's."""
 
     def __init__(self) -> None:
         """Read the parameters."""
@@ -52,16 +56,18 @@ class VlaNode(ManagedNode):
         p = self._config
         self._bundle = load_bundle(p.bundle)
         self._bundle.check_fits(named(p.joints), named(p.cameras), robot=p.robot)
-        self._backend = OnnxBackend(self._bundle, p.providers, p.threads)
+        self._vla = LoadedVla(self._bundle, p.providers, p.threads)
         self._phase_head = load_phase_head(self._bundle)
-        self._backend.set_instruction(p.instruction or self._bundle.instruction(p.task))
+        self._vla.set_instruction(p.instruction or self._bundle.instruction(p.task))
+        if self._bundle.backend != "openpi":  # a server may come later
+            self._vla.warm_up()
         if p.task and not p.instruction and p.task not in self._bundle.tasks:
             self.get_logger().warning(
                 f"the bundle does not know task '{p.task}' (it knows {', '.join(self._bundle.tasks)}); "
                 f"the VLA is told '{self._bundle.instruction()}'"
             )
-        skipped = f" (not available: {', '.join(self._backend.skipped)})" if self._backend.skipped else ""
-        self.get_logger().info(f"bundle {self._bundle.id} on {self._backend.provider}{skipped}")
+        skipped = f" (not available: {', '.join(self._vla.skipped)})" if self._vla.skipped else ""
+        self.get_logger().info(f"bundle {self._bundle.id} on {self._vla.provider}{skipped}")
         self._inputs = VlaInputs(
             self._bundle.cameras,
             self._bundle.joints,
@@ -75,7 +81,10 @@ class VlaNode(ManagedNode):
         self._last: tuple[NDArray[np.float32], NDArray[np.uint8]] | None = None
         self._passes = 0
         self._seconds: deque[float] = deque(maxlen=200)
+        self._age = 0.0
         self._dropped = 0
+        answered = self.create_guard_condition(self._on_answers)
+        self._worker = PassWorker(self._infer, answered.trigger)
         self._publisher = self.create_publisher(msg.PolicyInput, "policy_input", HISTORY_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.handles = [
@@ -91,6 +100,7 @@ class VlaNode(ManagedNode):
             self.create_service(srv.SetInstruction, "~/set_instruction", self._set_instruction),
             self.create_timer(1.0, self._publish_diagnostics),
             Teller(self, self._refusals),
+            answered,
         ]
 
     def start(self) -> None:
@@ -101,26 +111,51 @@ class VlaNode(ManagedNode):
         """Stop inferring."""
         self._active = False
 
+    def release(self) -> None:
+        """End the passes and let go of the VLA."""
+        self._vla.close()  # first: it ends the wait for a server
+        self._worker.end()
+        super().release()
+
+    def close(self) -> None:
+        """The process ends."""
+        if self.handles:
+            self.release()
+
     def _on_image(self, camera: str, message: Image) -> None:
         made = self._inputs.image(camera, message)
         if made is not None and self._active:
-            self._infer(made)
+            self._submit(made)
 
-    def _infer(self, made: FrameSet) -> None:
+    def _submit(self, made: FrameSet) -> None:
         position = self._inputs.position(made.captured, self._config.max_joint_age)
         if position is None:
             self._dropped += 1
             return
         images = np.stack([made.frames[camera].image for camera in self._bundle.cameras])
-        try:
-            result = self._backend.infer(images, position)
-            self._check_token(result.token, images)
-        except InferenceError as error:
-            self._dropped += 1
-            self._refusals.refuse("inference_failed", str(error))
-            return
+        self._worker.submit(Moment(images, position, self._inputs.stamp(made)))
+        if self._worker.busy > _SILENT_AFTER:
+            self._refusals.refuse("vla_silent", f"for {self._worker.busy:.0f} s")
+
+    def _infer(self, moment: Moment) -> Inference:
+        return self._vla.infer(moment.images, moment.position)
+
+    def _on_answers(self) -> None:
+        for moment, answer in self._worker.take():
+            try:
+                if isinstance(answer, Exception):
+                    raise answer
+                self._check_token(answer.token, moment.images)
+            except InferenceError as error:
+                self._dropped += 1
+                self._refusals.refuse("inference_failed", str(error))
+                continue
+            if self._active:
+                self._publish(moment, answer)
+
+    def _publish(self, moment: Moment, result: Inference) -> None:
         message = msg.PolicyInput()
-        message.header.stamp = to_stamp(self._inputs.stamp(made))
+        message.header.stamp = to_stamp(moment.stamp)
         message.robot = self.get_namespace()
         message.bundle_id = self._bundle.id
         message.sequence = self._sequence
@@ -128,13 +163,14 @@ class VlaNode(ManagedNode):
         message.reference = floats(result.reference)
         message.horizon, message.joints = result.reference.shape
         message.period = self._bundle.period
-        message.position = floats(position)
+        message.position = floats(moment.position)
         message.inference_time = result.seconds
         message.critical = self._phase_head(result.token) if self._phase_head is not None else -1.0
         self._publisher.publish(message)
         self._sequence += 1
         self._passes += 1
         self._seconds.append(result.seconds)
+        self._age = self._time.ros() - moment.stamp
 
     def _check_token(self, token: NDArray[np.float32], images: NDArray[np.uint8]) -> None:
         """A token that does not change when the pictures do carries nothing (seen elsewhere: always zero online)."""
@@ -148,7 +184,7 @@ class VlaNode(ManagedNode):
         self, request: srv.SetInstruction.Request, response: srv.SetInstruction.Response
     ) -> srv.SetInstruction.Response:
         try:
-            self._backend.set_instruction(request.instruction)
+            self._vla.set_instruction(request.instruction)
         except ValueError as error:
             response.message = str(error)
             return response
@@ -158,14 +194,17 @@ class VlaNode(ManagedNode):
     def _publish_diagnostics(self) -> None:
         rate, self._passes = self._passes, 0
         status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id=self._bundle.id)
+        silent = self._worker.busy > _SILENT_AFTER
         status.level = DiagnosticStatus.OK if rate >= 10 or not self._active else DiagnosticStatus.WARN
-        status.message = f"{rate} passes/s"
+        status.message = f"no answer for {self._worker.busy:.0f} s" if silent else f"{rate} passes/s"
         p99 = float(np.percentile(self._seconds, 99)) * 1e3 if self._seconds else 0.0
         values = {
             "rate": rate,
             "latency_p99_ms": round(p99, 2),
+            "age_ms": round(1e3 * self._age, 2),
+            "overtaken": self._worker.overtaken,
             "dropped": self._dropped,
-            "provider": self._backend.provider,
+            "provider": self._vla.provider,
         }
         status.values = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
         message = DiagnosticArray(status=[status])

@@ -20,8 +20,9 @@ from rlt_ros.session.statistics import wilson
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.types import Phase, SessionView
-from rlt_ros.vla.backend import OnnxBackend, VlaBackend
+from rlt_ros.vla.backend import TokenSource
 from rlt_ros.vla.bundle import Bundle, load_bundle
+from rlt_ros.vla.loaded import LoadedVla
 
 FIRST_SEED = 1_000_000
 """Evaluation starts lie from here on (100,000 a seed, seeds 0 to 9), demonstrations and training above them."""
@@ -128,9 +129,10 @@ def _make_rollout(policy: Policy) -> Rollout:
     return Rollout(cell, backend, bundle, executor, RolloutConfig(blind=policy.blind))
 
 
-def make_backend(bundle: Bundle, *, encoder: bool) -> VlaBackend:
+def make_backend(bundle: Bundle, *, encoder: bool) -> TokenSource:
     """The bundle's VLA, with its token or the encoder's."""
-    backend = OnnxBackend(bundle)
+    backend = LoadedVla(bundle)
+    backend.warm_up()
     if not encoder:
         return backend
     from rlt_ros.vla.resnet import EncodedImages  # needs torch

@@ -16,7 +16,7 @@ from rlt_ros.control.executor import Executor
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput, SessionView
-from rlt_ros.vla.backend import VlaBackend
+from rlt_ros.vla.backend import TokenSource
 from rlt_ros.vla.bundle import Bundle
 
 _GREY = 127
@@ -63,7 +63,7 @@ class Rollout:
     """One cell, one VLA, one executor; `run` flies an episode."""
 
     def __init__(
-        self, cell: Cell, backend: VlaBackend, bundle: Bundle, executor: Executor, config: RolloutConfig | None = None
+        self, cell: Cell, backend: TokenSource, bundle: Bundle, executor: Executor, config: RolloutConfig | None = None
     ) -> None:
         """Connect them.
 

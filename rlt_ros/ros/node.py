@@ -61,6 +61,7 @@ def destroy(node: Node, handles: Iterable[Any]) -> None:
             node.destroy_timer,
             node.destroy_service,
             node.destroy_client,
+            node.destroy_guard_condition,
         )
         if not any(forget(handle) for forget in known):
             handle.destroy()

@@ -20,7 +20,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
 
-from rlt_ros.normaliser import MIN_ACTION_STD, Normaliser
 from rlt_ros.rl.rl_token import RLToken
 from rlt_ros.vla.config import AdaptConfig
 from rlt_ros.vla.demos import Demonstrations
@@ -30,23 +29,6 @@ from rlt_ros.vla.small import SmallVLA, SmallVLAConfig
 Index = NDArray[np.int64]
 _METADATA_KEY = "rlt_stage1"
 _GROUNDING_SCALE = np.array([0.02, 0.004, 0.004, 0.05, 0.05], dtype=np.float32)
-
-
-def fit_normaliser(demos: Demonstrations) -> Normaliser:
-    """Scales of the demonstrations.
-
-    The scale of an action is that of the critical phase, where RL will act; a joint that rests there (a gripper)
-    takes the scale of the whole task.
-    """
-    proprio = np.concatenate([demos.position, demos.velocity], axis=1)
-    first = demos.steps[:, 0]
-    critical = first[demos.critical].std(0) if demos.critical.any() else np.zeros(first.shape[1])
-    action_std = np.where(critical > MIN_ACTION_STD, critical, first.std(0))
-    return Normaliser(
-        proprio_mean=proprio.mean(0),
-        proprio_std=np.maximum(proprio.std(0), 1e-3),
-        action_std=np.maximum(action_std, MIN_ACTION_STD).astype(np.float32),
-    )
 
 
 class Stage1:
@@ -72,7 +54,7 @@ class Stage1:
             joints=demos.steps.shape[2],
             horizon=demos.steps.shape[1],
         )
-        self.normaliser = fit_normaliser(demos)
+        self.normaliser = demos.normaliser
         self.vla = SmallVLA(self.model).to(self.device)
         self.token = RLToken(self.model.width, self.model.embeddings, self.model.token_dim).to(self.device)
         self.step = 0

@@ -1,14 +1,15 @@
 """A bundle: one directory with a VLA ready to serve, and everything needed to know whether it fits a robot.
 
-`bundle.yaml` describes `model.onnx`: uint8 images, joint positions and instruction in; RL token and reference
-chunk (absolute joint targets) out.
+`bundle.yaml` says which VLA it is and how it is run (`backend`): a model file here, a LeRobot checkpoint here, or a
+server elsewhere. Images, joint positions and instruction go in; the reference chunk (absolute joint targets) comes out,
+and the RL token, or the embeddings of which the encoder beside the VLA makes it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,29 @@ from rlt_ros.normaliser import Normaliser
 from rlt_ros.yaml_file import read_yaml
 
 FORMAT = 2
+BACKENDS = ("onnx", "lerobot", "openpi")
+_OPTIONAL: dict[str, Any] = {"files": {}, "backend": "onnx", "settings": {}, "encoder": None}
+"""Keys that may be left out of `bundle.yaml`, and what that means."""
 MODEL_FILE = "model.onnx"
 DESCRIPTION_FILE = "bundle.yaml"
 
 
 class BundleError(ValueError):
     """A bundle is missing, damaged or made for another robot. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """The RL token's encoder beside a frozen VLA.
+
+    Attributes:
+        file: ONNX file in the bundle.
+        vla: identity of the VLA whose embeddings it was trained on (`Bundle.vla`); those of another one would give
+            a token that says nothing, without a word.
+    """
+
+    file: str
+    vla: str
 
 
 @dataclass(frozen=True)
@@ -44,9 +62,12 @@ class Bundle:
         token_dim: size of the RL token.
         tasks: the tasks it was trained on, and the instruction of each.
         normaliser: scales of proprioception and actions.
-        sha256: hash of the model file.
+        sha256: hash of the model: of its file, of a checkpoint's files, or what a server says that it is.
         training: how it was made and how it did, for the reader.
-        files: hash of every other file that the model reads (its external data), by name.
+        files: hash of every other file that is read (external data of the model, the encoder), by name.
+        backend: how the VLA is run: onnx, lerobot or openpi.
+        settings: what its back end needs to know.
+        encoder: of the RL token; None: the model makes it itself, or there is none.
     """
 
     directory: Path
@@ -64,14 +85,20 @@ class Bundle:
     sha256: str
     training: dict[str, Any]
     files: dict[str, str] = field(default_factory=dict)
+    backend: str = "onnx"
+    settings: dict[str, Any] = field(default_factory=dict)
+    encoder: Encoder | None = None
 
     @property
     def id(self) -> str:
         """Identity of the token space and action scale: stamped on every message and checkpoint."""
-        if not self.files:
-            return f"{self.name}-{self.sha256[:12]}"
-        lines = [self.sha256, *(f"{name} {digest}" for name, digest in sorted(self.files.items()))]
-        return f"{self.name}-{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:12]}"
+        return f"{self.name}-{_identity(self.sha256, self.files)[:12]}"
+
+    @property
+    def vla(self) -> str:
+        """Identity of the VLA alone, whatever encoder stands beside it."""
+        encoder = self.encoder.file if self.encoder else ""
+        return _identity(self.sha256, {name: digest for name, digest in self.files.items() if name != encoder})
 
     def instruction(self, task: str = "") -> str:
         """What to tell the VLA for `task`; the first task's instruction where it does not know the name."""
@@ -111,10 +138,12 @@ class Bundle:
         data: dict[str, Any] = {"format": FORMAT}
         for column in fields(self):
             value = getattr(self, column.name)
-            if column.name == "directory" or (column.name == "files" and not value):
+            if column.name == "directory" or (column.name in _OPTIONAL and value == _OPTIONAL[column.name]):
                 continue
             if isinstance(value, Normaliser):
                 value = value.to_dict()
+            elif isinstance(value, Encoder):
+                value = asdict(value)
             data[column.name] = list(value) if isinstance(value, tuple) else value
         (self.directory / DESCRIPTION_FILE).write_text(yaml.safe_dump(data, sort_keys=False, width=120))
 
@@ -134,8 +163,8 @@ def load_bundle(directory: Path | str) -> Bundle:
         raise BundleError(f"{path} must hold a mapping, it holds {type(data).__name__}")
     if data.pop("format", None) != FORMAT:
         raise BundleError(f"{path}: 'format' must be {FORMAT}; this bundle was made by another version of rlt_ros")
-    listed = data.pop("files", {})
-    expected = {column.name for column in fields(Bundle)} - {"directory", "files"}
+    optional = {name: data.pop(name, default) for name, default in _OPTIONAL.items()}
+    expected = {column.name for column in fields(Bundle)} - {"directory", *optional}
     for problem, names in (("lacks", expected - set(data)), ("has unknown", set(data) - expected)):
         if names:
             raise BundleError(f"{path} {problem} keys: {', '.join(sorted(names))}")
@@ -155,30 +184,58 @@ def load_bundle(directory: Path | str) -> Bundle:
             normaliser=Normaliser.from_dict(data["normaliser"]),
             sha256=str(data["sha256"]),
             training=dict(data["training"]),
-            files=dict.fromkeys(map(str, dict(listed)), ""),
+            files={str(name): str(digest) for name, digest in dict(optional["files"]).items()},
+            backend=str(optional["backend"]),
+            settings=dict(optional["settings"]),
+            encoder=Encoder(**optional["encoder"]) if optional["encoder"] else None,
         )
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path}: {error}") from error
-    if min(bundle.image_size, bundle.horizon, bundle.token_dim) < 1 or not 0 < bundle.period < 1:
-        raise BundleError(f"{path}: image_size, horizon, token_dim must be positive and period within (0, 1) s")
+    if min(bundle.image_size, bundle.horizon) < 1 or bundle.token_dim < 0 or not 0 < bundle.period < 1:
+        raise BundleError(f"{path}: image_size and horizon must be positive and period within (0, 1) s")
+    if bundle.backend not in BACKENDS:
+        raise BundleError(f"{path}: unknown back end '{bundle.backend}'; known are {', '.join(BACKENDS)}")
     if not bundle.tasks:
         raise BundleError(f"{path}: 'tasks' must name at least one task and its instruction")
     if len(bundle.normaliser.action_std) != len(bundle.joints):
         raise BundleError(
             f"{path}: the normaliser has {len(bundle.normaliser.action_std)} joints, not {len(bundle.joints)}"
         )
-    if not bundle.model_path.is_file():
-        raise BundleError(f"{bundle.model_path} is missing")
-    if file_sha256(bundle.model_path) != bundle.sha256:
-        raise BundleError(f"{bundle.model_path} is not the file that {DESCRIPTION_FILE} describes (sha256 differs)")
-    files = {name: _digest(bundle, name) for name in sorted({*external_data(bundle.model_path), *bundle.files})}
+    bundle = replace(bundle, files=_checked_files(bundle))
+    if bundle.encoder and bundle.encoder.vla != bundle.vla:
+        raise BundleError(
+            f"{path}: the RL token's encoder was trained on embeddings of another VLA ({bundle.encoder.vla[:12]}, this "
+            f"one is {bundle.vla[:12]}): train it anew with 'rlt adapt token'"
+        )
+    return bundle
+
+
+def _checked_files(bundle: Bundle) -> dict[str, str]:
+    """The hashes of the files that the bundle's model reads; they are those that are written down."""
+    needed = dict(bundle.files)
+    if bundle.backend == "onnx":
+        if not bundle.model_path.is_file():
+            raise BundleError(f"{bundle.model_path} is missing")
+        if file_sha256(bundle.model_path) != bundle.sha256:
+            raise BundleError(f"{bundle.model_path} is not the file that {DESCRIPTION_FILE} describes (sha256 differs)")
+        needed = {**dict.fromkeys(external_data(bundle.model_path), ""), **needed}
+    if bundle.encoder:
+        needed.setdefault(bundle.encoder.file, "")
+    files = {name: _digest(bundle, name) for name in sorted(needed)}
     for name, digest in files.items():
-        if str(dict(listed).get(name, digest)) != digest:
+        if needed[name] not in ("", digest):
             raise BundleError(
-                f"{directory / name} is not the file that {DESCRIPTION_FILE} describes (sha256 differs): it is of "
-                "another bundle; restore it, or make the bundle anew"
+                f"{bundle.directory / name} is not the file that {DESCRIPTION_FILE} describes (sha256 differs): it is "
+                "of another bundle; restore it, or make the bundle anew"
             )
-    return replace(bundle, files=files)
+    return files
+
+
+def _identity(sha256: str, files: dict[str, str]) -> str:
+    if not files:
+        return sha256
+    lines = [sha256, *(f"{name} {digest}" for name, digest in sorted(files.items()))]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def external_data(model: Path) -> list[str]:
@@ -195,7 +252,7 @@ def external_data(model: Path) -> list[str]:
 def _digest(bundle: Bundle, name: str) -> str:
     path = bundle.directory / name
     if Path(name).is_absolute() or ".." in Path(name).parts:
-        raise BundleError(f"{bundle.model_path} reads {name}, which is outside of the bundle: export it anew")
+        raise BundleError(f"{bundle.directory} reads {name}, which is outside of the bundle: make it anew")
     if not path.is_file():
         raise BundleError(f"{path} is missing: the model keeps weights in it")
     return file_sha256(path)

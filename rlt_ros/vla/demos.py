@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rlt_ros.normaliser import Normaliser
 from rlt_ros.types import Episode
 
 
@@ -40,6 +41,11 @@ class Demonstrations:
     instruction: NDArray[np.int32]
     tasks: dict[str, str]
     ticks: NDArray[np.int32]
+
+    @property
+    def normaliser(self) -> Normaliser:
+        """Scales of what was demonstrated."""
+        return Normaliser.fit(self.position, self.velocity, self.steps[:, 0], self.critical)
 
 
 def prepare(episodes: Iterable[Episode], horizon: int) -> Demonstrations:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlt_ros.vla.backend import Inference, VlaBackend
+from rlt_ros.vla.backend import Inference, TokenSource
 
 _WIDTHS = (64, 128, 256, 512)
 _SHARPNESS = 4.0
@@ -70,19 +70,19 @@ class ResNet10(nn.Module):
 
 
 class EncodedImages:
-    """A `VlaBackend` whose token is the ResNet's vector; the reference stays the VLA's."""
+    """A `TokenSource` whose token is the ResNet's vector; the reference stays the VLA's."""
 
-    def __init__(self, backend: VlaBackend, cameras: int, token_dim: int) -> None:
+    def __init__(self, backend: TokenSource, cameras: int, token_dim: int) -> None:
         """Put the encoder beside `backend`."""
         self._backend = backend
         self._encoder = ResNet10(cameras, token_dim)
 
     def set_instruction(self, instruction: str) -> None:
-        """See `VlaBackend`."""
+        """See `TokenSource`."""
         self._backend.set_instruction(instruction)
 
     def infer(self, images: NDArray[np.uint8], position: NDArray[Any]) -> Inference:
-        """See `VlaBackend`."""
+        """See `TokenSource`."""
         pictures = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
         token = self._encoder(pictures.contiguous()).numpy()
         return dataclasses.replace(self._backend.infer(images, position), token=token)

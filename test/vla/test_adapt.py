@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from rlt_ros.types import GROUNDING
-from rlt_ros.vla.adapt import Stage1, fit_normaliser
-from rlt_ros.vla.backend import OnnxBackend
+from rlt_ros.vla.adapt import Stage1
 from rlt_ros.vla.config import AdaptConfig
 from rlt_ros.vla.demos import Demonstrations
 from rlt_ros.vla.export import export, summarise
 from rlt_ros.vla.instruction import encode_instruction
+from rlt_ros.vla.loaded import LoadedVla
 from rlt_ros.vla.small import ServedVLA, SmallVLAConfig
 
 JOINTS, HORIZON, SIZE = 3, 8, 32
@@ -102,7 +102,7 @@ def test_onnx_agrees_with_torch_for_every_instruction(trained: Stage1, tmp_path:
         *(torch.from_numpy(x.copy()) for x in (scales.proprio_mean[:3], scales.proprio_std[:3], scales.action_std)),
     ).eval()
     rng = np.random.default_rng(1)
-    backend = OnnxBackend(bundle)
+    backend = LoadedVla(bundle)
     for words in WORDS:
         backend.set_instruction(words)
         images = rng.integers(0, 255, (2, SIZE, SIZE, 3), dtype=np.uint8)
@@ -172,7 +172,7 @@ def test_the_action_scale_is_that_of_the_critical_phase() -> None:
     demos.critical[:] = np.arange(len(demos.critical)) % 2 == 0
     demos.steps[~demos.critical] *= 50
     demos.steps[demos.critical, :, 2] = 0.0
-    scale = fit_normaliser(demos).action_std
+    scale = demos.normaliser.action_std
     assert scale[0] == pytest.approx(demos.steps[demos.critical, 0, 0].std(), rel=1e-5)
     assert scale[2] > 10 * scale[0]
 

@@ -10,8 +10,9 @@ import pytest
 import yaml
 
 from rlt_ros.bringup.graph import Bringup
-from rlt_ros.vla.backend import InferenceError, OnnxBackend
+from rlt_ros.vla.backend import InferenceError
 from rlt_ros.vla.bundle import BundleError, load_bundle
+from rlt_ros.vla.loaded import LoadedVla
 
 SHIPPED = Bringup().bundle_path
 
@@ -85,7 +86,7 @@ def test_another_robot_is_named() -> None:
 
 def test_one_pass_gives_token_and_reference_that_follow_the_pictures() -> None:
     bundle = load_bundle(SHIPPED)
-    backend = OnnxBackend(bundle)
+    backend = LoadedVla(bundle)
     rng = np.random.default_rng(0)
     position = np.zeros(14)
     results = [backend.infer(rng.integers(0, 255, (3, 96, 96, 3), dtype=np.uint8), position) for _ in range(2)]
@@ -102,4 +103,4 @@ def test_a_file_that_is_no_model_is_refused(copy: Path) -> None:
     (copy / "model.onnx").write_bytes(b"nothing")
     edit(copy, sha256=file_sha256(copy / "model.onnx"))
     with pytest.raises(BundleError, match="cannot be loaded"):
-        OnnxBackend(load_bundle(copy))
+        LoadedVla(load_bundle(copy))

@@ -13,7 +13,6 @@ import pytest
 
 from rlt_ros.config import ConfigError
 from rlt_ros.types import GROUNDING, Episode
-from rlt_ros.vla.adapt import fit_normaliser
 from rlt_ros.vla.dataset import DatasetWriter, Recipe, read_episodes, read_recipe
 from rlt_ros.vla.demos import prepare
 
@@ -105,11 +104,11 @@ def test_W7_other_names_are_refused(dataset: Path) -> None:
 
 
 def test_W8_velocities_that_are_missing_are_those_of_the_positions(dataset: Path) -> None:
-    known = fit_normaliser(prepare(read_episodes(dataset, 4), 10))
+    known = prepare(read_episodes(dataset, 4), 10).normaliser
     features(dataset, observation__velocity=None)
     for episode in range(2):
         change(dataset, "observation.velocity", None, drop=True, episode=episode)
-    derived = fit_normaliser(prepare(read_episodes(dataset, 4), 10))
+    derived = prepare(read_episodes(dataset, 4), 10).normaliser
     assert np.allclose(derived.proprio_std, known.proprio_std, rtol=0.02)
     moving = np.zeros(4)
     moving[2] = 0.3

@@ -1,0 +1,368 @@
+"""`rlt adapt`: stage 1, from demonstrations to a bundle with its RL token; and bundles of other people's VLAs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+from rich.progress import Progress, TaskID
+from typer.core import TyperGroup
+
+from rlt_ros import __version__
+from rlt_ros.bringup.graph import DEFAULT_BUNDLE, Bringup
+from rlt_ros.cli.options import BundlePath, Json, Randomisation, progress_bars
+from rlt_ros.config import ConfigError
+from rlt_ros.vla.config import HORIZON, AdaptConfig
+
+if TYPE_CHECKING:
+    from rlt_ros.types import Episode
+    from rlt_ros.vla.adapt import Stage1
+    from rlt_ros.vla.dataset import Recipe
+    from rlt_ros.vla.demos import Demonstrations
+
+_PHASE_STRIDE = 2
+"""Ticks between the observations of the phase head: as many as the VLA passes in the running cell."""
+Out = Annotated[Path, typer.Option(help="Directory of the new bundle.")]
+Data = Annotated[
+    list[Path] | None, typer.Option(help="LeRobot v3 dataset, may be repeated; default: the scripted expert.")
+]
+Tasks = Annotated[list[str] | None, typer.Option("--task", help="Task for the expert, may be repeated; default: all.")]
+NetworkSeed = Annotated[int, typer.Option(min=0, help="Of demonstrations, weights and batches.")]
+Device = Annotated[str, typer.Option(help="Device of torch, for example cuda.")]
+Threads = Annotated[int, typer.Option(min=1, help="Threads of torch.")]
+
+
+class _TrainUnlessTold(TyperGroup):
+    """`rlt adapt --out DIR` is `rlt adapt train --out DIR`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or (args[0].startswith("-") and args[0] not in ctx.help_option_names):
+            args = ["train", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_TrainUnlessTold,
+    help="Stage 1: adapt a VLA and train its RL token. Without a word 'train'.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command()
+def train(
+    out: Out,
+    data: Data = None,
+    tasks: Tasks = None,
+    episodes: Annotated[int, typer.Option(min=2, help="Demonstrations a task in the controlled setting.")] = 600,
+    full_episodes: Annotated[int, typer.Option(min=0, help="The same in the full setting.")] = 90,
+    steps: Annotated[int, typer.Option(min=1, help="Gradient steps of VLA and token.")] = AdaptConfig.steps,
+    token_steps: Annotated[int, typer.Option(min=0, help="Further steps of the token.")] = AdaptConfig.token_steps,
+    alpha: Annotated[float, typer.Option(min=0, help="Weight of the VLA's loss against the token's.")] = 1.0,
+    randomisation: Randomisation = 0.0,
+    seed: NetworkSeed = 0,
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = DEFAULT_BUNDLE,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that was interrupted.")] = False,
+    device: Device = "cpu",
+    threads: Threads = os.cpu_count() or 1,
+    as_json: Json = False,
+) -> None:
+    """Train the small VLA and the RL token on demonstrations, prove the token, export a bundle."""
+    config = AdaptConfig(steps=steps, token_steps=token_steps, alpha=alpha, seed=seed)
+    expert = (tasks, episodes, full_episodes, seed, randomisation)
+    _stage1(out, data, expert, config, name, device, threads, resume, to_train=True, as_json=as_json)
+
+
+@app.command()
+def export(
+    out: Out,
+    data: Data = None,
+    tasks: Tasks = None,
+    episodes: Annotated[int, typer.Option(min=2, help="As the training had.")] = 600,
+    full_episodes: Annotated[int, typer.Option(min=0, help="As the training had.")] = 90,
+    steps: Annotated[int, typer.Option(min=1, help="As the training had.")] = AdaptConfig.steps,
+    token_steps: Annotated[int, typer.Option(min=0, help="As the training had.")] = AdaptConfig.token_steps,
+    alpha: Annotated[float, typer.Option(min=0, help="As the training had.")] = 1.0,
+    randomisation: Randomisation = 0.0,
+    seed: NetworkSeed = 0,
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = DEFAULT_BUNDLE,
+    device: Device = "cpu",
+    threads: Threads = os.cpu_count() or 1,
+    as_json: Json = False,
+) -> None:
+    """Make a bundle of an interrupted training as it is; give it the options that the training had."""
+    config = AdaptConfig(steps=steps, token_steps=token_steps, alpha=alpha, seed=seed)
+    expert = (tasks, episodes, full_episodes, seed, randomisation)
+    _stage1(out, data, expert, config, name, device, threads, resume=True, to_train=False, as_json=as_json)
+
+
+@app.command()
+def phase(
+    bundle: BundlePath = None,
+    data: Data = None,
+    tasks: Tasks = None,
+    full_episodes: Annotated[int, typer.Option(min=0, help="Demonstrations a task in the full setting.")] = 90,
+    randomisation: Randomisation = 0.0,
+    seed: NetworkSeed = 0,
+    as_json: Json = False,
+) -> None:
+    """Train the phase head of a finished bundle, which says where the hard part begins.
+
+    It learns from the operators' begin-critical marks in --data (`rlt collect --live`), by default from the scripted
+    expert's.
+    """
+    _adapt_phase(bundle, data, tasks, full_episodes, seed, randomisation, as_json)
+
+
+imports = typer.Typer(help="A bundle of a VLA that others trained.", no_args_is_help=True)
+app.add_typer(imports, name="import")
+
+
+@imports.command("openpi")
+def import_openpi(
+    uri: Annotated[str, typer.Argument(help="Of the server: ws://HOST:PORT.")],
+    out: Out,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="LeRobot v3 dataset of the robot, may be repeated; for servers that are not 'rlt serve'."),
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "openpi",
+    horizon: Annotated[int | None, typer.Option(min=1, help="Rows that the server sends; default: 50.")] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side of the square pictures that it takes, pixels; default: the dataset's."),
+    ] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="CAMERA=KEY, may be repeated: where the server wants a camera; '.' goes into a map: images.cam_high."
+        ),
+    ] = None,
+    state: Annotated[str, typer.Option(help="Where it wants the joint positions, in the same form.")] = "state",
+    prompt: Annotated[str, typer.Option(help="Where it wants the instruction.")] = "prompt",
+    channels_first: Annotated[bool, typer.Option(help="Send pictures as (3, H, W).")] = False,
+    relative: Annotated[bool, typer.Option(help="Its rows are relative to the joint positions.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for an answer.")] = 0.5,
+    as_json: Json = False,
+) -> None:
+    """A bundle whose VLA runs behind openpi's websocket protocol: 'rlt serve', or a server of openpi's own.
+
+    What 'rlt serve' offers describes itself. openpi's own servers send actions only: such a bundle flies the base (its
+    token_dim is 0); docs/openpi.md shows how to have embeddings from them too, for the RL token.
+    """
+    from rlt_ros.vla.imports import import_openpi
+
+    settings: dict[str, Any] = {"timeout": timeout}
+    if image:
+        settings["images"] = {}
+        for given in image:
+            camera, separator, key = given.partition("=")
+            if not (camera and separator and key):
+                raise ConfigError(f"--image {given}: write CAMERA=KEY, for example base=images.cam_high")
+            settings["images"][camera] = _path(key)
+    settings |= {name: _path(key) for name, key in (("state", state), ("prompt", prompt)) if key != name}
+    settings |= {name: True for name, on in (("channels_first", channels_first), ("relative", relative)) if on}
+    check_free(out)
+    made = import_openpi(uri, out, name, data or [], settings, horizon=horizon, image_size=image_size)
+    report({"bundle": str(out), "id": made.id, "robot": made.robot, "token_dim": made.token_dim}, as_json)
+
+
+def _path(key: str) -> str | list[str]:
+    return key.split(".") if "." in key else key
+
+
+def check_free(out: Path) -> None:
+    """Refuse a directory that holds a bundle.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if (out / "bundle.yaml").exists():
+        raise ConfigError(f"{out} already holds a bundle; choose another directory or remove it")
+
+
+def _stage1(
+    out: Path,
+    data: list[Path] | None,
+    expert: tuple[list[str] | None, int, int, int, float],
+    config: AdaptConfig,
+    name: str,
+    device: str,
+    threads: int,
+    resume: bool,
+    *,
+    to_train: bool,
+    as_json: bool,
+) -> None:
+    saved = _saved_training(out, resume=resume)
+    if data and (expert[0] or expert[-1]):
+        raise ConfigError("--task and --randomisation choose what the expert demonstrates; leave them out with --data")
+    import onnxscript  # noqa: F401  (the export at the end needs it)
+    import torch
+
+    from rlt_ros.vla.adapt import Stage1
+    from rlt_ros.vla.export import export, summarise
+
+    check_device(device)
+    _check_datasets(data or [])
+    out.mkdir(parents=True, exist_ok=True)  # found out before, not after, an hour of training
+    torch.set_num_threads(threads)
+    with progress_bars() as progress:
+        bar = progress.add_task("demonstrations", total=None, figures="")
+        demos, recipe = _read_datasets(data) if data else _demonstrate(*expert, progress, bar)
+        stage = Stage1(demos, config, device=device)
+        if resume:
+            stage.restore(saved)
+        if to_train:
+            _train(stage, saved, progress)
+    made = export(
+        stage,
+        out,
+        summarise(stage),
+        name=name,
+        version=__version__,
+        robot=recipe.robot,
+        cameras=recipe.cameras,
+        joints=recipe.joints,
+        period=recipe.period,
+    )
+    saved.unlink(missing_ok=True)
+    report({"bundle": str(out), "id": made.id, **made.training}, as_json)
+
+
+def report(figures: dict[str, Any], as_json: bool) -> None:
+    """What a command says at its end."""
+    print(json.dumps(figures) if as_json else yaml.safe_dump(figures, sort_keys=False), end="\n" if as_json else "")
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that torch does not find.
+
+    Raises:
+        ConfigError: there is no CUDA.
+    """
+    import torch
+
+    if device != "cpu" and not torch.cuda.is_available():
+        raise ConfigError(f"device '{device}' asked for, but this torch finds no CUDA; leave out --device")
+
+
+def _saved_training(out: Path, *, resume: bool) -> Path:
+    """Where a training is kept until its bundle is made.
+
+    Raises:
+        ConfigError: there is one already, or none to resume, or the bundle is there.
+    """
+    check_free(out)
+    saved = out / "training.safetensors"
+    if saved.exists() and not resume:
+        raise ConfigError(f"{out} holds an interrupted training; go on with --resume, or remove it")
+    if resume and not saved.exists():
+        raise ConfigError(f"{out} holds no interrupted training to resume")
+    return saved
+
+
+def _train(stage: Stage1, saved: Path, progress: Progress) -> None:
+    total = stage.config.total
+    bar = progress.add_task("training", total=total, figures="")
+    while stage.step < total:
+        stage.train_step()
+        if stage.step % 10 == 0:
+            figures = "  ".join(f"{name} {value:.4f}" for name, value in stage.running.items())
+            progress.update(bar, completed=stage.step, figures=figures)
+        if stage.step % 500 == 0:
+            stage.save(saved)
+            progress.console.print(f"step {stage.step}: {figures}  held out {stage.validate():.4f}", highlight=False)
+
+
+def _adapt_phase(
+    path: Path | None,
+    data: list[Path] | None,
+    tasks: list[str] | None,
+    episodes: int,
+    seed: int,
+    randomisation: float,
+    as_json: bool,
+) -> None:
+    from rlt_ros.vla.bundle import load_bundle
+    from rlt_ros.vla.loaded import LoadedVla
+    from rlt_ros.vla.phase import mark, save_phase_head, train_phase_head
+
+    bundle = load_bundle(Bringup(bundle=path).bundle_path)
+    backend = LoadedVla(bundle)
+    source: Iterator[Episode]
+    if data:
+        from rlt_ros.vla.dataset import read_episodes, read_recipe
+
+        _check_datasets(data)
+        bundle.check_fits(read_recipe(data[0]).joints, read_recipe(data[0]).cameras)
+        source, total = itertools.chain.from_iterable(read_episodes(p, stride=_PHASE_STRIDE) for p in data), None
+    else:
+        from rlt_ros.sim.demonstrate import Order, collect_parallel, demonstration_seed
+        from rlt_ros.sim.tasks import TASKS
+
+        # Others than those that stage 1 learns from.
+        orders = [
+            Order(task, "full", episodes, _PHASE_STRIDE, demonstration_seed(seed + 25, task, "full"), randomisation)
+            for task in tasks or sorted(TASKS)
+        ]
+        source, total = collect_parallel(orders), episodes * len(orders)
+    marks = []
+    with progress_bars() as progress:
+        bar = progress.add_task("episodes", total=total, figures="")
+        for episode in source:
+            backend.set_instruction(episode.instruction)
+            marks.append(mark(episode, lambda images, position: backend.infer(images, position).token, bundle.period))
+            progress.advance(bar)
+    head = train_phase_head(marks, seed=seed)
+    report({"phase_head": str(save_phase_head(bundle, head)), "bundle": bundle.id, **head.report}, as_json)
+
+
+def _check_datasets(paths: list[Path]) -> None:
+    from rlt_ros.vla.dataset import read_recipe
+
+    recipes = [read_recipe(path) for path in paths]
+    for path, recipe in zip(paths, recipes, strict=True):
+        if recipe != recipes[0]:
+            raise ConfigError(f"{path} is {recipe}, but {paths[0]} is {recipes[0]}; they cannot be mixed")
+
+
+def _read_datasets(paths: list[Path]) -> tuple[Demonstrations, Recipe]:
+    from rlt_ros.vla.dataset import read_episodes, read_recipe
+    from rlt_ros.vla.demos import prepare
+
+    episodes = itertools.chain.from_iterable(read_episodes(path, stride=4) for path in paths)
+    return prepare(episodes, HORIZON), read_recipe(paths[0])
+
+
+def _demonstrate(
+    tasks: list[str] | None,
+    episodes: int,
+    full_episodes: int,
+    seed: int,
+    randomisation: float,
+    progress: Progress,
+    bar: TaskID,
+) -> tuple[Demonstrations, Recipe]:
+    from rlt_ros.sim.cell import CONTROL_PERIOD
+    from rlt_ros.sim.demonstrate import Order, collect_parallel, demonstration_seed
+    from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES, SIMULATED_ROBOT
+    from rlt_ros.sim.tasks import TASKS
+    from rlt_ros.vla.dataset import Recipe
+    from rlt_ros.vla.demos import prepare
+
+    orders = []
+    for task in tasks or sorted(TASKS):
+        for setting, count, stride in (("controlled", episodes, 5), ("full", full_episodes, 6)):
+            orders.append(Order(task, setting, count, stride, demonstration_seed(seed, task, setting), randomisation))
+    progress.update(bar, total=sum(order.episodes for order in orders))
+    demos = prepare(
+        (progress.advance(bar) or episode for episode in collect_parallel(orders)),  # type: ignore[func-returns-value]
+        HORIZON,
+    )
+    return demos, Recipe(SIMULATED_ROBOT, JOINT_NAMES, CAMERA_NAMES, demos.images.shape[2], CONTROL_PERIOD)
