@@ -11,7 +11,7 @@ demo: setup ## set up if needed, then show the simulated robot learning (DURATIO
 
 test: test-setup ## set up if needed, then run the whole test suite
 	./rlt exec python -m pytest -n auto --maxprocesses 4 -m "not live and not commands"
-	./rlt exec python -m pytest -n 2 --dist loadfile -m live
+	./rlt exec python -m pytest -m live
 
 commands: setup ## run every command of README and docs/getting_started.md, shortened
 	./rlt exec python -m pytest -m commands

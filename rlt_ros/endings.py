@@ -34,6 +34,12 @@ def interrupt() -> None:
             signal.signal(number, signal.default_int_handler)
 
 
+def within(seconds: float) -> None:
+    """What is left to be done may take so long, then the kernel ends the process: a library may hang in its own end."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
 def deaf() -> None:
     """The end has begun: no signal changes the exit code any more, not even while the interpreter shuts down."""
     for number in SIGNALS:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import importlib.util
 import itertools
 import json
 import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,11 +20,12 @@ import yaml
 from rich.progress import Progress, TaskID
 from typer.core import TyperGroup
 
+import rlt_ros
 from rlt_ros import __version__
 from rlt_ros.bringup.graph import DEFAULT_BUNDLE, Bringup
 from rlt_ros.cli.options import BundlePath, Json, Randomisation, progress_bars
 from rlt_ros.config import ConfigError
-from rlt_ros.vla.config import HORIZON, AdaptConfig
+from rlt_ros.vla.config import HORIZON, AdaptConfig, VlaParameters
 
 if TYPE_CHECKING:
     from rlt_ros.types import Episode
@@ -119,6 +126,78 @@ def phase(
     _adapt_phase(bundle, data, tasks, full_episodes, seed, randomisation, as_json)
 
 
+@app.command()
+def token(
+    bundle: Annotated[Path, typer.Option(help="VLA bundle, for example of 'rlt adapt import'.")],
+    data: Annotated[list[Path], typer.Option(help="LeRobot v3 dataset, may be repeated.")],
+    cache: Annotated[
+        Path | None, typer.Option(help="Where embeddings are kept until the token is trained; default: in the bundle.")
+    ] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Frames between two observations.")] = 4,
+    steps: Annotated[int, typer.Option(min=1, help="Gradient steps.")] = 2000,
+    batch: Annotated[int, typer.Option(min=1, help="Observations a step.")] = 64,
+    token_dim: Annotated[int, typer.Option(min=1, help="Numbers of the token.")] = 128,
+    learning_rate: Annotated[float, typer.Option(min=0, help="Peak of the schedule.")] = 3e-4,
+    seed: NetworkSeed = 0,
+    device: Device = "cpu",
+    threads: Threads = os.cpu_count() or 1,
+    again: Annotated[bool, typer.Option("--again", help="Replace the token that the bundle has.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train the RL token of a frozen VLA on embeddings of demonstrations, prove it, put its encoder into the bundle.
+
+    Embeddings are computed once; an interrupted command goes on where it was. Actors that were trained with another
+    token of the bundle do not fly with the new one.
+    """
+    import onnxscript  # noqa: F401  (the export at the end needs it)
+    import torch
+
+    from rlt_ros.vla.bundle import load_bundle
+    from rlt_ros.vla.dataset import read_episodes, read_recipe
+    from rlt_ros.vla.frozen import FrozenStage, TokenConfig, embed, save_encoder
+    from rlt_ros.vla.loaded import LoadedVla
+    from rlt_ros.vla.probe import probe
+
+    check_device(device)
+    _check_datasets(data)
+    torch.set_num_threads(threads)
+    loaded = load_bundle(bundle)
+    if loaded.token_dim and not again:
+        raise ConfigError(
+            f"{bundle} has a token already; --again replaces it, and the actors that know it are useless then"
+        )
+    recipe = read_recipe(data[0])
+    loaded.check_fits(recipe.joints, recipe.cameras)
+    config = TokenConfig(steps, batch, learning_rate, token_dim=token_dim, seed=seed)
+    # The VLA without its token: one of old must not stand in the way.
+    vla = LoadedVla(dataclasses.replace(loaded, token_dim=0, encoder=None), VlaParameters.providers, threads)
+    kept = (cache or bundle / "embeddings") / _key(loaded.vla, data, stride)
+    with progress_bars() as progress:
+        bar = progress.add_task("embeddings", total=None, figures=vla.provider)
+        source = itertools.chain.from_iterable(read_episodes(path, stride, loaded.cameras) for path in data)
+        demos, files = embed(vla, source, kept, lambda count: progress.advance(bar, count))
+        stage = FrozenStage(demos, files, config, device)
+        bar = progress.add_task("token", total=steps, figures="")
+        while stage.step < steps:
+            stage.train_step()
+            progress.update(bar, completed=stage.step, figures=f"{stage.loss:.4f}")
+    figures = {"episodes": len(demos.ticks), "observations": len(demos.episode), "loss_token": stage.loss}
+    made = save_encoder(stage, loaded, {**figures, **probe(stage)})
+    if cache is None:
+        shutil.rmtree(bundle / "embeddings")
+    report({"bundle": str(bundle), "id": made.id, **made.training}, as_json)
+
+
+def _key(vla: str, data: list[Path], stride: int) -> str:
+    """A name for the embeddings of a VLA on some datasets, as they are now."""
+    digest = hashlib.sha256(f"{vla} {stride}".encode())
+    for path in data:
+        digest.update(str(path.resolve()).encode())
+        for file in sorted((path / "meta").rglob("*.parquet")):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
 imports = typer.Typer(help="A bundle of a VLA that others trained.", no_args_is_help=True)
 app.add_typer(imports, name="import")
 
@@ -159,17 +238,79 @@ def import_openpi(
 
     settings: dict[str, Any] = {"timeout": timeout}
     if image:
-        settings["images"] = {}
-        for given in image:
-            camera, separator, key = given.partition("=")
-            if not (camera and separator and key):
-                raise ConfigError(f"--image {given}: write CAMERA=KEY, for example base=images.cam_high")
-            settings["images"][camera] = _path(key)
+        settings["images"] = {camera: _path(key) for camera, key in (_pair(text, "--image") for text in image)}
     settings |= {name: _path(key) for name, key in (("state", state), ("prompt", prompt)) if key != name}
     settings |= {name: True for name, on in (("channels_first", channels_first), ("relative", relative)) if on}
     check_free(out)
     made = import_openpi(uri, out, name, data or [], settings, horizon=horizon, image_size=image_size)
     report({"bundle": str(out), "id": made.id, "robot": made.robot, "token_dim": made.token_dim}, as_json)
+
+
+@imports.command("lerobot")
+def import_lerobot(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="LeRobot's pretrained_model directory: ACT, diffusion, SmolVLA, pi0, pi0.5.")
+    ],
+    out: Out,
+    data: Annotated[
+        list[Path],
+        typer.Option(help="LeRobot v3 dataset of the robot that it is to fly, may be repeated: joints, rate, scales."),
+    ],
+    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "lerobot",
+    camera: Annotated[
+        list[str] | None,
+        typer.Option(help="CHECKPOINT_NAME=ROBOT_NAME, may be repeated, where cameras have other names."),
+    ] = None,
+    instruction: Annotated[
+        list[str] | None, typer.Option(help="Sentence that it is to know beside the dataset's, may be repeated.")
+    ] = None,
+    vlm: Annotated[
+        Path | None, typer.Option(help="SmolVLA: directory of its language model's configuration and tokenizer.")
+    ] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="pi0, pi0.5: directory of the PaliGemma tokenizer.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the noise that a flow begins with, the same in every pass.")] = 0,
+    no_onnx: Annotated[bool, typer.Option("--no-onnx", help="Serve the checkpoint in process, by LeRobot.")] = False,
+    as_json: Json = False,
+) -> None:
+    """A bundle of a policy that LeRobot trained.
+
+    Every tensor is compared with the checkpoint's file. ACT and SmolVLA become one ONNX graph, which is compared with
+    the policy and needs no LeRobot where it flies; the others are served by LeRobot ('rlt serve'). The RL token is
+    trained afterwards: 'rlt adapt token'. LeRobot lives in an environment of its own: 'make lerobot'.
+    """
+    if importlib.util.find_spec("lerobot") is None:
+        raise typer.Exit(in_lerobots_environment(sys.argv[1:]))
+    from rlt_ros.vla.imports import robot_of
+    from rlt_ros.vla.lerobot_import import Given, import_lerobot
+
+    check_free(out)
+    _check_datasets(data)
+    cameras = dict(_pair(text, "--camera") for text in camera or [])
+    given = Given(cameras, instruction or (), vlm, tokenizer, seed, not no_onnx)
+    made = import_lerobot(checkpoint, out, name, robot_of(data), given, lambda line: print(line, file=sys.stderr))
+    report({"bundle": str(out), "id": made.id, "backend": made.backend, "robot": made.robot, **made.training}, as_json)
+
+
+def in_lerobots_environment(arguments: list[str]) -> int:
+    """Run `rlt` with the same arguments where LeRobot is; its exit code.
+
+    Raises:
+        ConfigError: there is no such environment.
+    """
+    python = Path(os.environ.get("RLT_LEROBOT", "") or Path(sys.prefix).with_name(".venv-lerobot") / "bin" / "python")
+    if not python.is_file():
+        raise ConfigError(f"LeRobot is not installed here, and not at {python}: run 'make lerobot' (Python 3.12, 6 GB)")
+    # This package, not one that happens to be installed there.
+    paths = [str(Path(rlt_ros.__file__).parent.parent)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.run([str(python), "-m", "rlt_ros.cli", *arguments], env=environment).returncode
+
+
+def _pair(text: str, option: str) -> tuple[str, str]:
+    left, separator, right = text.partition("=")
+    if not (left and separator and right):
+        raise ConfigError(f"{option} {text}: write NAME=NAME")
+    return left, right
 
 
 def _path(key: str) -> str | list[str]:

@@ -116,4 +116,11 @@ def _expert(
 
     cell = Cell(get_task(task, clearance=clearance, setting=setting), randomisation=randomisation)
     recipe = Recipe(SIMULATED_ROBOT, JOINT_NAMES, CAMERA_NAMES, cell.image_size, CONTROL_PERIOD)
-    return recipe, demonstrate(cell, episodes=episodes, stride=1, seed=demonstration_seed(seed, task, setting))
+
+    def flown() -> Iterator[Episode]:
+        try:
+            yield from demonstrate(cell, episodes=episodes, stride=1, seed=demonstration_seed(seed, task, setting))
+        finally:
+            cell.close()  # its renderer cannot be left to the interpreter's end
+
+    return recipe, flown()

@@ -66,7 +66,7 @@ class PolicyInputs:
             return "shape"
         if not all(np.isfinite(values).all() for values in (message.reference, message.token, message.position)):
             return "not_finite"
-        if not message.token.any():
+        if len(message.token) and not message.token.any():
             return "token_zero"
         if message.captured > now + self._period:
             return "future"

@@ -20,6 +20,7 @@ class TokenEncoder(nn.Module):
     def __init__(self, width: int, length: int, token_dim: int, *, layers: int = 2, heads: int = 4) -> None:
         """Encode `length` embeddings of `width` into a token of `token_dim`."""
         super().__init__()
+        self.heads = heads
         self.readout = nn.Parameter(torch.randn(1, 1, width) * 0.02)
         self.positions = nn.Parameter(torch.randn(1, length + 1, width) * 0.02)
         self.layers = nn.ModuleList(TransformerLayer(width, heads) for _ in range(layers))

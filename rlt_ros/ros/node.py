@@ -21,6 +21,8 @@ from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.ros.clock import STEADY
 
 T = TypeVar("T")
+_DISCONNECT_WITHIN = 10.0
+"""Seconds: Fast DDS has been seen to wait for ever for a timer of a writer that it deletes."""
 
 
 def read_parameters(node: Node, cls: type[T]) -> T:
@@ -180,6 +182,7 @@ def run(make_node: Callable[[], Node], between: Callable[[Node], None] | None = 
             close = getattr(node, "close", None)
             if close is not None:
                 close()
+            endings.within(_DISCONNECT_WITHIN)
             node.destroy_node()
         rclpy.try_shutdown()
         endings.deaf()

@@ -63,7 +63,7 @@ class Stage1:
         self._optimiser = torch.optim.AdamW(
             self._parameters, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
         )
-        self.training, self.held_out = _split(demos.episode, config)
+        self.training, self.held_out = split(demos.episode, config.held_out, config.seed)
         self._words = torch.from_numpy(np.stack([encode_instruction(text) for text in demos.tasks.values()]))
         joints = self.model.joints
         self._position = (demos.position - self.normaliser.proprio_mean[:joints]) / self.normaliser.proprio_std[:joints]
@@ -106,6 +106,22 @@ class Stage1:
             self._words[demos.instruction[index]].to(self.device),
         )
         return z, actions
+
+    def embed(self, index: Index) -> Tensor:
+        """See `probe.Trained`."""
+        return self.forward(index)[0]
+
+    @property
+    def context_dropout(self) -> float:
+        """See `probe.Trained`."""
+        return self.config.context_dropout
+
+    @torch.no_grad()
+    def held_out_loss(self) -> float:
+        """Loss of the VLA on up to 3000 held-out observations."""
+        held = np.random.default_rng(0).permutation(self.held_out)[:3000]
+        parts = [held[start : start + 128] for start in range(0, len(held), 128)]
+        return float(np.mean([float(self.vla_loss(part, self.forward(part)[1])) for part in parts]))
 
     def vla_loss(self, index: Index, actions: Tensor) -> Tensor:
         """Masked smooth L1 of the normalised reference rows."""
@@ -191,9 +207,19 @@ def _schedule(step: int, config: AdaptConfig) -> float:
     return 0.5 * min(1.0, (step - config.steps + 1) / 50) * (1 + math.cos(math.pi * share))
 
 
-def _split(episode: NDArray[np.int32], config: AdaptConfig) -> tuple[Index, Index]:
-    episodes = np.random.default_rng(config.seed).permutation(np.unique(episode))
-    count = max(1, round(config.held_out * len(episodes)))
+def split(episode: NDArray[np.int32], held_out: float, seed: int) -> tuple[Index, Index]:
+    """Observations to learn from, and those of whole episodes that are held out.
+
+    Args:
+        episode: of each observation, shape (N,).
+        held_out: share of the episodes.
+        seed: which ones.
+
+    Raises:
+        ValueError: there are too few episodes.
+    """
+    episodes = np.random.default_rng(seed).permutation(np.unique(episode))
+    count = max(1, round(held_out * len(episodes)))
     if count >= len(episodes):
         raise ValueError(f"{len(episodes)} successful demonstrations are too few: at least 2 are needed")
     held = np.isin(episode, episodes[:count])

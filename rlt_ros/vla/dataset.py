@@ -90,17 +90,19 @@ def _names(feature: dict[str, Any]) -> tuple[str, ...]:
     return tuple(map(str, names))
 
 
-def read_episodes(directory: Path, stride: int) -> Iterator[Episode]:
+def read_episodes(directory: Path, stride: int, cameras: tuple[str, ...] = ()) -> Iterator[Episode]:
     """The episodes of a dataset in order.
 
     Args:
         directory: of the dataset.
         stride: frames between two decoded sets of images.
+        cameras: whose images, in this order; default: all, in the dataset's.
 
     Raises:
         ConfigError: see `read_recipe`; or a file is missing.
     """
     recipe, info = read_recipe(directory), _read_info(directory)
+    recipe = dataclasses.replace(recipe, cameras=cameras or recipe.cameras)
     index: list[dict[str, Any]] = []
     for path in sorted((directory / "meta/episodes").glob("*/*.parquet")):
         index += _read_table(path).to_pylist()

@@ -27,6 +27,7 @@ def summarise(stage: Stage1) -> dict[str, Any]:
         "expert_median_ticks": float(np.median(done)),
         "observations": len(demos.episode),
         "loss_train": dict(stage.running),
+        "loss_held_out": stage.held_out_loss(),
         **probe(stage),
     }
 
@@ -66,7 +67,7 @@ def export(stage: Stage1, directory: Path, summary: dict[str, Any], **descriptio
         external_data=False,
         verbose=False,
     )
-    _strip(path)
+    strip(path)
     bundle = Bundle(
         directory=directory,
         image_size=model.image_size,
@@ -82,7 +83,7 @@ def export(stage: Stage1, directory: Path, summary: dict[str, Any], **descriptio
     return bundle
 
 
-def _strip(path: Path) -> None:
+def strip(path: Path) -> None:
     """Drop what the exporter notes down for debugging: source lines and paths of this machine."""
     import onnx  # only exporting needs it
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from rlt_ros.rl.rl_token import TokenEncoder
-
-if TYPE_CHECKING:
-    from rlt_ros.vla.adapt import Stage1
+from rlt_ros.rl.rl_token import RLToken, TokenEncoder
+from rlt_ros.vla.demos import Demonstrations
 
 _SAMPLES = 3000
 _BATCH = 128
@@ -20,9 +19,33 @@ _NEAR = 0.07
 Array = NDArray[np.float64]
 
 
+class Trained(Protocol):
+    """What is proved: a token and the demonstrations that it was trained on.
+
+    Attributes:
+        token: encoder and decoder.
+        demos: the demonstrations; their pictures are not looked at.
+        training: observations that were learnt from.
+        held_out: those that were not.
+        context_dropout: share of the teacher-forced embeddings that was hidden in training.
+    """
+
+    token: RLToken
+    demos: Demonstrations
+    training: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+
+    @property
+    def context_dropout(self) -> float:
+        """See above."""
+
+    def embed(self, index: NDArray[np.int64]) -> Tensor:
+        """Embeddings of some observations as the token's encoder takes them, shape (N, L, W)."""
+
+
 @torch.no_grad()
-def probe(stage: Stage1) -> dict[str, Any]:
-    """Figures of the bundle: losses and read-out on held-out episodes.
+def probe(trained: Trained) -> dict[str, Any]:
+    """Figures of the bundle: reconstruction and read-out on held-out episodes.
 
     `token_probe` is the reconstruction loss with the true token, that of another moment of the same task, and zeros.
     `token_readout_mm` is the root mean square error of the lateral offset of plug and socket (length of the error
@@ -32,19 +55,20 @@ def probe(stage: Stage1) -> dict[str, Any]:
     """
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
-    held = rng.permutation(stage.held_out)
-    _, losses = _embed(stage, held[:_SAMPLES])
-    out: dict[str, Any] = {"loss_held_out": float(np.mean(losses)), "token_probe": _reconstruction(stage, held)}
-    grounding = stage.demos.grounding
+    held = rng.permutation(trained.held_out)
+    out: dict[str, Any] = {"token_probe": _reconstruction(trained, held)}
+    grounding = trained.demos.grounding
     near = np.isfinite(grounding).all(1) & (np.abs(grounding[:, 0]) < _NEAR)
-    fit, test = (rng.permutation(part[near[part]])[:_SAMPLES] for part in (stage.training, stage.held_out))
+    fit, test = (rng.permutation(part[near[part]])[:_SAMPLES] for part in (trained.training, trained.held_out))
     if min(len(fit), len(test)) < 100:
         return out
-    stranger = TokenEncoder(stage.model.width, stage.model.embeddings, stage.model.token_dim).to(stage.device)
+    encoder = trained.token.encoder
+    (_, length, width), token_dim = encoder.positions.shape, encoder.project.out_features
+    stranger = TokenEncoder(width, length - 1, token_dim, heads=encoder.heads).to(encoder.positions.device)
     features: dict[str, list[Array]] = {"token": [], "embeddings": [], "random_encoder": []}
     for part in (fit, test):
-        z, _ = _embed(stage, part)
-        features["token"].append(_encode(stage.token.encoder, z))
+        z = _embed(trained, part)
+        features["token"].append(_encode(encoder, z))
         features["embeddings"].append(z.flatten(1).cpu().numpy().astype(np.float64))
         features["random_encoder"].append(_encode(stranger, z))
     target, truth = (1e3 * grounding[part, 1:3].astype(np.float64) for part in (fit, test))
@@ -53,25 +77,19 @@ def probe(stage: Stage1) -> dict[str, Any]:
     return out
 
 
-def _reconstruction(stage: Stage1, held: NDArray[np.int64]) -> dict[str, float]:
+def _reconstruction(trained: Trained, held: NDArray[np.int64]) -> dict[str, float]:
     """Mean of the tasks' probes: a token shuffled among moments of one task's critical phase is no easy prey."""
-    told = stage.demos.instruction[held]
+    told = trained.demos.instruction[held]
     probes = []
-    for task in range(len(stage.demos.tasks)):
-        part = held[(told == task) & stage.demos.critical[held]][:1024]
+    for task in range(len(trained.demos.tasks)):
+        part = held[(told == task) & trained.demos.critical[held]][:1024]
         if len(part) > 1:
-            probes.append(stage.token.probe(_embed(stage, part)[0], stage.config.context_dropout))
+            probes.append(trained.token.probe(_embed(trained, part), trained.context_dropout))
     return {name: float(np.mean([probe[name] for probe in probes])) for name in ("true", "shuffled", "zero")}
 
 
-def _embed(stage: Stage1, index: NDArray[np.int64]) -> tuple[torch.Tensor, list[float]]:
-    zs, losses = [], []
-    for start in range(0, len(index), _BATCH):
-        part = index[start : start + _BATCH]
-        z, actions = stage.forward(part)
-        zs.append(z)
-        losses.append(float(stage.vla_loss(part, actions)))
-    return torch.cat(zs), losses
+def _embed(trained: Trained, index: NDArray[np.int64]) -> Tensor:
+    return torch.cat([trained.embed(index[start : start + _BATCH]) for start in range(0, len(index), _BATCH)])
 
 
 def _encode(encoder: TokenEncoder, z: torch.Tensor) -> Array:

@@ -148,10 +148,12 @@ def test_openpis_own_client_is_understood(tmp_path: Path) -> None:
 
 
 def test_health_is_asked_by_http(tmp_path: Path) -> None:
-    with served(tiny_bundle(tmp_path, encoder=True)) as uri:
-        with socket.create_connection(("127.0.0.1", int(uri.rsplit(":", 1)[1])), 5) as line:
-            line.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert b"200 OK" in line.recv(1000)
+    with (
+        served(tiny_bundle(tmp_path, encoder=True)) as uri,
+        socket.create_connection(("127.0.0.1", int(uri.rsplit(":", 1)[1])), 5) as line,
+    ):
+        line.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in line.recv(1000)
 
 
 @pytest.mark.parametrize(
@@ -208,7 +210,7 @@ def test_a_server_that_dies_and_comes_back_on_its_port(tmp_path: Path) -> None:
                     assert time.monotonic() < deadline
         with pytest.raises(InferenceError, match="no answer"):
             vla.infer(images, position)
-        with pytest.raises(InferenceError, match="no answer|in a moment"):
+        with pytest.raises(InferenceError, match=r"no answer|in a moment"):
             vla.infer(images, position)
 
 
@@ -246,7 +248,7 @@ def test_a_server_of_openpis_own_flies_the_base_and_says_what_rl_needs(tmp_path:
 
 
 def test_no_server_and_no_websocket_are_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no openpi server answers at ws://127.0.0.1:9"):
+    with pytest.raises(ConfigError, match=r"no openpi server answers at ws://127.0.0.1:9"):
         import_openpi("ws://127.0.0.1:9", tmp_path, "far", [], {})
     with pytest.raises(ConfigError, match="correct the address"):
         import_openpi("127.0.0.1", tmp_path, "far", [], {})

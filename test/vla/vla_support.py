@@ -13,12 +13,12 @@ from rlt_ros.normaliser import Normaliser
 from rlt_ros.vla.bundle import Bundle, Encoder, file_sha256
 
 CAMERAS, JOINTS = ("left", "base"), ("shoulder", "elbow", "gripper")
-SIZE, HORIZON, LENGTH, WIDTH, TOKEN = 32, 12, 2, 3, 6
+SIZE, HORIZON, LENGTH, WIDTH, TOKEN = 32, 12, 2, 8, 16
 SENTENCES = {"plug": "insert the plug", "wait": "wait here"}
 
 
 def tiny_bundle(directory: Path, *, seed: int = 0, encoder: bool = False, **changes: Any) -> Bundle:
-    """Embeddings (L, W) are the mean colours of the pictures, plus what it is told; rows go up from where the robot is.
+    """Embeddings (L, W) are mixed mean colours of the pictures, plus what it is told; rows go up from where the robot is.
 
     Args:
         directory: of the bundle.
@@ -32,11 +32,12 @@ def tiny_bundle(directory: Path, *, seed: int = 0, encoder: bool = False, **chan
     nodes = [
         helper.make_node("Cast", ["images"], ["colours"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["colours", "axes"], ["means"], keepdims=0),
+        helper.make_node("MatMul", ["means", "mix"], ["mixed"]),
         helper.make_node("Cast", ["tokens"], ["words"], to=TensorProto.FLOAT),
         helper.make_node("Cast", ["mask"], ["counted"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["words", "counted"], ["heard"]),
         helper.make_node("ReduceSum", ["heard"], ["told"], keepdims=0),
-        helper.make_node("Add", ["means", "told"], ["embeddings"]),
+        helper.make_node("Add", ["mixed", "told"], ["embeddings"]),
         helper.make_node("Add", ["position", "rows"], ["reference"]),
     ]
     made = model(
@@ -48,7 +49,11 @@ def tiny_bundle(directory: Path, *, seed: int = 0, encoder: bool = False, **chan
             "mask": (TensorProto.BOOL, [1, 4]),
         },
         {"embeddings": [LENGTH, WIDTH], "reference": [HORIZON, len(JOINTS)]},
-        {"axes": np.array([1, 2], np.int64), "rows": rows},
+        {
+            "axes": np.array([1, 2], np.int64),
+            "rows": rows,
+            "mix": rng.normal(0, 0.1, (3, WIDTH)).astype(np.float32),
+        },
     )
     onnx.save(made, directory / "model.onnx")
     words = {

@@ -1,0 +1,55 @@
+"""LeRobot policies in process, for those that do not export to one ONNX graph (pi0.5 writes the state in words)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rlt_ros.vla.backend import InferenceError, Pass
+from rlt_ros.vla.bundle import Bundle
+from rlt_ros.vla.lerobot_policy import LeRobotPolicy
+
+POLICY = "policy"
+
+
+class LeRobotBackend:
+    """Runs the checkpoint in a bundle's `policy/`, on the GPU where torch finds one."""
+
+    skipped: tuple[str, ...] = ()
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        """Load.
+
+        Args:
+            bundle: from `load_bundle`.
+            threads: of one pass on the CPU.
+
+        Raises:
+            BundleError: see `LeRobotPolicy`.
+        """
+        torch.set_num_threads(threads)
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        local = {name: bundle.directory / name for name in ("vlm", "tokenizer") if (bundle.directory / name).is_dir()}
+        self._policy = LeRobotPolicy(bundle.directory / POLICY, device=device, **local)  # type: ignore[arg-type]
+        self._rows = bundle.horizon
+        self.provider = f"lerobot {self._policy.kind} on {device}"
+        self._instruction = ""
+
+    def set_instruction(self, instruction: str) -> None:
+        """See `VlaBackend`."""
+        if not instruction.strip():
+            raise ValueError("the instruction is empty")
+        self._instruction = instruction
+
+    def infer(self, images: NDArray[np.uint8], position: NDArray[np.float32]) -> Pass:
+        """See `VlaBackend`."""
+        try:
+            made = self._policy.infer(images, position, self._instruction)
+        except RuntimeError as error:  # of torch: out of memory, say
+            raise InferenceError(f"the policy does not run: {str(error).splitlines()[0]}") from error
+        embeddings = made.embeddings.cpu().numpy().astype(np.float16)
+        return Pass(made.rows.cpu().numpy()[: self._rows], embeddings)
+
+    def close(self) -> None:
+        """Nothing is open."""
