@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test commands setup test-setup lint format lock clean
+.PHONY: help demo test commands setup test-setup lerobot lerobot-test lint format lock lock-lerobot clean
 PYTHON ?= python3
 DURATION ?= 180
 
@@ -22,6 +22,12 @@ setup: ## system packages, virtual environment, ROS 2, torch, build; does nothin
 test-setup: ## the same, and what only tests need of the system: libusb, a browser
 	@PYTHON=$(PYTHON) bash scripts/setup.sh --tests
 
+lerobot: setup ## LeRobot in an environment of its own (.venv-lerobot, Python 3.12, 6 GB): imports and serves checkpoints
+	@bash scripts/lerobot.sh
+
+lerobot-test: lerobot ## the tests of LeRobot's policies, in that environment
+	.venv-lerobot/bin/python -m pytest -c pytest.ini test/with_lerobot
+
 lint: setup ## format and style (ruff), types (mypy)
 	./rlt exec ruff format --check .
 	./rlt exec ruff check .
@@ -36,5 +42,10 @@ lock: setup ## pin all packages anew, with hashes, from setup.py
 	  ./rlt exec uv pip compile - --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
 	  --upgrade -o requirements/lock.txt >/dev/null
 
+lock-lerobot: setup ## pin LeRobot's environment anew
+	./rlt exec python scripts/dependencies.py lerobot openpi test | ./rlt exec uv pip compile - --python-version 3.12 \
+	  --python-platform x86_64-manylinux_2_28 --generate-hashes --no-header --no-annotate --upgrade \
+	  -o requirements/lerobot.txt >/dev/null
+
 clean: ## remove everything that set-up and runs made
-	rm -rf .venv build install log runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-lerobot build install log runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -59,6 +59,7 @@ EXTRAS = {
     "report": ["matplotlib>=3.9,<4"],
     # Stage 1: datasets of demonstrations, export of a bundle.
     "adapt": ["onnx>=1.17,<2", "onnxscript>=0.5,<1", "pyarrow>=17,<26", "pillow>=10,<14", "av>=12,<19"],
+    "test": ["pytest>=8,<10", "hypothesis>=6.100,<7"],
     "dev": [
         "pytest>=8,<10",
         "pytest-xdist>=3.6,<4",
@@ -72,7 +73,8 @@ EXTRAS = {
     # Hardware and heavyweights: never needed by the simulated cell.
     "cuda": ["onnxruntime-gpu>=1.18,<2"],
     "realsense": ["pyrealsense2>=2.55,<3"],
-    "lerobot": ["lerobot>=0.4,<0.7"],
+    # Import and serving of LeRobot checkpoints, in an environment of its own (`make lerobot`): Python >= 3.12.
+    "lerobot": ["lerobot[smolvla,pi,diffusion,training]>=0.6.1,<0.7", "onnx>=1.17,<2", "onnxscript>=0.5,<1"],
 }
 
 setup(

@@ -6,6 +6,7 @@ such a policy and its export import them, in LeRobot's own environment (`make le
 
 from __future__ import annotations
 
+import json
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # read when the libraries are imported: a robot asks no hub
@@ -20,7 +21,7 @@ import torch
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from numpy.typing import NDArray
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rlt_ros.vla.bundle import BundleError
@@ -87,7 +88,10 @@ class LeRobotPolicy:
         except Exception as error:
             raise BundleError(_explained(path, error)) from error
         self.policy.to(device).eval().requires_grad_(False)
-        _compare(self.policy, path / WEIGHTS)
+        try:
+            _compare(self.policy, path / WEIGHTS)
+        except SafetensorError as error:
+            raise BundleError(_explained(path, error)) from error
         self.device = torch.device(device)
         self.cameras = tuple(
             name.removeprefix(_IMAGES) for name in self.config.image_features if "empty_camera" not in name
@@ -153,9 +157,13 @@ class LeRobotPolicy:
         return seen
 
     def _configured(self, path: Path, vlm: Path | None, device: str) -> Any:
-        config = PreTrainedConfig.from_pretrained(path)
-        if config.type not in KINDS:
-            raise BundleError(f"{path} is a '{config.type}' policy; these can be imported: {', '.join(KINDS)}")
+        try:
+            kind = json.loads((path / "config.json").read_text()).get("type")
+            config = PreTrainedConfig.from_pretrained(path) if kind in KINDS else None
+        except Exception as error:  # of LeRobot's parser too
+            raise BundleError(_explained(path, error)) from error
+        if config is None:
+            raise BundleError(f"{path} is a '{kind}' policy; these can be imported: {', '.join(KINDS)}")
         config.device = device
         for name, value in {**_WITHOUT_NETWORK, **({"vlm_model_name": str(vlm)} if vlm else {})}.items():
             if hasattr(config, name):

@@ -18,7 +18,7 @@ SENTENCES = {"plug": "insert the plug", "wait": "wait here"}
 
 
 def tiny_bundle(directory: Path, *, seed: int = 0, encoder: bool = False, **changes: Any) -> Bundle:
-    """Embeddings (L, W) are mixed mean colours of the pictures, plus what it is told; rows go up from where the robot is.
+    """Embeddings (L, W) are mixed mean colours of the pictures, plus what it is told; rows go up from the robot.
 
     Args:
         directory: of the bundle.

@@ -1,0 +1,192 @@
+"""Policies that LeRobot saved, imported: every tensor is theirs, one pass gives both, one graph says the same.
+
+These run where LeRobot is: `make lerobot-test`.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("lerobot", reason="LeRobot has an environment of its own: make lerobot-test")
+
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_policies import CAMERAS, JOINTS, SIDE, paligemma_words, save, shrink_pi
+
+from rlt_ros.normaliser import Normaliser
+from rlt_ros.vla.bundle import BundleError, load_bundle
+from rlt_ros.vla.dataset import Recipe
+from rlt_ros.vla.imports import Robot
+from rlt_ros.vla.lerobot_import import Given, import_lerobot
+from rlt_ros.vla.lerobot_policy import LeRobotPolicy
+from rlt_ros.vla.loaded import LoadedVla
+
+KINDS = ("act", "diffusion", "smolvla", "pi0", "pi05")
+TASKS = {"plug": "insert the plug", "wait": "wait here"}
+ROBOT = Robot(
+    Recipe("bench", ("shoulder", "elbow", "gripper"), ("base", "left", "right"), SIDE, 0.05),
+    TASKS,
+    Normaliser(np.zeros(6), np.ones(6), np.full(3, 0.01)),
+)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    root = tmp_path_factory.mktemp("saved")
+    return {kind: save(kind, root, 224 if kind.startswith("pi") else SIDE) for kind in KINDS}
+
+
+def given(saved: dict[str, Path], kind: str, **more: Any) -> Given:
+    words = saved["pi0"].parent / "words" if kind.startswith("pi") else None
+    vlm = saved["smolvla"].parent / "vlm" if kind == "smolvla" else None
+    return Given({}, vlm=vlm, tokenizer=words, **more)
+
+
+def loaded(saved: dict[str, Path], kind: str) -> LeRobotPolicy:
+    how = given(saved, kind)
+    return LeRobotPolicy(saved[kind], vlm=how.vlm, tokenizer=how.tokenizer)
+
+
+def moment(side: int, seed: int = 0) -> tuple[Any, Any]:
+    rng = np.random.default_rng(seed)
+    return rng.integers(0, 255, (len(CAMERAS), side, side, 3), np.uint8), rng.normal(size=JOINTS).astype(np.float32)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_checkpoint_becomes_a_bundle_that_flies(saved: dict[str, Path], kind: str, tmp_path: Path) -> None:
+    made = import_lerobot(saved[kind], tmp_path / "bundle", "tiny", ROBOT, given(saved, kind))
+    bundle = load_bundle(tmp_path / "bundle")
+    assert bundle.id == made.id
+    assert bundle.backend == ("onnx" if kind in ("act", "smolvla") else "lerobot")
+    assert (bundle.cameras, bundle.joints, bundle.period) == (CAMERAS, ROBOT.recipe.joints, 0.05)
+    vla, policy = LoadedVla(bundle), loaded(saved, kind)
+    for seed, words in enumerate(TASKS.values()):
+        vla.set_instruction(words)
+        images, position = moment(bundle.image_size, seed)
+        here, there = vla.infer(images, position), policy.infer(images, position, words)
+        np.testing.assert_allclose(here.reference, there.rows, atol=1e-4)
+        assert here.embeddings is not None
+        np.testing.assert_allclose(
+            here.embeddings.astype(np.float32), there.embeddings, atol=1e-4 if bundle.backend == "onnx" else 1e-2
+        )
+        again = vla.infer(images, position)
+        np.testing.assert_array_equal(here.reference, again.reference, "a chunk follows from what is seen")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_pass_gives_embeddings_and_rows(saved: dict[str, Path], kind: str) -> None:
+    policy = loaded(saved, kind)
+    images, position = moment(policy.image_size)
+    first = policy.infer(images, position, TASKS["plug"])
+    assert len(policy._seen) == 1, "the prefix is computed once"
+    changed = images.copy()
+    changed[0] = 255 - changed[0]
+    assert not torch.allclose(policy.infer(changed, position, TASKS["plug"]).embeddings, first.embeddings)
+    expected = {"act": (2 + 2 * 4, 32), "smolvla": (2 * 4 + 1, 32), "pi0": (2 * 256, 64), "pi05": (2 * 256, 64)}
+    if kind in expected:
+        assert tuple(first.embeddings.shape) == expected[kind]
+
+
+def test_the_embeddings_are_those_of_a_second_pass(saved: dict[str, Path]) -> None:
+    """The tap sees what the language model gives when it is asked for the prefix alone."""
+    policy = loaded(saved, "smolvla")
+    images, position = moment(SIDE)
+    tapped = policy.infer(images, position, TASKS["plug"]).embeddings
+    seen = {
+        f"observation.images.{n}": torch.from_numpy(i).permute(2, 0, 1).float()[None] / 255
+        for n, i in zip(CAMERAS, images, strict=True)
+    }
+    batch = policy.pre({**seen, "observation.state": torch.from_numpy(position)[None], "task": [TASKS["plug"]]})
+    from lerobot.policies.smolvla.modeling_smolvla import make_att_2d_masks
+
+    model = policy.policy.model
+    with torch.inference_mode():
+        pictures, masks = policy.policy.prepare_images(batch)
+        z, pad, att = model.embed_prefix(
+            pictures,
+            masks,
+            batch["observation.language.tokens"],
+            batch["observation.language.attention_mask"],
+            state=policy.policy.prepare_state(batch),
+        )
+        (out, _), _ = model.vlm_with_expert.forward(
+            attention_mask=make_att_2d_masks(pad, att),
+            position_ids=torch.cumsum(pad, dim=1) - 1,
+            past_key_values=None,
+            inputs_embeds=[z, None],
+            use_cache=True,
+        )
+    torch.testing.assert_close(policy.kept(out)[0].float(), tapped)
+
+
+def damaged(source: Path, target: Path, change: str) -> Path:
+    shutil.copytree(source, target)
+    path = target / "model.safetensors"
+    if change == "cut":
+        path.write_bytes(path.read_bytes()[:-1000])
+        return target
+    tensors = load_file(path)
+    if change == "half":
+        tensors = {name: value for number, (name, value) in enumerate(tensors.items()) if number % 2}
+    elif change == "stranger":
+        tensors["nobody.knows"] = torch.zeros(3)
+    save_file(tensors, path)
+    return target
+
+
+@pytest.mark.parametrize("change", ["cut", "half", "stranger"])
+@pytest.mark.parametrize("kind", ["act", "smolvla", "pi05"])
+def test_weights_that_are_not_whole_are_refused(saved: dict[str, Path], kind: str, change: str, tmp_path: Path) -> None:
+    """pi0.5's own loader swallows all of these, and serves random weights."""
+    bad = damaged(saved[kind], tmp_path / "bad", change)
+    how = given(saved, kind)
+    with pytest.raises(BundleError, match=r"cannot be loaded|does not fit the policy"):
+        LeRobotPolicy(bad, vlm=how.vlm, tokenizer=how.tokenizer)
+
+
+def test_another_embodiment_other_cameras_and_what_is_no_checkpoint(saved: dict[str, Path], tmp_path: Path) -> None:
+    def robot(joints: tuple[str, ...], cameras: tuple[str, ...]) -> Robot:
+        wide = np.zeros(2 * len(joints)), np.ones(2 * len(joints)), np.ones(len(joints))
+        return Robot(Recipe("other", joints, cameras, SIDE, 0.05), TASKS, Normaliser(*wide))
+
+    act, none = saved["act"], Given({})
+    with pytest.raises(BundleError, match=r"another embodiment: it moves 3 joints.*'other' has 2: a, b"):
+        import_lerobot(act, tmp_path / "a", "tiny", robot(("a", "b"), CAMERAS), none)
+    with pytest.raises(BundleError, match="--camera left=NAME"):
+        import_lerobot(act, tmp_path / "b", "tiny", robot(("a", "b", "c"), ("wrist", "base")), none)
+    made = import_lerobot(
+        act, tmp_path / "c", "tiny", robot(("a", "b", "c"), ("wrist", "base")), Given({"left": "wrist"}, onnx=False)
+    )
+    assert made.cameras == ("wrist", "base")
+    with pytest.raises(BundleError, match="is no LeRobot checkpoint"):
+        LeRobotPolicy(tmp_path)
+    copy = Path(shutil.copytree(act, tmp_path / "vqbet"))
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "type": "tdmpc"}))
+    with pytest.raises(BundleError, match="a 'tdmpc' policy; these can be imported"):
+        LeRobotPolicy(copy)
+    oblong = save("act", tmp_path / "oblong", SIDE)
+    config = json.loads((oblong / "config.json").read_text())
+    config["input_features"]["observation.images.left"]["shape"] = [3, 48, SIDE]
+    (oblong / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BundleError, match="square ones of one size"):
+        LeRobotPolicy(oblong)
+
+
+def test_what_only_the_hub_has_is_named(saved: dict[str, Path], tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(saved["smolvla"], tmp_path / "copy"))
+    config = json.loads((copy / "config.json").read_text())
+    config["vlm_model_name"] = "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(BundleError, match="--vlm DIR"):
+        LeRobotPolicy(copy)
+    shrink_pi()
+    with pytest.raises(BundleError, match=r"--tokenizer DIR|cannot be loaded"):
+        LeRobotPolicy(saved["pi05"], tokenizer=tmp_path / "nowhere")
+    assert paligemma_words(tmp_path / "words").is_dir()
