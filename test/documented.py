@@ -76,6 +76,7 @@ COMMANDS = (
         "./rlt adapt --out BUNDLE --data DATASET --steps 4 --token-steps 2",
     ),
     Documented(r"\./rlt adapt phase --data DATASET", "./rlt adapt phase --bundle BUNDLE --full-episodes 3"),
+    Documented(r"\./rlt serve --bundle BUNDLE", "./rlt serve --bundle BUNDLE --port 0", seconds=1.0),
     Documented(r"\./rlt bench loop( --seconds 60)?", "./rlt bench loop --seconds 2"),
     Documented(r"\./rlt bench takeover", "./rlt bench takeover --takeovers 2"),
     Documented(r"\./rlt bench stop", "./rlt bench stop --stops 1"),

@@ -92,7 +92,8 @@ def test_no_file_leads_back_to_itself() -> None:
 
 
 def test_nobody_reaches_into_anothers_private_names() -> None:
-    allowed = {"_replace", "_parameter_overrides"}  # of named tuples; rclpy has no other way to ask
+    # Of named tuples; rclpy has no other way to ask, LeRobot's diffusion policy none to see what it is conditioned on.
+    allowed = {"_replace", "_parameter_overrides", "_prepare_global_conditioning"}
     wrong = []
     for module, path in MODULES.items():
         for node in ast.walk(ast.parse(path.read_text())):

@@ -55,7 +55,7 @@ def test_it_works_as_written(command: Documented, places: dict[str, str], domain
         if command.seconds:
             for line in process.stdout:
                 lines.append(line)
-                if " run /" in line:
+                if " run /" in line or line.startswith("serving "):
                     break
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(command.seconds + 8.0)

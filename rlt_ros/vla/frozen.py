@@ -135,9 +135,7 @@ class FrozenStage:
         (length, width), self.step = shapes.pop(), 0
         self._starts = np.cumsum([0, *map(len, self._parts)])
         self.training, self.held_out = split(demos.episode, config.held_out, config.seed)
-        some = self._read(
-            np.random.default_rng(config.seed).choice(self.training, min(_STATISTICS, len(self.training)))
-        )
+        some = self.raw(np.random.default_rng(config.seed).choice(self.training, min(_STATISTICS, len(self.training))))
         self.mean, self.scale = (x.to(self.device) for x in _scales(some))
         heads = next(count for count in (8, 4, 2, 1) if width % count == 0)
         self.token = RLToken(width, length, config.token_dim, heads=heads).to(self.device)
@@ -154,7 +152,7 @@ class FrozenStage:
 
     def embed(self, index: NDArray[np.int64]) -> Tensor:
         """See `probe.Trained`; in units of their deviation."""
-        return (self._read(index).to(self.device) - self.mean) / self.scale
+        return (self.raw(index).to(self.device) - self.mean) / self.scale
 
     def train_step(self) -> None:
         """One gradient step."""
@@ -172,7 +170,8 @@ class FrozenStage:
         now = float(loss.detach())
         self.loss = now if math.isnan(self.loss) else 0.98 * self.loss + 0.02 * now
 
-    def _read(self, index: NDArray[np.int64]) -> Tensor:
+    def raw(self, index: NDArray[np.int64]) -> Tensor:
+        """Embeddings of some observations as the VLA gave them, shape (N, L, W)."""
         part = np.searchsorted(self._starts, index, side="right") - 1
         rows = [self._parts[p][i - self._starts[p]] for p, i in zip(part, index, strict=True)]
         return torch.from_numpy(np.stack(rows).astype(np.float32))
@@ -206,7 +205,7 @@ def save_encoder(stage: FrozenStage, bundle: Bundle, report: dict[str, Any]) -> 
     served = _Served(stage.token.encoder.cpu(), stage.mean.cpu(), stage.scale.cpu()).eval()
     path = bundle.directory / ENCODER_FILE
     fresh = path.with_suffix(".new.onnx")
-    example = stage._read(stage.held_out[:1])[0]
+    example = stage.raw(stage.held_out[:1])[0]
     torch.onnx.export(
         served,
         (example,),
