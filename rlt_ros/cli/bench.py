@@ -11,7 +11,19 @@ import typer
 from rlt_ros.config import ConfigError
 from rlt_ros.share import share_directory
 
-BENCHMARKS = ("cameras", "console", "heads", "ingest", "latency", "learner", "loop", "memory", "stop", "takeover")
+BENCHMARKS = (
+    "cameras",
+    "console",
+    "heads",
+    "ingest",
+    "latency",
+    "learner",
+    "loop",
+    "memory",
+    "stop",
+    "takeover",
+    "vla",
+)
 
 
 def bench(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rlt_ros.vla.backend import InferenceError, Pass
 from rlt_ros.vla.bundle import Bundle
-from rlt_ros.vla.lerobot_policy import LeRobotPolicy
+from rlt_ros.vla.lerobot_policy import load_policy
 
 POLICY = "policy"
 
@@ -26,12 +26,12 @@ class LeRobotBackend:
             threads: of one pass on the CPU.
 
         Raises:
-            BundleError: see `LeRobotPolicy`.
+            BundleError: see `load_policy`.
         """
         torch.set_num_threads(threads)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         local = {name: bundle.directory / name for name in ("vlm", "tokenizer") if (bundle.directory / name).is_dir()}
-        self._policy = LeRobotPolicy(bundle.directory / POLICY, device=device, **local)  # type: ignore[arg-type]
+        self._policy = load_policy(bundle.directory / POLICY, device=device, **local)  # type: ignore[arg-type]
         self._rows = bundle.horizon
         self.provider = f"lerobot {self._policy.kind} on {device}"
         self._instruction = ""

@@ -19,7 +19,7 @@ from rlt_ros.vla.bundle import MODEL_FILE, Bundle, BundleError, file_sha256
 from rlt_ros.vla.export import strip
 from rlt_ros.vla.imports import Robot
 from rlt_ros.vla.lerobot_backend import POLICY
-from rlt_ros.vla.lerobot_policy import WEIGHTS, LeRobotPolicy
+from rlt_ros.vla.lerobot_policy import WEIGHTS, LeRobotPolicy, load_policy
 from rlt_ros.vla.onnx_backend import OnnxBackend
 
 EXPORTED = ("act", "smolvla")
@@ -67,7 +67,7 @@ def import_lerobot(
     Raises:
         BundleError: the checkpoint cannot be loaded, is of another embodiment, or the graph says something else.
     """
-    policy = LeRobotPolicy(checkpoint, vlm=given.vlm, tokenizer=given.tokenizer, seed=given.seed)
+    policy = load_policy(checkpoint, vlm=given.vlm, tokenizer=given.tokenizer, seed=given.seed)
     cameras = tuple(given.cameras.get(camera, camera) for camera in policy.cameras)
     recipe = robot.recipe
     if policy.joints != len(recipe.joints):

@@ -58,50 +58,69 @@ class Made:
     rows: Tensor
 
 
-class LeRobotPolicy:
-    """A checkpoint of one of `KINDS`, with its processors."""
+def load_policy(
+    path: Path, *, vlm: Path | None = None, tokenizer: Path | None = None, device: str = "cpu", seed: int = 0
+) -> LeRobotPolicy:
+    """A checkpoint of one of `KINDS`, loaded and compared with its file.
 
-    def __init__(
-        self, path: Path, *, vlm: Path | None = None, tokenizer: Path | None = None, device: str = "cpu", seed: int = 0
-    ) -> None:
-        """Load and compare.
+    Args:
+        path: the checkpoint's directory (`config.json`, `model.safetensors`, processors).
+        vlm: directory with configuration and tokenizer of SmolVLA's language model; default: what the checkpoint
+            names, from the hub's cache.
+        tokenizer: directory of the tokenizer; default: likewise.
+        device: of torch.
+        seed: see `LeRobotPolicy`.
+
+    Raises:
+        BundleError: the checkpoint is none, of an unknown kind, not whole, needs files from the hub, or takes what is
+            not given here.
+    """
+    if not (path / "config.json").is_file() or not (path / WEIGHTS).is_file():
+        raise BundleError(f"{path} is no LeRobot checkpoint: it needs config.json and {WEIGHTS} (pretrained_model)")
+    config = _configured(path, vlm, device)
+    try:
+        policy = get_policy_class(config.type).from_pretrained(path, config=config, strict=True)
+        pre, post = _processors(config, path, vlm, tokenizer, device)
+    except Exception as error:
+        raise BundleError(_explained(path, error)) from error
+    try:
+        _compare(policy, path / WEIGHTS)
+    except SafetensorError as error:
+        raise BundleError(_explained(path, error)) from error
+    try:
+        return LeRobotPolicy(policy, pre, post, device, seed)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+
+
+class LeRobotPolicy:
+    """A policy of one of `KINDS`, with its processors and a tap for its embeddings."""
+
+    def __init__(self, policy: Any, pre: Any, post: Any, device: str = "cpu", seed: int = 0) -> None:
+        """Tap it.
 
         Args:
-            path: the checkpoint's directory (`config.json`, `model.safetensors`, processors).
-            vlm: directory with configuration and tokenizer of SmolVLA's language model; default: what the checkpoint
-                names, from the hub's cache.
-            tokenizer: directory of the tokenizer; default: likewise.
+            policy: of LeRobot.
+            pre: its pre-processor.
+            post: its post-processor.
             device: of torch.
             seed: of the noise that a flow or diffusion begins with; the same in every pass, so that the chunk follows
                 from what is seen.
 
         Raises:
-            BundleError: the checkpoint is none, of an unknown kind, not whole, or needs files from the hub.
+            BundleError: its state is not the positions of the joints that it moves, or its pictures are not square.
         """
-        if not (path / "config.json").is_file() or not (path / WEIGHTS).is_file():
-            raise BundleError(f"{path} is no LeRobot checkpoint: it needs config.json and {WEIGHTS} (pretrained_model)")
-        self.config = self._configured(path, vlm, device)
+        self.policy, self.pre, self.post, self.config = policy, pre, post, policy.config
         self.kind: str = self.config.type
-        try:
-            self.policy = get_policy_class(self.kind).from_pretrained(path, config=self.config, strict=True)
-            self.pre, self.post = self._processors(path, vlm, tokenizer, device)
-        except Exception as error:
-            raise BundleError(_explained(path, error)) from error
         self.policy.to(device).eval().requires_grad_(False)
-        try:
-            _compare(self.policy, path / WEIGHTS)
-        except SafetensorError as error:
-            raise BundleError(_explained(path, error)) from error
         self.device = torch.device(device)
         self.cameras = tuple(
             name.removeprefix(_IMAGES) for name in self.config.image_features if "empty_camera" not in name
         )
         self.joints = int(self.config.action_feature.shape[0])
         if self.config.robot_state_feature is None or int(self.config.robot_state_feature.shape[0]) != self.joints:
-            raise BundleError(
-                f"{path}: state and action of the policy have different sizes: not joints and their targets"
-            )
-        self.image_size = self._image_size(path)
+            raise BundleError("state and action of the policy have different sizes: not joints and their targets")
+        self.image_size = self._image_size()
         self.rows = int(getattr(self.config, "chunk_size", 0) or self.config.n_action_steps)
         self._seen: list[Tensor] = []
         self._tap()
@@ -156,38 +175,7 @@ class LeRobotPolicy:
             return seen[:, : pictures * len(self.cameras) // len(self.config.image_features)]
         return seen
 
-    def _configured(self, path: Path, vlm: Path | None, device: str) -> Any:
-        try:
-            kind = json.loads((path / "config.json").read_text()).get("type")
-            config = PreTrainedConfig.from_pretrained(path) if kind in KINDS else None
-        except Exception as error:  # of LeRobot's parser too
-            raise BundleError(_explained(path, error)) from error
-        if config is None:
-            raise BundleError(f"{path} is a '{kind}' policy; these can be imported: {', '.join(KINDS)}")
-        config.device = device
-        for name, value in {**_WITHOUT_NETWORK, **({"vlm_model_name": str(vlm)} if vlm else {})}.items():
-            if hasattr(config, name):
-                setattr(config, name, value)
-        if getattr(config, "n_obs_steps", 1) != 1:
-            raise BundleError(f"{path} looks at {config.n_obs_steps} moments at once; train it with n_obs_steps=1")
-        if getattr(config, "prefix_length", 0) > 0 or getattr(config, "adapt_to_pi_aloha", False):
-            raise BundleError(f"{path}: prefix_length and adapt_to_pi_aloha are not supported")
-        return config
-
-    def _processors(self, path: Path, vlm: Path | None, tokenizer: Path | None, device: str) -> tuple[Any, Any]:
-        overrides: dict[str, Any] = {"device_processor": {"device": device}}
-        if self.kind in ("smolvla", "pi0", "pi05"):
-            overrides["tokenizer_processor"] = {"padding": "max_length"}
-            if tokenizer or vlm:
-                overrides["tokenizer_processor"]["tokenizer_name"] = str(tokenizer or vlm)
-        return make_pre_post_processors(
-            self.config,
-            str(path),
-            preprocessor_overrides=overrides,
-            postprocessor_overrides={"device_processor": {"device": "cpu"}},
-        )
-
-    def _image_size(self, path: Path) -> int:
+    def _image_size(self) -> int:
         """The side of the square pictures that it takes; those that scale and pad by themselves take them so."""
         inside = getattr(self.config, "resize_imgs_with_padding", None) or getattr(
             self.config, "image_resolution", None
@@ -196,7 +184,7 @@ class LeRobotPolicy:
         sizes = {int(side) for shape in shapes for side in shape}
         if len(sizes) != 1:
             raise BundleError(
-                f"{path} takes pictures of {sorted(shapes)}; square ones of one size are needed here: scale and pad "
+                f"it takes pictures of {sorted(shapes)}; square ones of one size are needed here: scale and pad "
                 "the dataset's pictures, and train it on those"
             )
         return sizes.pop()
@@ -218,6 +206,39 @@ class LeRobotPolicy:
             self._seen.append(made.transpose(0, 1) if self.kind == "act" else made)
 
         self.policy.get_submodule(_TAPS[self.kind]).register_forward_hook(note)
+
+
+def _configured(path: Path, vlm: Path | None, device: str) -> Any:
+    try:
+        kind = json.loads((path / "config.json").read_text()).get("type")
+        config = PreTrainedConfig.from_pretrained(path) if kind in KINDS else None
+    except Exception as error:  # of LeRobot's parser too
+        raise BundleError(_explained(path, error)) from error
+    if config is None:
+        raise BundleError(f"{path} is a '{kind}' policy; these can be imported: {', '.join(KINDS)}")
+    config.device = device
+    for name, value in {**_WITHOUT_NETWORK, **({"vlm_model_name": str(vlm)} if vlm else {})}.items():
+        if hasattr(config, name):
+            setattr(config, name, value)
+    if getattr(config, "n_obs_steps", 1) != 1:
+        raise BundleError(f"{path} looks at {config.n_obs_steps} moments at once; train it with n_obs_steps=1")
+    if getattr(config, "prefix_length", 0) > 0 or getattr(config, "adapt_to_pi_aloha", False):
+        raise BundleError(f"{path}: prefix_length and adapt_to_pi_aloha are not supported")
+    return config
+
+
+def _processors(config: Any, path: Path, vlm: Path | None, tokenizer: Path | None, device: str) -> tuple[Any, Any]:
+    overrides: dict[str, Any] = {"device_processor": {"device": device}}
+    if config.type in ("smolvla", "pi0", "pi05"):
+        overrides["tokenizer_processor"] = {"padding": "max_length"}
+        if tokenizer or vlm:
+            overrides["tokenizer_processor"]["tokenizer_name"] = str(tokenizer or vlm)
+    return make_pre_post_processors(
+        config,
+        str(path),
+        preprocessor_overrides=overrides,
+        postprocessor_overrides={"device_processor": {"device": "cpu"}},
+    )
 
 
 def _compare(policy: Any, path: Path) -> None:

@@ -16,15 +16,16 @@ import pytest
 pytest.importorskip("lerobot", reason="LeRobot has an environment of its own: make lerobot-test")
 
 import torch
+from random_policies import paligemma_words
 from safetensors.torch import load_file, save_file
-from tiny_policies import CAMERAS, JOINTS, SIDE, paligemma_words, save, shrink_pi
+from tiny_policies import CAMERAS, JOINTS, SIDE, save, shrink_pi
 
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.vla.bundle import BundleError, load_bundle
 from rlt_ros.vla.dataset import Recipe
 from rlt_ros.vla.imports import Robot
 from rlt_ros.vla.lerobot_import import Given, import_lerobot
-from rlt_ros.vla.lerobot_policy import LeRobotPolicy
+from rlt_ros.vla.lerobot_policy import LeRobotPolicy, load_policy
 from rlt_ros.vla.loaded import LoadedVla
 
 KINDS = ("act", "diffusion", "smolvla", "pi0", "pi05")
@@ -50,7 +51,7 @@ def given(saved: dict[str, Path], kind: str, **more: Any) -> Given:
 
 def loaded(saved: dict[str, Path], kind: str) -> LeRobotPolicy:
     how = given(saved, kind)
-    return LeRobotPolicy(saved[kind], vlm=how.vlm, tokenizer=how.tokenizer)
+    return load_policy(saved[kind], vlm=how.vlm, tokenizer=how.tokenizer)
 
 
 def moment(side: int, seed: int = 0) -> tuple[Any, Any]:
@@ -147,7 +148,7 @@ def test_weights_that_are_not_whole_are_refused(saved: dict[str, Path], kind: st
     bad = damaged(saved[kind], tmp_path / "bad", change)
     how = given(saved, kind)
     with pytest.raises(BundleError, match=r"cannot be loaded|does not fit the policy"):
-        LeRobotPolicy(bad, vlm=how.vlm, tokenizer=how.tokenizer)
+        load_policy(bad, vlm=how.vlm, tokenizer=how.tokenizer)
 
 
 def test_another_embodiment_other_cameras_and_what_is_no_checkpoint(saved: dict[str, Path], tmp_path: Path) -> None:
@@ -165,18 +166,18 @@ def test_another_embodiment_other_cameras_and_what_is_no_checkpoint(saved: dict[
     )
     assert made.cameras == ("wrist", "base")
     with pytest.raises(BundleError, match="is no LeRobot checkpoint"):
-        LeRobotPolicy(tmp_path)
+        load_policy(tmp_path)
     copy = Path(shutil.copytree(act, tmp_path / "vqbet"))
     config = json.loads((copy / "config.json").read_text())
     (copy / "config.json").write_text(json.dumps({**config, "type": "tdmpc"}))
     with pytest.raises(BundleError, match="a 'tdmpc' policy; these can be imported"):
-        LeRobotPolicy(copy)
+        load_policy(copy)
     oblong = save("act", tmp_path / "oblong", SIDE)
     config = json.loads((oblong / "config.json").read_text())
     config["input_features"]["observation.images.left"]["shape"] = [3, 48, SIDE]
     (oblong / "config.json").write_text(json.dumps(config))
     with pytest.raises(BundleError, match="square ones of one size"):
-        LeRobotPolicy(oblong)
+        load_policy(oblong)
 
 
 def test_what_only_the_hub_has_is_named(saved: dict[str, Path], tmp_path: Path) -> None:
@@ -185,8 +186,8 @@ def test_what_only_the_hub_has_is_named(saved: dict[str, Path], tmp_path: Path) 
     config["vlm_model_name"] = "HuggingFaceTB/SmolVLM2-500M-Video-Instruct"
     (copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(BundleError, match="--vlm DIR"):
-        LeRobotPolicy(copy)
+        load_policy(copy)
     shrink_pi()
     with pytest.raises(BundleError, match=r"--tokenizer DIR|cannot be loaded"):
-        LeRobotPolicy(saved["pi05"], tokenizer=tmp_path / "nowhere")
+        load_policy(saved["pi05"], tokenizer=tmp_path / "nowhere")
     assert paligemma_words(tmp_path / "words").is_dir()
