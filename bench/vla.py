@@ -68,7 +68,8 @@ def build(kind: str, device: str, dtype: str, root: Path) -> LeRobotPolicy:
         local_words(paligemma_words(root / "words"))
         pi05 = (configuration_pi05.PI05Config, modeling_pi05.PI05Policy)
         config, model = pi05 if kind == "pi05" else (configuration_pi0.PI0Config, modeling_pi0.PI0Policy)
-        policy = model(config(**common, dtype=dtype, compile_model=False))
+        with torch.device(device):  # billions of random numbers
+            policy = model(config(**common, dtype=dtype, compile_model=False))
     pre, post = make_pre_post_processors(policy.config, dataset_stats=statistics(CAMERAS, JOINTS))
     return LeRobotPolicy(policy, pre, post, device)
 

@@ -68,7 +68,7 @@ def test_everything_has_help(command: list[str]) -> None:
         (["collect", "--out", "data", "--task", "usb"], "unknown task 'usb'"),
         (["adapt", "--out", "b", "--resume"], "holds no interrupted training to resume"),
         (["adapt", "export", "--out", "b"], "holds no interrupted training"),
-        (["adapt", "fly", "--out", "b"], "adapt does 'train', 'export' or 'phase', not 'fly'"),
+        (["adapt", "fly", "--out", "b"], "No such command 'fly'"),
         (["adapt", "--out", "b", "--data", "nowhere"], "nowhere is not a LeRobot dataset"),
         (["adapt", "--out", "b", "--device", "cuda"], "finds no CUDA"),
         (["bench", "luck"], "unknown benchmark 'luck'"),

@@ -72,7 +72,7 @@ class OpenpiBackend:
         self.provider = self._settings.uri
         self._instruction = ""
         self._connection: ClientConnection | None = None
-        self._patience, self._retry_at = 0.0, 0.0
+        self._patience, self._retry_at, self._problem = 0.0, 0.0, ""
 
     def set_instruction(self, instruction: str) -> None:
         """See `VlaBackend`; the server's tokenizer takes any sentence."""
@@ -82,13 +82,16 @@ class OpenpiBackend:
 
     def infer(self, images: NDArray[np.uint8], position: NDArray[np.float32]) -> Pass:
         """See `VlaBackend`."""
+        if self._connection is None and time.monotonic() < self._retry_at:
+            raise InferenceError(self._problem)  # a moment ago
         try:
             reply = self._ask(self._request(images, position))
             return self._read(reply, position)
         except (OSError, TimeoutError, WebSocketException) as error:
             self.close()
             self._retry_at = time.monotonic() + _RETRY_AFTER
-            raise InferenceError(f"no answer from {self._settings.uri}: {_told(error)}") from error
+            self._problem = f"no answer from {self._settings.uri}: {_told(error)}"
+            raise InferenceError(self._problem) from error
         except (InferenceError, WireError) as error:
             self.close()
             raise InferenceError(f"{self._settings.uri}: {error}") from error
@@ -120,8 +123,6 @@ class OpenpiBackend:
         return unpack(answer)
 
     def _connect(self) -> None:
-        if time.monotonic() < self._retry_at:
-            raise InferenceError("not there; it is asked again in a moment")
         # No pings: openpi's server infers in its event loop and could not answer them meanwhile.
         self._connection = connect(
             self._settings.uri,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -20,6 +21,13 @@ from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
 NAMESPACE = "/rlt"
+
+
+def free_port() -> int:
+    """Of this machine, at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 class Listener:

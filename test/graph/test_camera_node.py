@@ -22,8 +22,8 @@ from rlt_ros.ros.qos import RECORD_QOS
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.sim.tasks import get_task
-from rlt_ros.vla.backend import OnnxBackend
 from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.vla.loaded import LoadedVla
 
 pytestmark = pytest.mark.live
 BUNDLE = load_bundle(Bringup().bundle_path)
@@ -139,7 +139,7 @@ def test_a_recording_of_the_cell_plays_bit_by_bit_into_the_vla(domain: int, tmp_
         at = next(i for i, sets in enumerate(taken) if np.array_equal(sets[name], played[0]))
         assert all(np.array_equal(picture, sets[name]) for picture, sets in zip(played, taken[at:], strict=False))
         assert len(played) >= SETS - 3
-    backend = OnnxBackend(BUNDLE)
+    backend = LoadedVla(BUNDLE)
     order = [JOINT_NAMES.index(joint) for joint in BUNDLE.joints]
     tokens = [backend.infer(np.stack([sets[name] for name in BUNDLE.cameras]), position[order]).token for sets in taken]
     for message in inputs:

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 from node_pages import NODES, describe
 from playwright.sync_api import Browser, Page, expect, sync_playwright
-from ros_support import NAMESPACE, Graph, Listener, listener, up_sim
+from ros_support import NAMESPACE, Graph, Listener, free_port, listener, up_sim
 from running import node
 
 from rlt_ros import msg
@@ -64,12 +63,6 @@ def url_in(log: Path, seconds: float = 30.0) -> str:
             return str(found[-1])
         assert time.monotonic() < deadline, f"no console within {seconds:.0f} s"
         time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait(condition: Callable[[], bool], page: Page, seconds: float, what: str) -> float:

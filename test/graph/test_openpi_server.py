@@ -12,9 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ros_support import listener
+from ros_support import free_port, listener
 from running import node, process
-from test_console import free_port
 from test_vla_node import BUNDLE, FakeCameras
 
 from rlt_ros import srv
