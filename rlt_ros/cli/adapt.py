@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.util
 import itertools
 import json
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,9 +18,9 @@ import yaml
 from rich.progress import Progress, TaskID
 from typer.core import TyperGroup
 
-import rlt_ros
 from rlt_ros import __version__
 from rlt_ros.bringup.graph import DEFAULT_BUNDLE, Bringup
+from rlt_ros.cli.lerobot import needs_lerobot
 from rlt_ros.cli.options import BundlePath, Json, Randomisation, progress_bars
 from rlt_ros.config import ConfigError
 from rlt_ros.vla.config import HORIZON, AdaptConfig, VlaParameters
@@ -162,6 +160,8 @@ def token(
     _check_datasets(data)
     torch.set_num_threads(threads)
     loaded = load_bundle(bundle)
+    if loaded.backend == "lerobot":
+        needs_lerobot()
     if loaded.token_dim and not again:
         raise ConfigError(
             f"{bundle} has a token already; --again replaces it, and the actors that know it are useless then"
@@ -278,8 +278,7 @@ def import_lerobot(
     the policy and needs no LeRobot where it flies; the others are served by LeRobot ('rlt serve'). The RL token is
     trained afterwards: 'rlt adapt token'. LeRobot lives in an environment of its own: 'make lerobot'.
     """
-    if importlib.util.find_spec("lerobot") is None:
-        raise typer.Exit(in_lerobots_environment(sys.argv[1:]))
+    needs_lerobot()
     from rlt_ros.vla.imports import robot_of
     from rlt_ros.vla.lerobot_import import Given, import_lerobot
 
@@ -289,21 +288,6 @@ def import_lerobot(
     given = Given(cameras, instruction or (), vlm, tokenizer, seed, not no_onnx)
     made = import_lerobot(checkpoint, out, name, robot_of(data), given, lambda line: print(line, file=sys.stderr))
     report({"bundle": str(out), "id": made.id, "backend": made.backend, "robot": made.robot, **made.training}, as_json)
-
-
-def in_lerobots_environment(arguments: list[str]) -> int:
-    """Run `rlt` with the same arguments where LeRobot is; its exit code.
-
-    Raises:
-        ConfigError: there is no such environment.
-    """
-    python = Path(os.environ.get("RLT_LEROBOT", "") or Path(sys.prefix).with_name(".venv-lerobot") / "bin" / "python")
-    if not python.is_file():
-        raise ConfigError(f"LeRobot is not installed here, and not at {python}: run 'make lerobot' (Python 3.12, 6 GB)")
-    # This package, not one that happens to be installed there.
-    paths = [str(Path(rlt_ros.__file__).parent.parent)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    return subprocess.run([str(python), "-m", "rlt_ros.cli", *arguments], env=environment).returncode
 
 
 def _pair(text: str, option: str) -> tuple[str, str]:

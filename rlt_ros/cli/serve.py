@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from rlt_ros.bringup.graph import Bringup
+from rlt_ros.cli.lerobot import needs_lerobot
 from rlt_ros.cli.options import BundlePath
 from rlt_ros.config import ConfigError
 from rlt_ros.missing import remedy
@@ -42,6 +43,8 @@ def serve(
     from rlt_ros.vla.loaded import LoadedVla
 
     loaded = load_bundle(Bringup(bundle=bundle).bundle_path)
+    if loaded.backend == "lerobot":
+        needs_lerobot()
     vla = LoadedVla(loaded, tuple(provider or VlaParameters.providers), threads)
     server = VlaServer(vla, lambda line: print(line, flush=True))
     skipped = f" (not available: {', '.join(vla.skipped)})" if vla.skipped else ""

@@ -21,6 +21,8 @@ from rlt_ros.yaml_file import read_yaml
 
 FORMAT = 2
 BACKENDS = ("onnx", "lerobot", "openpi")
+POLICY = "policy"
+"""Directory of a LeRobot checkpoint in a bundle."""
 _OPTIONAL: dict[str, Any] = {"files": {}, "backend": "onnx", "settings": {}, "encoder": None}
 """Keys that may be left out of `bundle.yaml`, and what that means."""
 MODEL_FILE = "model.onnx"
@@ -106,8 +108,8 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        """The ONNX file."""
-        return self.directory / MODEL_FILE
+        """The file of the weights; an openpi bundle has none."""
+        return self.directory / (f"{POLICY}/model.safetensors" if self.backend == "lerobot" else MODEL_FILE)
 
     def check_fits(self, joints: tuple[str, ...], cameras: tuple[str, ...], robot: str = "") -> None:
         """Refuse another robot, or one that lacks a joint or a camera of this bundle.
@@ -213,11 +215,12 @@ def load_bundle(directory: Path | str) -> Bundle:
 def _checked_files(bundle: Bundle) -> dict[str, str]:
     """The hashes of the files that the bundle's model reads; they are those that are written down."""
     needed = dict(bundle.files)
-    if bundle.backend == "onnx":
+    if bundle.backend != "openpi":
         if not bundle.model_path.is_file():
             raise BundleError(f"{bundle.model_path} is missing")
         if file_sha256(bundle.model_path) != bundle.sha256:
             raise BundleError(f"{bundle.model_path} is not the file that {DESCRIPTION_FILE} describes (sha256 differs)")
+    if bundle.backend == "onnx":
         needed = {**dict.fromkeys(external_data(bundle.model_path), ""), **needed}
     if bundle.encoder:
         needed.setdefault(bundle.encoder.file, "")

@@ -235,5 +235,9 @@ def save_encoder(stage: FrozenStage, bundle: Bundle, report: dict[str, Any]) -> 
 
 
 def _scales(some: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each of the embeddings' numbers, over moments and places."""
-    return some.mean((0, 1)), some.std((0, 1)).clamp_min(1e-4)
+    """Mean and deviation of each of the embeddings' numbers, over moments and places.
+
+    What hardly changes is not blown up: in another episode it may.
+    """
+    scale = some.std((0, 1))
+    return some.mean((0, 1)), scale.clamp_min(float(0.1 * scale.square().mean().sqrt()) + 1e-6)

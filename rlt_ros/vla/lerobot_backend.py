@@ -7,10 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from rlt_ros.vla.backend import InferenceError, Pass
-from rlt_ros.vla.bundle import Bundle
+from rlt_ros.vla.bundle import POLICY, Bundle
 from rlt_ros.vla.lerobot_policy import load_policy
-
-POLICY = "policy"
 
 
 class LeRobotBackend:

@@ -15,10 +15,9 @@ from lerobot.lerobot_types import TransitionKey
 from torch import Tensor, nn
 
 from rlt_ros import __version__
-from rlt_ros.vla.bundle import MODEL_FILE, Bundle, BundleError, file_sha256
+from rlt_ros.vla.bundle import MODEL_FILE, POLICY, Bundle, BundleError, file_sha256
 from rlt_ros.vla.export import strip
 from rlt_ros.vla.imports import Robot
-from rlt_ros.vla.lerobot_backend import POLICY
 from rlt_ros.vla.lerobot_policy import WEIGHTS, LeRobotPolicy, load_policy
 from rlt_ros.vla.onnx_backend import OnnxBackend
 

@@ -123,7 +123,13 @@ def _make(bundle: Bundle, providers: tuple[str, ...], threads: int) -> VlaBacken
 
             return LeRobotBackend(bundle, threads)
     except ImportError as error:
-        raise ConfigError(f"back end '{bundle.backend}' of bundle '{bundle.name}': {remedy(error, 'vla')}") from error
+        how = remedy(error, bundle.backend)
+        if bundle.backend == "lerobot":
+            how = (
+                "LeRobot has an environment of its own: serve the bundle there ('rlt serve'), and make one of the "
+                "server for the robot ('rlt adapt import openpi'); docs/your_vla.md"
+            )
+        raise ConfigError(f"back end '{bundle.backend}' of bundle '{bundle.name}': {how}") from error
     raise BundleError(f"{bundle.directory}: unknown back end '{bundle.backend}'; known are onnx, lerobot, openpi")
 
 

@@ -126,6 +126,15 @@ def test_the_embeddings_are_those_of_a_second_pass(saved: dict[str, Path]) -> No
     torch.testing.assert_close(policy.kept(out)[0].float(), tapped)
 
 
+def test_a_policy_that_was_exchanged_in_its_bundle_is_refused(saved: dict[str, Path], tmp_path: Path) -> None:
+    import_lerobot(saved["pi05"], tmp_path / "bundle", "tiny", ROBOT, given(saved, "pi05"))
+    for name, told in (("policy/model.safetensors", "sha256 differs"), ("tokenizer/tokenizer.json", "sha256 differs")):
+        copy = Path(shutil.copytree(tmp_path / "bundle", tmp_path / Path(name).stem))
+        (copy / name).write_bytes((copy / name).read_bytes() + b" ")
+        with pytest.raises(BundleError, match=told):
+            load_bundle(copy)
+
+
 def damaged(source: Path, target: Path, change: str) -> Path:
     shutil.copytree(source, target)
     path = target / "model.safetensors"
