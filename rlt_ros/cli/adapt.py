@@ -5,23 +5,30 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import json
 import os
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
 from rich.progress import Progress, TaskID
 from typer.core import TyperGroup
 
 from rlt_ros import __version__
 from rlt_ros.bringup.graph import DEFAULT_BUNDLE, Bringup
+from rlt_ros.cli import imports
 from rlt_ros.cli.lerobot import needs_lerobot
-from rlt_ros.cli.options import BundlePath, Json, Randomisation, progress_bars
+from rlt_ros.cli.options import (
+    BundlePath,
+    Json,
+    NewBundle,
+    Randomisation,
+    check_datasets,
+    check_free,
+    progress_bars,
+    report,
+)
 from rlt_ros.config import ConfigError
 from rlt_ros.vla.config import HORIZON, AdaptConfig, VlaParameters
 
@@ -33,7 +40,6 @@ if TYPE_CHECKING:
 
 _PHASE_STRIDE = 2
 """Ticks between the observations of the phase head: as many as the VLA passes in the running cell."""
-Out = Annotated[Path, typer.Option(help="Directory of the new bundle.")]
 Data = Annotated[
     list[Path] | None, typer.Option(help="LeRobot v3 dataset, may be repeated; default: the scripted expert.")
 ]
@@ -57,11 +63,12 @@ app = typer.Typer(
     help="Stage 1: adapt a VLA and train its RL token. Without a word 'train'.",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(imports.app, name="import")
 
 
 @app.command()
 def train(
-    out: Out,
+    out: NewBundle,
     data: Data = None,
     tasks: Tasks = None,
     episodes: Annotated[int, typer.Option(min=2, help="Demonstrations a task in the controlled setting.")] = 600,
@@ -85,7 +92,7 @@ def train(
 
 @app.command()
 def export(
-    out: Out,
+    out: NewBundle,
     data: Data = None,
     tasks: Tasks = None,
     episodes: Annotated[int, typer.Option(min=2, help="As the training had.")] = 600,
@@ -157,7 +164,7 @@ def token(
     from rlt_ros.vla.probe import probe
 
     check_device(device)
-    _check_datasets(data)
+    check_datasets(data)
     torch.set_num_threads(threads)
     loaded = load_bundle(bundle)
     if loaded.backend == "lerobot":
@@ -198,119 +205,6 @@ def _key(vla: str, data: list[Path], stride: int) -> str:
     return digest.hexdigest()[:16]
 
 
-imports = typer.Typer(help="A bundle of a VLA that others trained.", no_args_is_help=True)
-app.add_typer(imports, name="import")
-
-
-@imports.command("openpi")
-def import_openpi(
-    uri: Annotated[str, typer.Argument(help="Of the server: ws://HOST:PORT.")],
-    out: Out,
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(help="LeRobot v3 dataset of the robot, may be repeated; for servers that are not 'rlt serve'."),
-    ] = None,
-    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "openpi",
-    horizon: Annotated[int | None, typer.Option(min=1, help="Rows that the server sends; default: 50.")] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(min=1, help="Side of the square pictures that it takes, pixels; default: the dataset's."),
-    ] = None,
-    image: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="CAMERA=KEY, may be repeated: where the server wants a camera; '.' goes into a map: images.cam_high."
-        ),
-    ] = None,
-    state: Annotated[str, typer.Option(help="Where it wants the joint positions, in the same form.")] = "state",
-    prompt: Annotated[str, typer.Option(help="Where it wants the instruction.")] = "prompt",
-    channels_first: Annotated[bool, typer.Option(help="Send pictures as (3, H, W).")] = False,
-    relative: Annotated[bool, typer.Option(help="Its rows are relative to the joint positions.")] = False,
-    timeout: Annotated[float, typer.Option(min=0.01, help="Seconds for an answer.")] = 0.5,
-    as_json: Json = False,
-) -> None:
-    """A bundle whose VLA runs behind openpi's websocket protocol: 'rlt serve', or a server of openpi's own.
-
-    What 'rlt serve' offers describes itself. openpi's own servers send actions only: such a bundle flies the base (its
-    token_dim is 0); docs/openpi.md shows how to have embeddings from them too, for the RL token.
-    """
-    from rlt_ros.vla.imports import import_openpi
-
-    settings: dict[str, Any] = {"timeout": timeout}
-    if image:
-        settings["images"] = {camera: _path(key) for camera, key in (_pair(text, "--image") for text in image)}
-    settings |= {name: _path(key) for name, key in (("state", state), ("prompt", prompt)) if key != name}
-    settings |= {name: True for name, on in (("channels_first", channels_first), ("relative", relative)) if on}
-    check_free(out)
-    made = import_openpi(uri, out, name, data or [], settings, horizon=horizon, image_size=image_size)
-    report({"bundle": str(out), "id": made.id, "robot": made.robot, "token_dim": made.token_dim}, as_json)
-
-
-@imports.command("lerobot")
-def import_lerobot(
-    checkpoint: Annotated[
-        Path, typer.Argument(help="LeRobot's pretrained_model directory: ACT, diffusion, SmolVLA, pi0, pi0.5.")
-    ],
-    out: Out,
-    data: Annotated[
-        list[Path],
-        typer.Option(help="LeRobot v3 dataset of the robot that it is to fly, may be repeated: joints, rate, scales."),
-    ],
-    name: Annotated[str, typer.Option(help="Name of the bundle.")] = "lerobot",
-    camera: Annotated[
-        list[str] | None,
-        typer.Option(help="CHECKPOINT_NAME=ROBOT_NAME, may be repeated, where cameras have other names."),
-    ] = None,
-    instruction: Annotated[
-        list[str] | None, typer.Option(help="Sentence that it is to know beside the dataset's, may be repeated.")
-    ] = None,
-    vlm: Annotated[
-        Path | None, typer.Option(help="SmolVLA: directory of its language model's configuration and tokenizer.")
-    ] = None,
-    tokenizer: Annotated[Path | None, typer.Option(help="pi0, pi0.5: directory of the PaliGemma tokenizer.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the noise that a flow begins with, the same in every pass.")] = 0,
-    no_onnx: Annotated[bool, typer.Option("--no-onnx", help="Serve the checkpoint in process, by LeRobot.")] = False,
-    as_json: Json = False,
-) -> None:
-    """A bundle of a policy that LeRobot trained.
-
-    Every tensor is compared with the checkpoint's file. ACT and SmolVLA become one ONNX graph, which is compared with
-    the policy and needs no LeRobot where it flies; the others are served by LeRobot ('rlt serve'). The RL token is
-    trained afterwards: 'rlt adapt token'. LeRobot lives in an environment of its own: 'make lerobot'.
-    """
-    needs_lerobot()
-    from rlt_ros.vla.imports import robot_of
-    from rlt_ros.vla.lerobot_import import Given, import_lerobot
-
-    check_free(out)
-    _check_datasets(data)
-    cameras = dict(_pair(text, "--camera") for text in camera or [])
-    given = Given(cameras, instruction or (), vlm, tokenizer, seed, not no_onnx)
-    made = import_lerobot(checkpoint, out, name, robot_of(data), given, lambda line: print(line, file=sys.stderr))
-    report({"bundle": str(out), "id": made.id, "backend": made.backend, "robot": made.robot, **made.training}, as_json)
-
-
-def _pair(text: str, option: str) -> tuple[str, str]:
-    left, separator, right = text.partition("=")
-    if not (left and separator and right):
-        raise ConfigError(f"{option} {text}: write NAME=NAME")
-    return left, right
-
-
-def _path(key: str) -> str | list[str]:
-    return key.split(".") if "." in key else key
-
-
-def check_free(out: Path) -> None:
-    """Refuse a directory that holds a bundle.
-
-    Raises:
-        ConfigError: it does.
-    """
-    if (out / "bundle.yaml").exists():
-        raise ConfigError(f"{out} already holds a bundle; choose another directory or remove it")
-
-
 def _stage1(
     out: Path,
     data: list[Path] | None,
@@ -334,7 +228,7 @@ def _stage1(
     from rlt_ros.vla.export import export, summarise
 
     check_device(device)
-    _check_datasets(data or [])
+    check_datasets(data or [])
     out.mkdir(parents=True, exist_ok=True)  # found out before, not after, an hour of training
     torch.set_num_threads(threads)
     with progress_bars() as progress:
@@ -358,11 +252,6 @@ def _stage1(
     )
     saved.unlink(missing_ok=True)
     report({"bundle": str(out), "id": made.id, **made.training}, as_json)
-
-
-def report(figures: dict[str, Any], as_json: bool) -> None:
-    """What a command says at its end."""
-    print(json.dumps(figures) if as_json else yaml.safe_dump(figures, sort_keys=False), end="\n" if as_json else "")
 
 
 def check_device(device: str) -> None:
@@ -424,7 +313,7 @@ def _adapt_phase(
     if data:
         from rlt_ros.vla.dataset import read_episodes, read_recipe
 
-        _check_datasets(data)
+        check_datasets(data)
         bundle.check_fits(read_recipe(data[0]).joints, read_recipe(data[0]).cameras)
         source, total = itertools.chain.from_iterable(read_episodes(p, stride=_PHASE_STRIDE) for p in data), None
     else:
@@ -446,15 +335,6 @@ def _adapt_phase(
             progress.advance(bar)
     head = train_phase_head(marks, seed=seed)
     report({"phase_head": str(save_phase_head(bundle, head)), "bundle": bundle.id, **head.report}, as_json)
-
-
-def _check_datasets(paths: list[Path]) -> None:
-    from rlt_ros.vla.dataset import read_recipe
-
-    recipes = [read_recipe(path) for path in paths]
-    for path, recipe in zip(paths, recipes, strict=True):
-        if recipe != recipes[0]:
-            raise ConfigError(f"{path} is {recipe}, but {paths[0]} is {recipes[0]}; they cannot be mixed")
 
 
 def _read_datasets(paths: list[Path]) -> tuple[Demonstrations, Recipe]:

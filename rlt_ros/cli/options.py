@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ Trained = Annotated[
     bool, typer.Option("--trained", help="The actor that ships with the bundle, in turn with the base; no learning.")
 ]
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="VLA bundle; default: the shipped one.")]
+NewBundle = Annotated[Path, typer.Option("--out", help="Directory of the new bundle.")]
 
 
 def progress_bars() -> Progress:
@@ -60,3 +62,32 @@ def parse_settings(settings: list[str], form: str) -> dict[str, Any]:
         except yaml.YAMLError as error:
             raise ConfigError(f"--set {setting}: the value is not valid YAML") from error
     return out
+
+
+def report(figures: dict[str, Any], as_json: bool) -> None:
+    """What a command says at its end."""
+    print(json.dumps(figures) if as_json else yaml.safe_dump(figures, sort_keys=False), end="\n" if as_json else "")
+
+
+def check_free(out: Path) -> None:
+    """Refuse a directory that holds a bundle.
+
+    Raises:
+        ConfigError: it does.
+    """
+    if (out / "bundle.yaml").exists():
+        raise ConfigError(f"{out} already holds a bundle; choose another directory or remove it")
+
+
+def check_datasets(paths: list[Path]) -> None:
+    """Refuse datasets of different robots.
+
+    Raises:
+        ConfigError: one cannot be read, or is of another robot than the first.
+    """
+    from rlt_ros.vla.dataset import read_recipe
+
+    recipes = [read_recipe(path) for path in paths]
+    for path, recipe in zip(paths, recipes, strict=True):
+        if recipe != recipes[0]:
+            raise ConfigError(f"{path} is {recipe}, but {paths[0]} is {recipes[0]}; they cannot be mixed")
