@@ -29,12 +29,17 @@ def evaluate(
     clearance: Clearance = None,
     bundle: BundlePath = None,
     variants: Annotated[bool, typer.Option(help="Also the base sped up and with other replan lengths.")] = True,
+    vla_rate: Annotated[
+        float | None,
+        typer.Option(min=2, max=50, help="Passes of the VLA a second, 12 or 5 for a slow one; default: the run's, 25."),
+    ] = None,
     blind: Annotated[bool, typer.Option("--blind", help="Evaluate the base with grey pictures too.")] = False,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = os.cpu_count() or 1,
     as_json: Json = False,
 ) -> None:
     """Fly seeded episodes of the cell without ROS: success, speed and throughput with 95 % intervals."""
     from rlt_ros.offline.report import compare, print_comparison, read_run
+    from rlt_ros.offline.rollout import VLA_RATE
 
     if base + trained + (run is not None) != 1:
         raise ConfigError("say what to evaluate: --base, --trained, or --run DIR")
@@ -45,6 +50,7 @@ def evaluate(
             raise ConfigError(f"{run} was trained on {found.task}, clearance {found.clearance or 'of the task'}")
         task, clearance, actor = found.task, found.clearance, found.actor
         bundle_path, encoder = bundle or found.bundle, found.encoder
+        vla_rate = vla_rate or found.vla_rate
     if trained:
         actor = shipped_actor(bundle_path, task or DEFAULT_TASK)
     with progress_bars() as progress:
@@ -59,6 +65,7 @@ def evaluate(
             variants=variants,
             blind=blind,
             encoder=encoder,
+            vla_rate=vla_rate or VLA_RATE,
             workers=workers,
             progress=progress,
         )

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlt_ros.control.actor import read_actor
-from rlt_ros.offline.rollout import Rollout, RolloutConfig, Trial, make_executor
+from rlt_ros.offline.rollout import VLA_RATE, Rollout, RolloutConfig, Trial, make_executor
 from rlt_ros.session.statistics import wilson
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.tasks import get_task
@@ -48,6 +48,7 @@ class Policy:
         executor: fields of `ExecutorConfig` that differ from config/sim.yaml.
         blind: the VLA is shown grey pictures.
         encoder: a frozen ResNet-10 gives the token instead of the VLA; see `rlt_ros.vla.resnet`.
+        vla_rate: passes of the VLA a second; see `RolloutConfig`.
     """
 
     bundle: Path
@@ -58,6 +59,7 @@ class Policy:
     executor: dict[str, Any] = field(default_factory=dict)
     blind: bool = False
     encoder: bool = False
+    vla_rate: float = VLA_RATE
 
 
 def evaluate(
@@ -120,13 +122,14 @@ def _make_rollout(policy: Policy) -> Rollout:
     actor = None if policy.actor is None else read_actor(policy.actor, bundle.id)
     if actor is not None and policy.setting == "full":
         raise ValueError("actors fly the critical phase; evaluate them in the controlled setting")
-    executor = make_executor(bundle, **policy.executor, **({"chunk": actor.spec.chunk} if actor else {}))
+    overrides = {**policy.executor, **({"chunk": actor.spec.chunk} if actor else {})}
+    executor = make_executor(bundle, policy.vla_rate, **overrides)
     if actor is not None:
         executor.check_actor(actor)
         executor.weights(actor)
     cell = Cell(task, image_size=bundle.image_size)
     backend = make_backend(bundle, encoder=policy.encoder)
-    return Rollout(cell, backend, bundle, executor, RolloutConfig(blind=policy.blind))
+    return Rollout(cell, backend, bundle, executor, RolloutConfig(policy.vla_rate, blind=policy.blind))
 
 
 def make_backend(bundle: Bundle, *, encoder: bool) -> TokenSource:

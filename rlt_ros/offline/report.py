@@ -15,7 +15,7 @@ from rich.table import Table
 
 from rlt_ros.config import ConfigError
 from rlt_ros.offline.evaluate import STATIC_VARIANTS, Policy, evaluate, ratio, summarise
-from rlt_ros.offline.rollout import Trial, make_executor
+from rlt_ros.offline.rollout import VLA_RATE, Trial, make_executor
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.vla.bundle import load_bundle
 
@@ -30,6 +30,7 @@ class Run:
         clearance: in metres; None for the task's own.
         bundle: directory of the bundle it was trained with.
         encoder: see `Policy`.
+        vla_rate: see `Policy`.
     """
 
     actor: Path
@@ -37,6 +38,7 @@ class Run:
     clearance: float | None
     bundle: Path
     encoder: bool = False
+    vla_rate: float = VLA_RATE
 
 
 def read_run(directory: Path) -> Run:
@@ -52,8 +54,15 @@ def read_run(directory: Path) -> Run:
         if (directory / name).is_file():
             try:
                 described = json.loads((directory / name).read_text())
-                encoder = described.get("train", {}).get("without") == "token"
-                return Run(found[-1], described["task"], described.get("clearance"), Path(described["bundle"]), encoder)
+                trained = described.get("train", {})
+                return Run(
+                    found[-1],
+                    described["task"],
+                    described.get("clearance"),
+                    Path(described["bundle"]),
+                    trained.get("without") == "token",
+                    float(trained.get("vla_rate", VLA_RATE)),
+                )
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise ConfigError(f"{directory / name} does not say what was trained: {error!r}") from error
     raise ConfigError(f"{directory} holds neither config.json nor run.json: what was it trained on?")
@@ -71,6 +80,7 @@ def compare(
     variants: bool,
     blind: bool,
     encoder: bool = False,
+    vla_rate: float = VLA_RATE,
     workers: int,
     progress: Progress,
 ) -> dict[str, Any]:
@@ -85,7 +95,7 @@ def compare(
 
     def fly(name: str, **changes: Any) -> list[Trial]:
         bar = progress.add_task(name, total=episodes, figures="")
-        policy = Policy(bundle, task, setting, clearance, **changes)
+        policy = Policy(bundle, task, setting, clearance, vla_rate=vla_rate, **changes)
         return evaluate(
             policy,
             episodes=episodes,
@@ -101,6 +111,7 @@ def compare(
         "clearance": chosen.clearance,
         "bundle": str(bundle),
         "seed": seed,
+        "vla_rate": vla_rate,
         "base": summarise(base, limit),
         "final": None,
         "speedup": None,

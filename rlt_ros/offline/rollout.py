@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +20,26 @@ from rlt_ros.vla.backend import TokenSource
 from rlt_ros.vla.bundle import Bundle
 
 _GREY = 127
+_PICTURES_EVERY = 2
+"""Control periods between two camera sets."""
+
+
+VLA_RATE = 25.0
+"""Passes a second that `rlt up sim` measures on two cores."""
 
 
 @dataclass(frozen=True)
 class RolloutConfig:
-    """What the graph does to the data on its way.
+    """What the graph does to the data on its way."""
 
-    The defaults are what `rlt up sim` measures on two cores.
-    """
-
-    image_every: int = param(2, "control periods between two camera sets", low=1, high=50)
-    latency: int = param(2, "control periods from the capture to the policy input's arrival", low=0, high=50)
+    vla_rate: float = param(VLA_RATE, "passes of the VLA; its answer is one pass old", unit="1/s", low=2.0, high=50.0)
+    backfill: bool = param(False, "look, after the episode, at pictures for which the VLA had no time in flight")
     blind: bool = param(False, "show the VLA grey pictures")
+
+    @property
+    def ticks(self) -> int:
+        """Control periods between two passes, and from the pictures to the policy input's arrival."""
+        return max(1, round(1 / (self.vla_rate * CONTROL_PERIOD)))
 
 
 Human = Callable[[Cell, int], NDArray[np.float64] | None]
@@ -112,6 +120,7 @@ class Rollout:
         on_input: Callable[[PolicyInput], None] = lambda _: None,
         on_step: Callable[[ControlStep], None] = lambda _: None,
         human: Human | None = None,
+        on_late: Callable[[PolicyInput], None] = lambda _: None,
     ) -> Trial:
         """Reset the cell with `seed` and fly until success, protective stop or time-out.
 
@@ -121,19 +130,23 @@ class Rollout:
             on_input: gets every policy input when it arrives.
             on_step: gets every tick.
             human: may take over.
+            on_late: gets, after the episode, what the VLA says of pictures that it had no time for (`backfill`).
         """
-        cell, executor, config = self.cell, self.executor, self.config
+        cell, executor, pass_ticks = self.cell, self.executor, self.config.ticks
         cell.reset(seed)
         executor.forget_robot()
         executor.session(self._now, SessionView(view.epoch, view.episode, Phase.RESET))
         limit = round(cell.task.limit / CONTROL_PERIOD)
         executor.session(self._now, view)
         on_the_way: deque[tuple[int, PolicyInput]] = deque()
+        late: list[PolicyInput] = []
         ticks, human_ticks = 0, 0
-        for tick in range(limit + config.latency + 1):
+        for tick in range(limit + pass_ticks + 1):
             now = self._now
-            if tick % config.image_every == 0:
-                on_the_way.append((tick + config.latency, self._look(now)))
+            if tick % pass_ticks == 0:
+                on_the_way.append((tick + pass_ticks, self._look(now)))
+            elif self.config.backfill and tick % _PICTURES_EVERY == 0:
+                late.append(self._look(now))
             executor.joint_state(now, cell.position[self._order], cell.velocity[self._order])
             executor.session(now, view)
             target = None if human is None else human(cell, tick)
@@ -152,11 +165,13 @@ class Rollout:
             cell.step(command)
             self._now += CONTROL_PERIOD
             # The robot's clock starts with the first policy input, as in the graph.
-            ticks = tick + 1 - config.latency
+            ticks = tick + 1 - pass_ticks
             place = cell.insertion()
             if place.success or place.stopped or ticks >= limit:
                 break
         executor.intervention(self._now, False, None)
+        for message in late:
+            on_late(message)
         return Trial(
             place.success, max(1, min(ticks, limit)), place.depth, place.lateral, human_ticks, stopped=place.stopped
         )
@@ -180,16 +195,19 @@ class Rollout:
         )
 
 
-def make_executor(bundle: Bundle, **overrides: object) -> Executor:
+def make_executor(bundle: Bundle, vla_rate: float = VLA_RATE, **overrides: object) -> Executor:
     """An executor with the parameters and limits of `config/sim.yaml`.
 
     Args:
         bundle: the bundle in use.
+        vla_rate: of the VLA; an answer of a slow one may be as old as it gets, where config/sim.yaml is stricter.
         overrides: fields of `ExecutorConfig`.
     """
     bringup = Bringup(target="sim")
     values = {**bringup.parameters("executor_node"), **overrides}
     parameters = from_mapping(ExecutorParameters, values, "executor_node")
+    longest = 2 * RolloutConfig(vla_rate).ticks * CONTROL_PERIOD + CONTROL_PERIOD
+    parameters = replace(parameters, max_input_age=max(parameters.max_input_age, longest))
     config = ExecutorConfig(**{name: getattr(parameters, name) for name in ExecutorConfig.__dataclass_fields__})
     return Executor(config, bundle.id, bundle.normaliser, parameters.limits(bundle.joints))
 

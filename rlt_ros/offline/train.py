@@ -18,7 +18,7 @@ import torch
 from rlt_ros.config import ConfigError, from_mapping, param
 from rlt_ros.control.actor import receive_actor
 from rlt_ros.offline.evaluate import Policy, evaluate, make_backend, summarise
-from rlt_ros.offline.rollout import Rollout, Trial, make_executor, outcome
+from rlt_ros.offline.rollout import VLA_RATE, Rollout, RolloutConfig, Trial, make_executor, outcome
 from rlt_ros.provenance import provenance
 from rlt_ros.rl.checkpoint import REPLAY_FILE, CheckpointError, Layout, load_checkpoint, save_checkpoint
 from rlt_ros.rl.config import LearnerConfig
@@ -69,6 +69,14 @@ class TrainConfig:
     evaluate_episodes: int = param(100, "episodes of an evaluation", low=1)
     evaluate_base: bool = param(True, "evaluate the base too, before the first episode")
     save_minutes: float = param(5.0, "robot time between two states from which --resume goes on", unit="min", low=0.1)
+    vla_rate: float = param(
+        VLA_RATE,
+        "passes of the VLA, 12 or 5 for a slow one; its answer is one pass old",
+        unit="1/s",
+        low=2.0,
+        high=50.0,
+    )
+    backfill: bool = param(False, "give states of flight, after the episode, the token of their own moment")
     without: str = param("", "what is switched off: token, chunk, anchor, passthrough, dropout or intervention")
     seed: int = param(0, "seed of starts, noise, weights and batches", low=0)
 
@@ -107,9 +115,11 @@ class Trainer:
         self._ingest = Ingest(builder, self.learner.replay, takeover=learner.takeover)
         self._ingest.session(1)
         task = get_task(config.task, clearance=config.clearance or None)
-        self._executor = make_executor(loaded, seed=config.seed, chunk=chunk)
+        self._executor = make_executor(loaded, config.vla_rate, seed=config.seed, chunk=chunk)
         cell = Cell(task, image_size=loaded.image_size)
-        self._rollout = Rollout(cell, make_backend(loaded, encoder=config.without == "token"), loaded, self._executor)
+        backend = make_backend(loaded, encoder=config.without == "token")
+        delays = RolloutConfig(config.vla_rate, config.backfill)
+        self._rollout = Rollout(cell, backend, loaded, self._executor, delays)
         self._coin = np.random.default_rng(config.seed)
         helped = config.human_patience and config.without != "intervention"
         self._hand = np.random.default_rng(config.seed)
@@ -136,7 +146,8 @@ class Trainer:
         view = SessionView(1, self.episode, Phase.CRITICAL, enabled, explore)
         seed = FIRST_SEED + self.config.seed * 1_000_000 + self.episode
         first = self.learner.replay.written
-        trial = self._rollout.run(seed, view, self._ingest.policy_input, self._on_step, self._human)
+        late = self._ingest.backfill.policy_input
+        trial = self._rollout.run(seed, view, self._ingest.policy_input, self._on_step, self._human, late)
         self._ingest.end(1, self.episode, self._rollout.now - CONTROL_PERIOD / 2, outcome(trial))
         self._ingest.flush()
         self.robot_ticks += trial.ticks
@@ -241,7 +252,14 @@ class Trainer:
         """Success, speed and throughput of an actor without noise, or of the base, on the evaluation's starts."""
         cfg = self.config
         encoder = actor is not None and cfg.without == "token"
-        policy = Policy(self._bundle_path, cfg.task, clearance=cfg.clearance or None, actor=actor, encoder=encoder)
+        policy = Policy(
+            self._bundle_path,
+            cfg.task,
+            clearance=cfg.clearance or None,
+            actor=actor,
+            encoder=encoder,
+            vla_rate=cfg.vla_rate,
+        )
         trials = evaluate(policy, episodes=episodes, seed=0, workers=1)
         return summarise(trials, self._rollout.cell.task.limit)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
+from rlt_ros.rl.backfill import Backfill
 from rlt_ros.rl.replay import Replay
 from rlt_ros.rl.samples import EpisodeBuilder, Segment
 from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput, State
@@ -47,6 +48,7 @@ class Ingest:
         self._builder = builder
         self._replay = replay
         self.refusals = builder.refusals
+        self.backfill = Backfill(replay, builder.bundle_id, builder.refusals)
         self.gaps = 0
         self.duplicates = 0
         self._first = True
@@ -202,12 +204,16 @@ class Ingest:
             self._waiting[-1][1].extend(segments)
             return
         for segment in segments:
-            self._replay.add(segment)
+            self._to_replay(segment)
+
+    def _to_replay(self, segment: Segment) -> None:
+        self._replay.add(segment)
+        self.backfill.stored(self._replay.written - 1, segment.state)
 
     def _store(self) -> None:
         """Whole episodes, one after the other: a state's successor stands next to it."""
         for counted, segments in self._waiting:
             self._replay.begin_episode(counted=counted)
             for segment in segments:
-                self._replay.add(segment)
+                self._to_replay(segment)
         self._waiting.clear()

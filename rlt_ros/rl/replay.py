@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rlt_ros.rl.samples import Segment
-from rlt_ros.types import State
+from rlt_ros.types import Array32, State
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,13 @@ class Replay:
             while self._pending:
                 self._complete_sample(next_valid=False)
             self._look_back()
+
+    def replace_token(self, serial: int, token: Array32) -> bool:
+        """Give state `serial` another token; False: it is not here any more. `digest` stays that of what was added."""
+        if not self._written - self.spec.capacity <= serial < self._written:
+            return False
+        self._state[serial % self.spec.capacity, : self.spec.token_dim] = torch.from_numpy(token)
+        return True
 
     def _digest(self, segment: Segment, p: int) -> None:
         """Chain the hash of everything that was ever stored: two replays with the same one hold the same."""

@@ -31,12 +31,16 @@ class StateRecord:
         token: RL token, shape (D,).
         proprio: normalised proprioception, shape (2 J,).
         reference: normalised reference rows, shape (C, J); see `SampleConfig.human_replaces_reference`.
+        time: of the tick, s.
+        seen: when the pictures of the token were taken, s, on the same clock.
     """
 
     valid: bool
     token: Array32
     proprio: Array32
     reference: Array32
+    time: float = 0.0
+    seen: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +97,7 @@ class EpisodeBuilder:
         self.config = config
         self.refusals = Refusals()
         self._normaliser = normaliser
-        self._bundle_id = bundle_id
+        self.bundle_id = bundle_id
         self._token_dim = token_dim
         self._inputs: dict[int, PolicyInput] = {}
         self._steps: list[ControlStep] = []
@@ -106,7 +110,7 @@ class EpisodeBuilder:
 
     def policy_input(self, message: PolicyInput) -> None:
         """Remember a policy input until the steps that used it have been stored."""
-        if message.bundle_id != self._bundle_id or message.token.shape != (self._token_dim,):
+        if message.bundle_id != self.bundle_id or message.token.shape != (self._token_dim,):
             self.refusals.refuse("input_wrong_bundle", message.bundle_id)
             return
         self._inputs[message.sequence] = message
@@ -205,4 +209,4 @@ class EpisodeBuilder:
         for row, step in enumerate(steps):
             if step.state is State.HUMAN and self.config.human_replaces_reference:
                 reference[row] = self._action(step)
-        return StateRecord(True, source.token, proprio, reference)
+        return StateRecord(True, source.token, proprio, reference, start.time, source.captured)

@@ -61,12 +61,15 @@ class VlaBackend(Protocol):
             ValueError: it cannot be told that; the message says what it can.
         """
 
-    def infer(self, images: NDArray[np.uint8], position: NDArray[np.float32]) -> Pass:
+    batch: int
+    """Moments that one pass takes at most; 1: no more than one."""
+
+    def infer(self, images: NDArray[np.uint8], position: NDArray[np.float32]) -> list[Pass]:
         """One pass, which may take as long as it wants: it is called in a thread of its own.
 
         Args:
-            images: shape (cameras, size, size, 3), RGB, in the bundle's camera order.
-            position: joint positions in the bundle's order, shape (J,).
+            images: of up to `batch` moments, shape (N, cameras, size, size, 3), RGB, in the bundle's camera order.
+            position: joint positions in the bundle's order, shape (N, J).
 
         Raises:
             InferenceError: there is no answer; the message says why. The next call tries anew.

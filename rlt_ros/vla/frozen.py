@@ -95,14 +95,16 @@ def embed(
 
 def _compute(vla: LoadedVla, episode: Episode, path: Path) -> None:
     vla.set_instruction(episode.instruction)
-    made = []
-    for images, tick in zip(episode.images, episode.image_ticks, strict=True):
-        embeddings = vla.infer(images, episode.position[tick]).embeddings
-        if embeddings is None:
-            raise BundleError(
-                f"bundle '{vla.bundle.name}' shows no embeddings, only its own token: there is nothing to train one on"
-            )
-        made.append(embeddings.astype(np.float16))
+    made: list[NDArray[np.float16]] = []
+    while len(made) < len(episode.images):
+        here = slice(len(made), len(made) + vla.batch)
+        for one in vla.infer_batch(episode.images[here], episode.position[episode.image_ticks[here]]):
+            if one.embeddings is None:
+                raise BundleError(
+                    f"bundle '{vla.bundle.name}' shows no embeddings, only its own token: there is nothing to train "
+                    "one on"
+                )
+            made.append(one.embeddings.astype(np.float16))
     if not np.isfinite(made).all():
         raise InferenceError("embeddings are not finite in 16 bits")
     fresh = path.with_suffix(".new")

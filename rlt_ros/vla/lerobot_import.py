@@ -136,7 +136,7 @@ class _Graph(nn.Module):
         if tokens is not None:
             batch |= {"observation.language.tokens": tokens, "observation.language.attention_mask": mask}
         made = self._policy.chunk(batch)
-        return made.embeddings, made.rows
+        return made.embeddings[0], made.rows[0]
 
 
 def _export(policy: LeRobotPolicy, sentences: Sequence[str], path: Path, told: Callable[[str], None]) -> dict[str, Any]:
@@ -194,7 +194,7 @@ def _check(policy: LeRobotPolicy, bundle: Bundle, sentences: Sequence[str]) -> d
     for number, text in enumerate(sentences[:2] * 2):
         images, position = _moment(policy, number + 1)
         served.set_instruction(text)
-        graph, plain = served.infer(images, position), policy.infer(images, position, text)
+        graph, plain = served.infer(images[None], position[None])[0], policy.infer(images, position, text)
         for name, one, other in (
             ("embeddings", graph.embeddings, plain.embeddings),
             ("reference", graph.reference, plain.rows),

@@ -50,8 +50,9 @@ class Made:
     """One pass.
 
     Attributes:
-        embeddings: shape (L, W).
-        rows: the chunk as the checkpoint gives it, absolute targets in the dataset's units, shape (H, J).
+        embeddings: shape (L, W); of a batch (N, L, W).
+        rows: the chunk as the checkpoint gives it, absolute targets in the dataset's units, shape (H, J); of a batch
+            (N, H, J).
     """
 
     embeddings: Tensor
@@ -129,22 +130,29 @@ class LeRobotPolicy:
             shape = (1, self.config.chunk_size, self.config.max_action_dim)
             self.noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
         self._seed = seed
+        self.in_batches = self.kind != "diffusion"  # its noise is drawn inside, anew for every place in a batch
 
     @torch.inference_mode()
     def infer(self, images: NDArray[np.uint8], position: NDArray[Any], instruction: str) -> Made:
-        """One pass.
+        """One pass over one moment.
 
         Args:
             images: shape (cameras, size, size, 3), RGB, in the order of `cameras`.
             position: joint positions in the dataset's units, shape (J,).
             instruction: what the policy is told.
         """
+        made = self.infer_batch(images[None], np.asarray(position)[None], instruction)
+        return Made(made.embeddings[0], made.rows[0])
+
+    @torch.inference_mode()
+    def infer_batch(self, images: NDArray[np.uint8], positions: NDArray[Any], instruction: str) -> Made:
+        """One pass over several moments: every array has a leading axis more than those of `infer`."""
         seen: dict[str, Any] = {
-            _IMAGES + name: torch.from_numpy(image).permute(2, 0, 1).float().div(255)[None]
-            for name, image in zip(self.cameras, images, strict=True)
+            _IMAGES + name: torch.from_numpy(images[:, index]).permute(0, 3, 1, 2).float().div(255)
+            for index, name in enumerate(self.cameras)
         }
-        seen[_STATE] = torch.from_numpy(np.asarray(position, np.float32))[None]
-        seen[_TASK] = [instruction]
+        seen[_STATE] = torch.from_numpy(np.asarray(positions, np.float32))
+        seen[_TASK] = [instruction] * len(images)
         return self.chunk(self.pre(seen))
 
     def words(self, instruction: str) -> tuple[list[int], list[bool]] | None:
@@ -155,18 +163,19 @@ class LeRobotPolicy:
         return None if ids is None else (ids[0].tolist(), mask[0].bool().tolist())
 
     def chunk(self, batch: dict[str, Any]) -> Made:
-        """The policy and its post-processor on a batch that the pre-processor made."""
+        """The policy and its post-processor on a batch of N that the pre-processor made: (N, L, W) and (N, H, J)."""
         self._seen.clear()
         self.policy.reset()
-        noise = {} if self.noise is None else {"noise": self.noise.clone()}
+        count = len(batch[_STATE])
+        noise = {} if self.noise is None else {"noise": self.noise.repeat(count, 1, 1)}
         if self.kind == "diffusion":
             torch.manual_seed(self._seed)
             batch = {name: value[:, None] if name == _STATE else value for name, value in batch.items()}
         rows = self.post(self.policy.predict_action_chunk(batch, **noise))
-        return Made(self.kept(self._seen[0])[0].float(), rows[0].float())
+        return Made(self.kept(self._seen[0]).float(), rows.float())
 
     def kept(self, seen: Tensor) -> Tensor:
-        """Of the prefix (1, L, W) those embeddings that every moment has: the pictures', and SmolVLA's joint state."""
+        """Of the prefix (N, L, W) those embeddings that every moment has: the pictures', and SmolVLA's joint state."""
         words = int(getattr(self.config, "tokenizer_max_length", 0))
         if self.kind == "smolvla":
             return torch.cat([seen[:, : -words - 1], seen[:, -1:]], dim=1)

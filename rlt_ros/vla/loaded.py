@@ -74,13 +74,38 @@ class LoadedVla:
             InferenceError: the images have the wrong shape, the model fails, token or reference is not finite or of
                 another shape than the bundle says, or the token is all zero.
         """
-        if images.shape != self._images_shape:
-            raise InferenceError(f"images have shape {images.shape}, the bundle needs {self._images_shape}")
-        start = time.perf_counter()
-        given = self._backend.infer(images, np.asarray(position, np.float32))
-        token = self._token(given)
+        return self.infer_batch(images[None], np.asarray(position)[None])[0]
+
+    @property
+    def batch(self) -> int:
+        """Moments of one pass at most; that of a server is known after the first answer."""
+        return self._backend.batch
+
+    def infer_batch(self, images: NDArray[np.uint8], positions: NDArray[Any]) -> list[Inference]:
+        """As many passes as it takes; each moment's seconds are its share.
+
+        Args:
+            images: of N moments, shape (N, cameras, size, size, 3).
+            positions: joint positions, shape (N, J).
+
+        Raises:
+            InferenceError: see `infer`.
+        """
+        if images.shape[1:] != self._images_shape:
+            raise InferenceError(f"images have shape {images.shape[1:]}, the bundle needs {self._images_shape}")
+        made: list[Inference] = []
+        while len(made) < len(images):
+            start, here = time.perf_counter(), slice(len(made), len(made) + self.batch)
+            given = self._backend.infer(images[here], np.asarray(positions[here], np.float32))
+            if len(given) != len(images[here]):
+                raise InferenceError(f"the VLA answers {len(given)} of {len(images[here])} moments")
+            tokens = [self._token(one) for one in given]
+            seconds = (time.perf_counter() - start) / len(given)
+            made += [self._checked(one, token, seconds) for one, token in zip(given, tokens, strict=True)]
+        return made
+
+    def _checked(self, given: Pass, token: NDArray[np.float32], seconds: float) -> Inference:
         reference = np.asarray(given.reference, np.float32)
-        seconds = time.perf_counter() - start
         shapes = (token.shape, reference.shape)
         expected = ((self.bundle.token_dim,), (self.bundle.horizon, len(self.bundle.joints)))
         if shapes != expected:

@@ -20,7 +20,9 @@ from rlt_ros.vla.instruction import encode_instruction
 
 
 class OnnxBackend:
-    """Runs a bundle's `model.onnx`."""
+    """Runs a bundle's `model.onnx`, whose graph takes one moment."""
+
+    batch = 1
 
     def __init__(
         self, bundle: Bundle, providers: tuple[str, ...] = ("CPUExecutionProvider",), threads: int = 1
@@ -67,15 +69,15 @@ class OnnxBackend:
                 "mask": np.array([words["mask"]], np.bool_),
             }
 
-    def infer(self, images: NDArray[np.uint8], position: NDArray[np.float32]) -> Pass:
+    def infer(self, images: NDArray[np.uint8], position: NDArray[np.float32]) -> list[Pass]:
         """See `VlaBackend`."""
         try:
             reference, *made = self._session.run(
-                ["reference", *self._made], {"images": images, "position": position, **self._told}
+                ["reference", *self._made], {"images": images[0], "position": position[0], **self._told}
             )
         except Exception as error:  # ONNX Runtime's exceptions share no base class
             raise InferenceError(f"the model does not run: {error}") from error
-        return Pass(reference, **dict(zip(self._made, made, strict=True)))
+        return [Pass(reference, **dict(zip(self._made, made, strict=True)))]
 
     def close(self) -> None:
         """Nothing is open."""

@@ -73,6 +73,7 @@ class OpenpiBackend:
         self._instruction = ""
         self._connection: ClientConnection | None = None
         self._patience, self._retry_at, self._problem = 0.0, 0.0, ""
+        self.batch = 1
 
     def set_instruction(self, instruction: str) -> None:
         """See `VlaBackend`; the server's tokenizer takes any sentence."""
@@ -80,13 +81,16 @@ class OpenpiBackend:
             raise ValueError("the instruction is empty")
         self._instruction = instruction
 
-    def infer(self, images: NDArray[np.uint8], position: NDArray[np.float32]) -> Pass:
+    def infer(self, images: NDArray[np.uint8], position: NDArray[np.float32]) -> list[Pass]:
         """See `VlaBackend`."""
         if self._connection is None and time.monotonic() < self._retry_at:
             raise InferenceError(self._problem)  # a moment ago
         try:
-            reply = self._ask(self._request(images, position))
-            return self._read(reply, position)
+            if len(images) == 1:  # as openpi's own servers take it
+                return [self._read(self._ask(self._request(images[0], position[0])), position[0])]
+            # A batch of ours: the pictures of each camera, one below the other.
+            reply = self._ask(self._request(images.swapaxes(0, 1), position))
+            return [self._read(_part(reply, index), position[index]) for index in range(len(images))]
         except (OSError, TimeoutError, WebSocketException) as error:
             self.close()
             self._retry_at = time.monotonic() + _RETRY_AFTER
@@ -105,7 +109,7 @@ class OpenpiBackend:
     def _request(self, images: NDArray[np.uint8], position: NDArray[np.float32]) -> dict[str, Any]:
         request: dict[str, Any] = {"rlt": {"protocol": PROTOCOL}}
         for name, picture in zip(self._bundle.cameras, images, strict=True):
-            sent = picture.transpose(2, 0, 1) if self._settings.channels_first else picture
+            sent = np.moveaxis(picture, -1, -3) if self._settings.channels_first else picture
             _place(request, self._where[name], np.ascontiguousarray(sent))
         _place(request, self._settings.state, position)
         _place(request, self._settings.prompt, self._instruction)
@@ -136,7 +140,10 @@ class OpenpiBackend:
         greeting = self._connection.recv(timeout=_CONNECT_WITHIN)
         if isinstance(greeting, str):
             raise InferenceError(f"the server greets with text: {greeting[:200]}")
-        check_server(self._bundle, unpack(greeting))
+        served = unpack(greeting)
+        check_server(self._bundle, served)
+        batch = served.get("rlt", {}).get("batch", 1) if isinstance(served.get("rlt"), dict) else 1
+        self.batch = batch if isinstance(batch, int) and batch > 0 else 1
         self._patience = self._settings.first_timeout
 
     def _read(self, reply: dict[str, Any], position: NDArray[np.float32]) -> Pass:
@@ -210,6 +217,12 @@ def _place(request: dict[str, Any], where: str | list[str], value: Any) -> None:
     for key in outer:
         request = request.setdefault(key, {})
     request[last] = value
+
+
+def _part(reply: dict[str, Any], index: int) -> dict[str, Any]:
+    """One moment's reply of a batch's; what has no such place is left out."""
+    arrays = {name: value for name, value in reply.items() if isinstance(value, np.ndarray) and value.ndim}
+    return {name: value[index] for name, value in arrays.items() if index < len(value)}
 
 
 def _shape(value: Any) -> str:

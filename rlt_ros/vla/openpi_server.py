@@ -67,6 +67,7 @@ class VlaServer:
                 "period": bundle.period,
                 "token_dim": bundle.token_dim,
                 "embeddings": self._embeddings,
+                "batch": self._vla.batch,
                 "tasks": bundle.tasks,
                 "normaliser": bundle.normaliser.to_dict(),
             }
@@ -98,7 +99,7 @@ class VlaServer:
         """
         start = time.perf_counter()
         images, positions, batch = self._read(request)
-        made = [self._vla.infer(picture, position) for picture, position in zip(images, positions, strict=True)]
+        made = self._vla.infer_batch(images, positions)
         self.passes += len(made)
         reply: dict[str, Any] = {"actions": np.stack([one.reference for one in made])}
         if self._vla.bundle.token_dim:

@@ -74,7 +74,7 @@ def test_a_protective_stop_ends_the_episode_as_a_failure_that_costs_the_whole_ti
 
 
 def test_inputs_arrive_late_and_rows_are_taken_by_time() -> None:
-    rollout, _ = still(latency=3)
+    rollout, _ = still(vla_rate=17.0)
     inputs: list[PolicyInput] = []
     steps: list[ControlStep] = []
     rollout.run(0, VIEW, inputs.append, steps.append)
@@ -82,7 +82,7 @@ def test_inputs_arrive_late_and_rows_are_taken_by_time() -> None:
     flown = next(step for step in steps if step.chunk)
     assert flown.chunk is not None
     assert flown.chunk.input_age == pytest.approx(3 * 0.02)
-    assert inputs[1].captured - inputs[0].captured == pytest.approx(2 * 0.02)
+    assert inputs[1].captured - inputs[0].captured == pytest.approx(3 * 0.02)
     sequence = [step.sequence for step in steps]
     assert sequence == list(range(sequence[0], sequence[0] + len(sequence)))
     rollout.cell.close()

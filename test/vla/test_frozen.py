@@ -51,11 +51,11 @@ class Counting(LoadedVla):
 
     passes, most = 0, 10**9
 
-    def infer(self, images: np.ndarray[Any, Any], position: np.ndarray[Any, Any]) -> Inference:
+    def infer_batch(self, images: np.ndarray[Any, Any], positions: np.ndarray[Any, Any]) -> list[Inference]:
         if self.passes >= self.most:
             raise KeyboardInterrupt
-        self.passes += 1
-        return super().infer(images, position)
+        self.passes += len(images)
+        return super().infer_batch(images, positions)
 
 
 @pytest.fixture(scope="module")
@@ -131,8 +131,9 @@ def test_failures_are_left_out_and_a_vla_without_embeddings_is_named(tmp_path: P
         FrozenStage(demos, files[:1], CONFIG)
 
     class Blind(Counting):
-        def infer(self, images: np.ndarray[Any, Any], position: np.ndarray[Any, Any]) -> Inference:
-            return dataclasses.replace(super().infer(images, position), embeddings=None)
+        def infer_batch(self, images: np.ndarray[Any, Any], positions: np.ndarray[Any, Any]) -> list[Inference]:
+            made = super().infer_batch(images, positions)
+            return [dataclasses.replace(one, embeddings=None) for one in made]
 
     with pytest.raises(BundleError, match="shows no embeddings"):
         embed(Blind(vla.bundle), made, tmp_path / "none")
