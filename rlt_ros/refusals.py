@@ -205,6 +205,11 @@ REFUSALS: dict[str, Refusal] = {
         "the VLA has not answered for longer than any pass may take",
         "it compiles (the first pass of a server takes up to two minutes), is frozen, or too large for this machine",
     ),
+    "backfill_full": Refusal(
+        "backfill",
+        "more pictures wait to be looked at between episodes than memory is kept for, and the oldest are left out",
+        "lower vla_node.backfill, or give the VLA longer pauses between episodes",
+    ),
     "images_left_out": Refusal(
         "<camera>/color/image_raw", "there is no space to record pictures", "free some, or set recorder_node.budget"
     ),
@@ -362,7 +367,8 @@ HOLDS: dict[str, Hold] = {
     ),
     "policy_input_stale": Hold(
         "the newest policy input is older than max_input_age, or of before this episode or the human",
-        "normal for a tick or two after a takeover; otherwise the VLA is too slow or its pictures stopped",
+        "normal for a tick or two after a takeover; otherwise its pictures stopped, or the VLA is slow: give "
+        "executor_node.max_input_age the length of two of its passes",
     ),
     "reference_too_short": Hold("the reference ends before the chunk", "a slower VLA needs a bundle with more rows"),
     "token_size": Hold("token and actor have different sizes", _BUNDLE),

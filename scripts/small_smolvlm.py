@@ -1,4 +1,4 @@
-"""Write configuration and tokenizer of a SmolVLM small enough for two CPU cores (96-pixel pictures, 12 words a sentence).
+"""Write configuration and tokenizer of a SmolVLM small enough for two CPU cores (96-pixel pictures).
 
     .venv-lerobot/bin/python scripts/small_smolvlm.py DIRECTORY
 
@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
-from random_policies import language_model  # noqa: E402
+from random_policies import language_model
 
 TEXT = {
     "hidden_size": 192,

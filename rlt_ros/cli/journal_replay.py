@@ -15,7 +15,7 @@ from rlt_ros.journal.journal import read_journal
 from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS, RECORD_QOS
 
 _DISCOVERY, _LONGEST_DISCOVERY = 2.0, 4.0
-_QOS = {"session": LATCHED_QOS, **dict.fromkeys(("step", "policy_input", "episode"), HISTORY_QOS)}
+_QOS = {"session": LATCHED_QOS, **dict.fromkeys(("step", "policy_input", "backfill", "episode"), HISTORY_QOS)}
 """As the robot's nodes offer them, so that a learner hears a replay too."""
 
 

@@ -1,8 +1,8 @@
 """The journal: what the learner learns from, on disk within a second, written by a process of its own.
 
 Publishes: `/diagnostics` (DiagnosticArray).
-Subscribes, of every robot: `step` (ControlStep), `policy_input` (PolicyInput), `episode` (EpisodeEvent), `session`
-(SessionState), `executor_status` (ExecutorStatus), and with images
+Subscribes, of every robot: `step` (ControlStep), `policy_input` and `backfill` (PolicyInput), `episode`
+(EpisodeEvent), `session` (SessionState), `executor_status` (ExecutorStatus), and with images
 `<camera>/color/image_raw` (Image); `learner_status` (LearnerStatus).
 Services: `~/status` (Trigger), which answers with a JSON object.
 Parameters: `rlt_ros.journal.config.RecorderParameters`.
@@ -48,7 +48,7 @@ _JPEG_QUALITY = 95
 """Percent: pictures that one may train on again."""
 _SYNC_PERIOD = 0.5
 """Seconds between two flushes to the disk itself: the most that a machine without power loses."""
-_HISTORY = ("step", "policy_input", "episode")
+_HISTORY = ("step", "policy_input", "backfill", "episode")
 _FORGET_AFTER = 60.0
 """Seconds after which publishers do not repeat any more what an earlier recorder may have written."""
 _LEVELS = {Space.AMPLE: DiagnosticStatus.OK, Space.LOW: DiagnosticStatus.WARN, Space.NONE: DiagnosticStatus.ERROR}
@@ -94,6 +94,7 @@ class RecorderNode(Node):
         for message, topic, callback in (
             (msg.ControlStep, "step", partial(self._on_step, selection)),
             (msg.PolicyInput, "policy_input", partial(self._on_beside, selection)),
+            (msg.PolicyInput, "backfill", None),
             (msg.EpisodeEvent, "episode", None),
         ):
             name = f"{robot}/{topic}"

@@ -1,7 +1,9 @@
 """VLA inference: newest complete camera set and joint state -> RL token and reference chunk, in one pass.
 
-Publishes: `policy_input` (PolicyInput), `/diagnostics` (DiagnosticArray).
-Subscribes: `<camera>/color/image_raw` (Image) for each of the bundle's cameras, `joint_states` (JointState).
+Publishes: `policy_input` (PolicyInput), `backfill` (PolicyInput): every token of the critical phase for the learner,
+most of them later; `/diagnostics` (DiagnosticArray).
+Subscribes: `<camera>/color/image_raw` (Image) for each of the bundle's cameras, `joint_states` (JointState), `session`
+(SessionState).
 Services: `~/set_instruction` (SetInstruction).
 Parameters: `rlt_ros.vla.config.VlaParameters`.
 """
@@ -24,9 +26,10 @@ from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.fields import floats, to_stamp
 from rlt_ros.ros.node import ManagedNode, read_parameters, run
-from rlt_ros.ros.qos import HISTORY_QOS, SENSOR_QOS
+from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS, SENSOR_QOS
 from rlt_ros.ros.teller import Teller
 from rlt_ros.ros.vla_inputs import VlaInputs
+from rlt_ros.types import Phase
 from rlt_ros.vla.backend import Inference, InferenceError
 from rlt_ros.vla.bundle import load_bundle
 from rlt_ros.vla.config import VlaParameters
@@ -36,6 +39,8 @@ from rlt_ros.vla.worker import Moment, PassWorker
 
 _SILENT_AFTER = 1.0
 """Seconds of one pass after which it is told that the VLA does not answer."""
+_KEPT_BYTES = 2_000_000_000
+"""Of pictures that wait to be looked at: a minute of three 512-pixel cameras at 25 sets a second is 3.5 GB."""
 _CONSTANT_TOKENS = 25
 """Passes over different pictures after which an unchanged token means that the model is broken."""
 
@@ -84,12 +89,17 @@ class VlaNode(ManagedNode):
         self._age = 0.0
         self._dropped = 0
         answered = self.create_guard_condition(self._on_answers)
-        self._worker = PassWorker(self._infer, answered.trigger)
+        self._worker = PassWorker(self._infer, answered.trigger, lambda: self._vla.batch)
+        self._critical = False
+        self._keep_at = -np.inf
         self._publisher = self.create_publisher(msg.PolicyInput, "policy_input", HISTORY_QOS)
+        self._late = self.create_publisher(msg.PolicyInput, "backfill", HISTORY_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.handles = [
             self._publisher,
+            self._late,
             self._diagnostics,
+            self.create_subscription(msg.SessionState, "session", self._on_session, LATCHED_QOS),
             self.create_subscription(JointState, "joint_states", self._inputs.joint_state, SENSOR_QOS),
             *(
                 self.create_subscription(
@@ -133,27 +143,57 @@ class VlaNode(ManagedNode):
             self._dropped += 1
             return
         images = np.stack([made.frames[camera].image for camera in self._bundle.cameras])
-        self._worker.submit(Moment(images, position, self._inputs.stamp(made)))
+        overtaken = self._worker.submit(Moment(images, position, self._inputs.stamp(made)))
+        if overtaken is not None and self._critical and self._config.backfill:
+            self._keep(overtaken)
         if self._worker.busy > _SILENT_AFTER:
             self._refusals.refuse("vla_silent", f"for {self._worker.busy:.0f} s")
 
-    def _infer(self, moment: Moment) -> Inference:
-        return self._vla.infer(moment.images, moment.position)
+    def _on_session(self, message: msg.SessionState) -> None:
+        self._critical = message.phase == Phase.CRITICAL
+        flies = message.phase in (Phase.BASE, Phase.CRITICAL)
+        self._worker.catch_up(not flies)
+
+    def _keep(self, overtaken: Moment) -> None:
+        """Of the sets that the VLA had no time for, as many a second as are wanted."""
+        stamp, period = overtaken.stamp, 1 / self._config.backfill
+        early = self._keep_at - stamp
+        if period / 2 < early < 2 * period:  # more than that: a clock was set back
+            return
+        self._keep_at = (self._keep_at if abs(early) <= period else stamp) + period
+        self._worker.keep(overtaken)
+        if self._worker.past * overtaken.images.nbytes > _KEPT_BYTES:
+            self._worker.drop_oldest()
+            self._refusals.refuse("backfill_full", f"{self._worker.past} sets wait")
+
+    def _infer(self, moments: list[Moment]) -> list[Inference]:
+        images, positions = np.stack([m.images for m in moments]), np.stack([m.position for m in moments])
+        return self._vla.infer_batch(images, positions)
 
     def _on_answers(self) -> None:
-        for moment, answer in self._worker.take():
+        for answer in self._worker.take():
+            moment, made = answer.moment, answer.made
             try:
-                if isinstance(answer, Exception):
-                    raise answer
-                self._check_token(answer.token, moment.images)
+                if isinstance(made, Exception):
+                    raise made
+                if not answer.late:
+                    self._check_token(made.token, moment.images)
             except InferenceError as error:
                 self._dropped += 1
                 self._refusals.refuse("inference_failed", str(error))
                 continue
-            if self._active:
-                self._publish(moment, answer)
+            if answer.late:
+                self._late.publish(self._message(moment, made))
+            elif self._active:
+                message = self._message(moment, made)
+                self._publisher.publish(message)
+                if self._critical and self._config.backfill:
+                    self._late.publish(message)  # its moment is over too: states of then hold an older token
+                self._passes += 1
+                self._seconds.append(made.seconds)
+                self._age = self._time.ros() - moment.stamp
 
-    def _publish(self, moment: Moment, result: Inference) -> None:
+    def _message(self, moment: Moment, result: Inference) -> msg.PolicyInput:
         message = msg.PolicyInput()
         message.header.stamp = to_stamp(moment.stamp)
         message.robot = self.get_namespace()
@@ -166,11 +206,8 @@ class VlaNode(ManagedNode):
         message.position = floats(moment.position)
         message.inference_time = result.seconds
         message.critical = self._phase_head(result.token) if self._phase_head is not None else -1.0
-        self._publisher.publish(message)
         self._sequence += 1
-        self._passes += 1
-        self._seconds.append(result.seconds)
-        self._age = self._time.ros() - moment.stamp
+        return message
 
     def _check_token(self, token: NDArray[np.float32], images: NDArray[np.uint8]) -> None:
         """A token that does not change when the pictures do carries nothing (seen elsewhere: always zero online)."""
@@ -203,6 +240,7 @@ class VlaNode(ManagedNode):
             "latency_p99_ms": round(p99, 2),
             "age_ms": round(1e3 * self._age, 2),
             "overtaken": self._worker.overtaken,
+            "to_backfill": self._worker.past,
             "dropped": self._dropped,
             "provider": self._vla.provider,
         }

@@ -130,7 +130,7 @@ class Rollout:
             on_input: gets every policy input when it arrives.
             on_step: gets every tick.
             human: may take over.
-            on_late: gets, after the episode, what the VLA says of pictures that it had no time for (`backfill`).
+            on_late: with `backfill` gets, after the episode, what the VLA says of every set of pictures.
         """
         cell, executor, pass_ticks = self.cell, self.executor, self.config.ticks
         cell.reset(seed)
@@ -144,7 +144,8 @@ class Rollout:
         for tick in range(limit + pass_ticks + 1):
             now = self._now
             if tick % pass_ticks == 0:
-                on_the_way.append((tick + pass_ticks, self._look(now)))
+                late.append(self._look(now))
+                on_the_way.append((tick + pass_ticks, late[-1]))
             elif self.config.backfill and tick % _PICTURES_EVERY == 0:
                 late.append(self._look(now))
             executor.joint_state(now, cell.position[self._order], cell.velocity[self._order])
@@ -170,7 +171,7 @@ class Rollout:
             if place.success or place.stopped or ticks >= limit:
                 break
         executor.intervention(self._now, False, None)
-        for message in late:
+        for message in late if self.config.backfill else ():
             on_late(message)
         return Trial(
             place.success, max(1, min(ticks, limit)), place.depth, place.lateral, human_ticks, stopped=place.stopped

@@ -32,7 +32,7 @@ _SCORED, _SCORED_AT_LEAST = 20, 10
 """Episodes of the actor that a checkpoint's score looks back on."""
 _REMEMBERED = 10_000
 """Events: more than a robot repeats to a learner that starts again."""
-_READ_BACK = ("step", "policy_input", "episode", "session", "learner_status")
+_READ_BACK = ("step", "policy_input", "backfill", "episode", "session", "learner_status")
 
 
 class LearnerInputs:
@@ -82,6 +82,11 @@ class LearnerInputs:
         return sum(ingest.duplicates for ingest in self._ingests.values())
 
     @property
+    def backfilled(self) -> int:
+        """Times that a stored state got another token; see `Backfill`."""
+        return sum(ingest.backfill.filled for ingest in self._ingests.values())
+
+    @property
     def counters(self) -> Counter[str]:
         """What was refused, and how often."""
         return merged(self.places)
@@ -103,6 +108,7 @@ class LearnerInputs:
         for robot in self._robots:
             subscribe(msg.ControlStep, f"{robot}/step", self._on_step, HISTORY_QOS)
             subscribe(msg.PolicyInput, f"{robot}/policy_input", self._on_policy_input, HISTORY_QOS)
+            subscribe(msg.PolicyInput, f"{robot}/backfill", self._on_backfill, HISTORY_QOS)
             subscribe(msg.EpisodeEvent, f"{robot}/episode", self._on_event, HISTORY_QOS)
             heard: Callable[[msg.SessionState], None] = partial(self._on_session, robot or "/")
             subscribe(msg.SessionState, f"{robot}/session", heard, LATCHED_QOS)
@@ -144,6 +150,8 @@ class LearnerInputs:
                 self._on_step(message)
             elif kind == "policy_input":
                 self._on_policy_input(message)
+            elif kind == "backfill":
+                self._on_backfill(message)
             elif kind == "episode":
                 self._on_event(message)
             elif kind == "learner_status":
@@ -176,6 +184,15 @@ class LearnerInputs:
             return
         try:
             ingest.policy_input(policy_input_from_msg(message))
+        except ValueError as error:
+            self.refusals.refuse("input_malformed", str(error))
+
+    def _on_backfill(self, message: msg.PolicyInput) -> None:
+        ingest = self._ingest(message.robot, "input")
+        if ingest is None:
+            return
+        try:
+            ingest.backfill.policy_input(policy_input_from_msg(message))
         except ValueError as error:
             self.refusals.refuse("input_malformed", str(error))
 

@@ -47,6 +47,7 @@ def learner_status(learner: Learner, inputs: LearnerInputs, pace: Pace) -> msg.L
     message.target_mean = report.target_mean
     message.anchor_distance = report.anchor_distance
     message.episodes = replay.episodes
+    message.backfilled = inputs.backfilled
     message.samples_by_source = [int(count) for count in replay.samples_by_source]
     message.gaps, message.duplicates = inputs.gaps, inputs.duplicates
     counters = inputs.counters

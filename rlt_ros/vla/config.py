@@ -65,4 +65,12 @@ class VlaParameters:
     threads: int = param(1, "threads of one forward pass on the CPU", low=1, high=64)
     max_joint_age: float = param(0.05, "largest distance of joint state and picture", unit="s", low=0.0, high=5.0)
     max_camera_skew: float = param(MAX_SKEW, "largest time between the pictures of a set", unit="s", low=0.0, high=1.0)
+    backfill: float = param(
+        0.0,
+        "for a slow VLA: so many sets of pictures a second that it has no time for in the critical phase are kept, and "
+        "their tokens replace the held ones in the replay between episodes (topic `backfill`); 0: none",
+        unit="1/s",
+        low=0.0,
+        high=100.0,
+    )
     autostart: bool = param(True, "configure and activate at start")

@@ -10,7 +10,6 @@ from rlt_ros.vla.backend import InferenceError, Pass
 from rlt_ros.vla.bundle import POLICY, Bundle
 from rlt_ros.vla.lerobot_policy import load_policy
 
-
 _GPU_BATCH = 8
 
 

@@ -89,7 +89,7 @@ class OpenpiBackend:
             if len(images) == 1:  # as openpi's own servers take it
                 return [self._read(self._ask(self._request(images[0], position[0])), position[0])]
             # A batch of ours: the pictures of each camera, one below the other.
-            reply = self._ask(self._request(images.swapaxes(0, 1), position))
+            reply = self._ask(self._request(images.swapaxes(0, 1), position), len(images))
             return [self._read(_part(reply, index), position[index]) for index in range(len(images))]
         except (OSError, TimeoutError, WebSocketException) as error:
             self.close()
@@ -115,12 +115,12 @@ class OpenpiBackend:
         _place(request, self._settings.prompt, self._instruction)
         return request
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any], moments: int = 1) -> dict[str, Any]:
         if self._connection is None:
             self._connect()
         assert self._connection is not None
         self._connection.send(pack(request))
-        answer = self._connection.recv(timeout=self._patience)
+        answer = self._connection.recv(timeout=self._patience * moments)
         if isinstance(answer, str):  # openpi's way to tell of an exception
             raise InferenceError(f"the server failed: {(answer.strip().splitlines() or ['?'])[-1]}")
         self._patience = self._settings.timeout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -31,24 +32,44 @@ class Moment:
     stamp: float
 
 
-Answer = tuple[Moment, Inference | Exception]
+@dataclass(frozen=True)
+class Answer:
+    """What a pass gave of a moment.
+
+    Attributes:
+        moment: that was looked at.
+        made: or why there is nothing.
+        late: it was looked at after the flight that it belongs to.
+    """
+
+    moment: Moment
+    made: Inference | Exception
+    late: bool
 
 
 class PassWorker:
-    """One pass at a time; of the moments that wait only the newest is kept."""
+    """One pass at a time; of the moments that wait only the newest is kept, and what is to be looked at later."""
 
-    def __init__(self, infer: Callable[[Moment], Inference], answered: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        infer: Callable[[list[Moment]], list[Inference]],
+        answered: Callable[[], None],
+        batch: Callable[[], int] = lambda: 1,
+    ) -> None:
         """Start the thread.
 
         Args:
-            infer: one pass; its exceptions become answers.
+            infer: one pass over up to `batch()` moments; its exceptions become answers.
             answered: called in the worker's thread when there is something to `take`.
+            batch: how many moments of the past are looked at in one pass.
         """
-        self._infer, self._answered = infer, answered
+        self._infer, self._answered, self._batch = infer, answered, batch
         self._lock = threading.Condition()
         self._waiting: Moment | None = None
+        self._past: deque[Moment] = deque()
+        self._catching_up = False
         self._answers: list[Answer] = []
-        self._since: float | None = None
+        self._since: tuple[float, int] | None = None
         self._ended = False
         self.overtaken = 0
         self._thread = threading.Thread(target=self._work, name="vla", daemon=True)
@@ -56,15 +77,39 @@ class PassWorker:
 
     @property
     def busy(self) -> float:
-        """Seconds that the pass in progress has taken so far; 0: there is none."""
+        """Seconds a moment that the pass in progress has taken so far; 0: there is none."""
         since = self._since
-        return 0.0 if since is None else time.monotonic() - since
+        return 0.0 if since is None else (time.monotonic() - since[0]) / since[1]
 
-    def submit(self, moment: Moment) -> None:
-        """The newest moment; one that still waits is not looked at any more."""
+    @property
+    def past(self) -> int:
+        """Moments that are still to be looked at when there is time."""
+        return len(self._past)
+
+    def submit(self, moment: Moment) -> Moment | None:
+        """The newest moment; returns the one that was waiting and is not looked at any more."""
         with self._lock:
-            self.overtaken += self._waiting is not None
-            self._waiting = moment
+            overtaken, self._waiting = self._waiting, moment
+            self.overtaken += overtaken is not None
+            self._lock.notify()
+        return overtaken
+
+    def keep(self, moment: Moment) -> None:
+        """Look at this one when there is time (`catch_up`)."""
+        with self._lock:
+            self._past.append(moment)
+            self._lock.notify()
+
+    def drop_oldest(self) -> None:
+        """The oldest of them will not be looked at."""
+        with self._lock:
+            if self._past:
+                self._past.popleft()
+
+    def catch_up(self, allowed: bool) -> None:
+        """Whether there is time for the past now: a pass over it after each pass over the present."""
+        with self._lock:
+            self._catching_up = allowed
             self._lock.notify()
 
     def take(self) -> list[Answer]:
@@ -81,22 +126,29 @@ class PassWorker:
         self._thread.join(_END_WITHIN)
 
     def _work(self) -> None:
+        late = True
         while True:
             with self._lock:
-                while self._waiting is None and not self._ended:
+                while not (self._ended or self._waiting or (self._catching_up and self._past)):
                     self._lock.wait()
                 if self._ended:
                     return
-                moment, self._waiting = self._waiting, None
-                self._since = time.monotonic()
-            assert moment is not None
+                # In turns while both wait: a pass over the past, one over the present.
+                late = self._catching_up and bool(self._past) and not (late and self._waiting)
+                if late:
+                    moments = [self._past.popleft() for _ in range(min(max(1, self._batch()), len(self._past)))]
+                else:
+                    assert self._waiting is not None
+                    moments, self._waiting = [self._waiting], None
+                self._since = (time.monotonic(), len(moments))
+            made: list[Inference] | list[Exception]
             try:
-                answer: Inference | Exception = self._infer(moment)
+                made = self._infer(moments)
             except Exception as error:  # told by the node, in its own thread
-                answer = error
+                made = [error] * len(moments)
             with self._lock:
                 self._since = None
                 if self._ended:
                     return
-                self._answers.append((moment, answer))
+                self._answers += [Answer(*one, late) for one in zip(moments, made, strict=True)]
                 self._answered()

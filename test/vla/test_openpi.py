@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgpack
 import numpy as np
 import pytest
+from served import in_thread, served
 from vla_support import CAMERAS, HORIZON, JOINTS, SENTENCES, SIZE, TOKEN, moment, tiny_bundle
 from websockets.asyncio.server import serve
 from websockets.sync.client import connect
@@ -26,39 +26,6 @@ from rlt_ros.vla.imports import import_openpi
 from rlt_ros.vla.loaded import LoadedVla
 from rlt_ros.vla.openpi_server import VlaServer
 from rlt_ros.vla.openpi_wire import WireError, pack, unpack
-
-
-@contextmanager
-def in_thread(run: Callable[[Callable[[int], None]], Any]) -> Iterator[str]:
-    """A server in a thread; its address."""
-    loop, ports = asyncio.new_event_loop(), []
-    task = loop.create_task(run(ports.append))
-
-    def live() -> None:
-        with suppress(asyncio.CancelledError):
-            loop.run_until_complete(task)
-
-    thread = threading.Thread(target=live)
-    thread.start()
-    try:
-        deadline = time.monotonic() + 20
-        while not ports:
-            assert time.monotonic() < deadline, "the server is ready"
-            time.sleep(0.005)
-        yield f"ws://127.0.0.1:{ports[0]}"
-    finally:
-        loop.call_soon_threadsafe(task.cancel)
-        thread.join()
-        loop.close()
-
-
-@contextmanager
-def served(bundle: Bundle) -> Iterator[str]:
-    """`rlt serve`, in this process."""
-    server = VlaServer(LoadedVla(bundle))
-    server.warm_up()
-    with in_thread(lambda ready: server.run("127.0.0.1", 0, ready)) as uri:
-        yield uri
 
 
 @contextmanager
@@ -96,7 +63,7 @@ def client(directory: Path, uri: str, **settings: Any) -> LoadedVla:
 
 def test_a_bundle_served_gives_what_it_gives_here(tmp_path: Path) -> None:
     here = tiny_bundle(tmp_path / "here", encoder=True)
-    with served(here) as uri:
+    with served(LoadedVla(here)) as uri:
         there = import_openpi(uri, tmp_path / "there", "far", [], {})
         loaded = load_bundle(there.directory)
         assert (loaded.joints, loaded.cameras, loaded.tasks, loaded.period) == (JOINTS, CAMERAS, SENTENCES, 0.02)
@@ -118,7 +85,7 @@ def test_openpis_own_client_is_understood(tmp_path: Path) -> None:
     bundle = tiny_bundle(tmp_path, encoder=True)
     images, position = moment()
     expected = LoadedVla(bundle).infer(images, position)
-    with served(bundle) as uri, connect(uri, compression=None, max_size=None, proxy=None) as ws:
+    with served(LoadedVla(bundle)) as uri, connect(uri, compression=None, max_size=None, proxy=None) as ws:
         assert unpack(ws.recv())["rlt"]["bundle"] == bundle.id
         pictures = {name: picture.transpose(2, 0, 1) for name, picture in zip(CAMERAS, images, strict=True)}
         ws.send(pack({"images": pictures, "state": position, "prompt": SENTENCES["plug"]}))
@@ -149,7 +116,7 @@ def test_openpis_own_client_is_understood(tmp_path: Path) -> None:
 
 def test_health_is_asked_by_http(tmp_path: Path) -> None:
     with (
-        served(tiny_bundle(tmp_path, encoder=True)) as uri,
+        served(LoadedVla(tiny_bundle(tmp_path, encoder=True))) as uri,
         socket.create_connection(("127.0.0.1", int(uri.rsplit(":", 1)[1])), 5) as line,
     ):
         line.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -215,9 +182,9 @@ def test_a_server_that_dies_and_comes_back_on_its_port(tmp_path: Path) -> None:
 
 
 def test_another_model_behind_the_same_address_is_refused(tmp_path: Path) -> None:
-    with served(tiny_bundle(tmp_path / "one", encoder=True)) as uri:
+    with served(LoadedVla(tiny_bundle(tmp_path / "one", encoder=True))) as uri:
         bundle = import_openpi(uri, tmp_path / "there", "far", [], {})
-    with served(tiny_bundle(tmp_path / "two", seed=1, encoder=True)) as uri:
+    with served(LoadedVla(tiny_bundle(tmp_path / "two", seed=1, encoder=True))) as uri:
         vla = LoadedVla(Bundle(**{**vars(bundle), "settings": {"uri": uri}}))
         with pytest.raises(InferenceError, match="another one: vla is"):
             vla.infer(*moment())

@@ -21,14 +21,14 @@ class Vla:
     def __init__(self) -> None:
         self.let, self.begun, self.answered = threading.Semaphore(0), threading.Semaphore(0), threading.Semaphore(0)
         self.failing: set[float] = set()
-        self.worker = PassWorker(self.infer, self.answered.release)
+        self.worker = PassWorker(self.infer, self.answered.release, lambda: 3)
 
-    def infer(self, seen: Moment) -> Inference:
+    def infer(self, seen: list[Moment]) -> list[Inference]:
         self.begun.release()
         assert self.let.acquire(timeout=10)
-        if seen.stamp in self.failing:
+        if any(each.stamp in self.failing for each in seen):
             raise InferenceError("no")
-        return Inference(np.ones(1, np.float32), np.zeros((1, 3), np.float32), 0.0)
+        return [Inference(np.ones(1, np.float32), np.zeros((1, 3), np.float32), 0.0) for _ in seen]
 
     def answer(self) -> list[Answer]:
         self.let.release()
@@ -36,14 +36,18 @@ class Vla:
         return self.worker.take()
 
 
+def stamps(answers: list[Answer]) -> list[float]:
+    return [answer.moment.stamp for answer in answers]
+
+
 def test_only_the_newest_of_what_waits_is_looked_at() -> None:
     vla = Vla()
     vla.worker.submit(moment(0))
     assert vla.begun.acquire(timeout=10)
-    for number in (1, 2, 3):
-        vla.worker.submit(moment(number))
-    assert [seen.stamp for seen, _ in vla.answer()] == [0.0]
-    assert [seen.stamp for seen, _ in vla.answer()] == [3.0]
+    overtaken = [vla.worker.submit(moment(number)) for number in (1, 2, 3)]
+    assert [None if each is None else each.stamp for each in overtaken] == [None, 1.0, 2.0]
+    assert stamps(vla.answer()) == [0.0]
+    assert stamps(vla.answer()) == [3.0]
     assert vla.worker.overtaken == 2
     assert vla.worker.take() == []
     vla.worker.end()
@@ -53,9 +57,9 @@ def test_a_failure_is_an_answer_and_the_next_pass_is_made() -> None:
     vla = Vla()
     vla.failing = {0.0}
     vla.worker.submit(moment(0))
-    assert isinstance(vla.answer()[0][1], InferenceError)
+    assert isinstance(vla.answer()[0].made, InferenceError)
     vla.worker.submit(moment(1))
-    assert isinstance(vla.answer()[0][1], Inference)
+    assert isinstance(vla.answer()[0].made, Inference)
     vla.worker.end()
 
 
@@ -73,3 +77,33 @@ def test_it_is_known_how_long_a_pass_takes_and_the_end_does_not_wait_for_it() ->
     vla.let.release()
     assert not vla.answered.acquire(timeout=0.2), "an answer after the end"
     assert vla.worker.take() == []
+
+
+def test_the_past_is_looked_at_when_there_is_time_in_turns_with_the_present() -> None:
+    vla = Vla()
+    for number in range(5):
+        vla.worker.keep(moment(number))
+    assert not vla.begun.acquire(timeout=0.1), "no time was given for it"
+    vla.worker.catch_up(True)
+    assert vla.begun.acquire(timeout=10)
+    vla.worker.submit(moment(10))
+    first = vla.answer()
+    assert stamps(first) == [0.0, 1.0, 2.0]
+    assert all(answer.late for answer in first)
+    assert vla.begun.acquire(timeout=10)
+    vla.worker.submit(moment(11))
+    present = vla.answer()
+    assert stamps(present) == [10.0]
+    assert not present[0].late
+    assert vla.begun.acquire(timeout=10)
+    vla.worker.catch_up(False)
+    vla.failing = {4.0}
+    assert [type(answer.made) for answer in vla.answer()] == [InferenceError, InferenceError]
+    assert stamps(vla.answer()) == [11.0], "the present only, from here on"
+    vla.worker.keep(moment(5))
+    vla.worker.keep(moment(6))
+    vla.worker.drop_oldest()
+    vla.worker.catch_up(True)
+    assert stamps(vla.answer()) == [6.0]
+    assert vla.worker.past == 0
+    vla.worker.end()
