@@ -21,6 +21,7 @@ from PIL import Image
 
 from rlt_ros.config import ConfigError
 from rlt_ros.control.measured import LARGEST_ANGLE, LARGEST_SPEED
+from rlt_ros.missing import remedy
 from rlt_ros.types import GROUNDING, Episode
 from rlt_ros.vla.dataset_writer import IMAGES, VERSION, DatasetWriter, Recipe
 
@@ -33,7 +34,7 @@ def read_recipe(directory: Path) -> Recipe:
     """What a dataset holds.
 
     Raises:
-        ConfigError: it is not a LeRobot v3 dataset with images inside, or lacks what stage 1 needs.
+        ConfigError: it is not a LeRobot v3 dataset with pictures, or lacks what stage 1 needs.
     """
     info = _read_info(directory)
     features = info["features"]
@@ -41,10 +42,10 @@ def read_recipe(directory: Path) -> Recipe:
     for name in ("observation.state", "action"):
         if name not in features:
             raise ConfigError(f"{directory} has no feature '{name}'; it has {', '.join(features)}")
-    video = [name for name in cameras if features[IMAGES + name]["dtype"] != "image"]
-    if video or not cameras:
-        what = f"video ({', '.join(video)})" if video else "no images"
-        raise ConfigError(f"{directory} holds {what}; stage 1 reads datasets whose images are in the parquet files")
+    unknown = [name for name in cameras if features[IMAGES + name]["dtype"] not in ("image", "video")]
+    if unknown or not cameras:
+        what = f"pictures of another kind ({', '.join(unknown)})" if unknown else "no pictures"
+        raise ConfigError(f"{directory} holds {what}; images and videos are read")
     shapes = {tuple(features[IMAGES + name]["shape"]) for name in cameras}
     height, width, channels = next(iter(shapes))
     if len(shapes) > 1 or channels != 3 or height != width or height % _MULTIPLE:
@@ -129,8 +130,10 @@ def read_episodes(directory: Path, stride: int, cameras: tuple[str, ...] = ()) -
         try:
             parts = list(_by_task(table, entry, sentences))
             won = "next.success" not in table.column_names or any(table["next.success"].to_pylist())
+            first = 0
             for part, sentence in parts:
-                made = _episode(part, entry, recipe, stride, info["features"], directory, sentence)
+                made = _episode(part, entry, recipe, stride, info, directory, sentence, first)
+                first += len(part)
                 if part is not parts[-1][0]:  # what was told before the last thing was done before it
                     made = dataclasses.replace(made, ticks=len(part) if won else 0)
                 yield _checked(made, recipe, where)
@@ -202,10 +205,12 @@ def _episode(
     entry: dict[str, Any],
     recipe: Recipe,
     stride: int,
-    features: dict[str, Any],
+    info: dict[str, Any],
     directory: Path,
     sentence: str,
+    first: int,
 ) -> Episode:
+    """The rows of `table`, of which the first is frame `first` of the episode."""
     length = len(table)
 
     def column(name: str, default: NDArray[Any]) -> NDArray[Any]:
@@ -215,12 +220,17 @@ def _episode(
 
     def by_joint(name: str) -> NDArray[np.float32]:
         values = column(name, np.zeros((length, 0), np.float32)).reshape(length, -1)
-        return values[:, _columns(directory, features, name, recipe.joints)]
+        return values[:, _columns(directory, info["features"], name, recipe.joints)]
 
     joints = len(recipe.joints)
     seen = np.arange(0, length, stride)
-    pictures = [table[IMAGES + name] for name in recipe.cameras]
-    images = np.stack([[decode_jpeg(picture[int(i)].as_py()["bytes"]) for picture in pictures] for i in seen])
+    pictures = [
+        _filmed(directory, info, entry, name, first + seen)
+        if info["features"][IMAGES + name]["dtype"] == "video"
+        else [decode_jpeg(table[IMAGES + name][int(i)].as_py()["bytes"]) for i in seen]
+        for name in recipe.cameras
+    ]
+    images = np.stack(pictures, axis=1)
     action = column("action", np.zeros((0, joints), np.float32)).astype(np.float64).reshape(length, joints)
     position = by_joint("observation.state")
     given = "observation.velocity" in table.column_names
@@ -242,6 +252,45 @@ def _episode(
         critical=column("critical_phase", np.ones(length, dtype=bool)),
         grounding=column("grounding", np.full((length, GROUNDING), np.nan, np.float32)),
     )
+
+
+def _filmed(
+    directory: Path, info: dict[str, Any], entry: dict[str, Any], camera: str, wanted: NDArray[np.int64]
+) -> list[NDArray[np.uint8]]:
+    """Frames of an episode from its video file, decoded in one go.
+
+    Args:
+        directory: of the dataset.
+        info: of the dataset.
+        entry: of the episode in the index.
+        camera: whose.
+        wanted: numbers of the frames, rising, counted from the episode's first.
+
+    Raises:
+        ConfigError: the file is missing, or does not hold them.
+    """
+    try:
+        import av
+    except ImportError as error:
+        raise ConfigError(f"{directory} has videos, which PyAV reads: {remedy(error, 'adapt')}") from error
+    key = IMAGES + camera
+    place = {name: entry[f"videos/{key}/{name}"] for name in ("chunk_index", "file_index")}
+    path = directory / info["video_path"].format(video_key=key, **place)
+    if not path.is_file():
+        raise ConfigError(f"{path} is missing")
+    start, rate = float(entry.get(f"videos/{key}/from_timestamp") or 0.0), float(info["fps"])
+    times = start + wanted / rate
+    made: list[NDArray[np.uint8]] = []
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        if stream.time_base is not None:
+            container.seek(max(0, int((times[0] - 1 / rate) / stream.time_base)), stream=stream)
+        for frame in container.decode(stream):
+            while len(made) < len(times) and abs(frame.time - times[len(made)]) < 0.5 / rate:
+                made.append(frame.to_ndarray(format="rgb24"))
+            if len(made) == len(times):
+                return made
+    raise ConfigError(f"{path} has {len(made)} of the {len(times)} frames that the episode needs: copy it anew")
 
 
 def _derivative(values: NDArray[np.float32], period: float) -> NDArray[np.float32]:

@@ -33,6 +33,10 @@ _HUMAN = "complementary_info.is_intervention"
 _EPISODES = "meta/episodes/chunk-000/file-000.parquet"
 _JPEG = {"quality": 95, "subsampling": 0}
 IMAGES = "observation.images."
+_QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
+"""As lerobot names them; pi0.5 scales states and actions by the outer ones."""
+_KEPT = 50_000
+"""Rows of a feature that quantiles are computed from, at most."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,7 @@ class DatasetWriter:
         Args:
             directory: of the dataset.
             recipe: what all episodes share.
-            video: images become one video file an episode and camera (PyAV), a tenth of the size; stage 1 does not
-                read these.
+            video: images become one video file an episode and camera (PyAV), a tenth of the size.
 
         Raises:
             ConfigError: the directory is not empty, or the period is not a whole number of frames a second.
@@ -77,8 +80,9 @@ class DatasetWriter:
         self._features = _features(recipe, video=video)
         self._episodes: list[dict[str, Any]] = []
         self._tasks: dict[str, int] = {}
+        pixels = len(_pixels(np.zeros((1, recipe.image_size, recipe.image_size, 3), np.uint8)))
         self._stats = {
-            name: _Statistics((3, 1, 1) if name.startswith(IMAGES) else (-1,))
+            name: _Statistics((3, 1, 1), pixels) if name.startswith(IMAGES) else _Statistics((-1,))
             for name, feature in self._features.items()
             if feature["dtype"] != "bool"
         }
@@ -135,10 +139,15 @@ class DatasetWriter:
                 _write_video(episode.images[:, camera], round(1 / recipe.period), path)
             else:
                 columns[IMAGES + name] = [_encode(image) for image in episode.images[:, camera]]
-            self._stats[IMAGES + name].add_images(episode.images[::25, camera])
-        for name, statistics in self._stats.items():
-            if not name.startswith(IMAGES):
-                statistics.add(np.asarray(columns[name], dtype=np.float64).reshape(length, -1))
+        here: dict[str, _Statistics] = {}
+        for name, whole in self._stats.items():
+            if name.startswith(IMAGES):
+                rows = _pixels(episode.images[::25, recipe.cameras.index(name.removeprefix(IMAGES))])
+            else:
+                rows = np.asarray(columns[name], dtype=np.float64).reshape(length, -1)
+            here[name] = _Statistics(whole.shape, whole.pixels)
+            for statistics in (whole, here[name]):
+                statistics.add(rows)
         stored = {name: feature for name, feature in self._features.items() if feature["dtype"] != "video"}
         arrays = [_array(columns[name], feature) for name, feature in stored.items()]
         _write_table(pa.table(arrays, names=list(stored)), self._directory / _DATA.format(**place))
@@ -162,6 +171,12 @@ class DatasetWriter:
                 "task_name": episode.task,
                 "setting": episode.setting,
                 "success": bool(episode.ticks),
+                **{
+                    f"stats/{name}/{figure}": value
+                    for name, statistics in here.items()
+                    if name != "grounding"  # which may be unknown for whole episodes
+                    for figure, value in statistics.result().items()
+                },
             }
         )
         self.frames += length
@@ -206,15 +221,23 @@ class DatasetWriter:
 
 
 class _Statistics:
-    """Minimum, maximum, mean and deviation of a feature, taken up piece by piece."""
+    """Minimum, maximum, mean, deviation and quantiles of a feature, taken up piece by piece."""
 
-    def __init__(self, shape: tuple[int, ...]) -> None:
-        self._shape = shape
+    def __init__(self, shape: tuple[int, ...], pixels: int = 1) -> None:
+        """Nothing was taken up yet.
+
+        Args:
+            shape: in which figures are given.
+            pixels: rows that one picture gives: pictures count once, whatever their number of pixels.
+        """
+        self.shape, self.pixels = shape, pixels
         self.count = 0
-        self._pixels = 1
         self._low = self._high = self._sum = self._square = np.zeros(0)
+        self._some: NDArray[np.float64] | None = None
+        self._every = 1
 
     def add(self, rows: NDArray[np.float64]) -> None:
+        """More rows, shape (n, columns); those with a value that is not finite are left out."""
         rows = rows[np.isfinite(rows).all(1)]
         if not len(rows):
             return
@@ -222,21 +245,32 @@ class _Statistics:
         if self.count:
             low, high = np.minimum(low, self._low), np.maximum(high, self._high)
             total, square = total + self._sum, square + self._square
+        some = rows[-self.count % self._every :: self._every]
+        self._some = some if self._some is None else np.concatenate([self._some, some])
+        while len(self._some) > _KEPT:
+            self._some, self._every = self._some[::2], 2 * self._every
         self.count += len(rows)
         self._low, self._high, self._sum, self._square = low, high, total, square
 
-    def add_images(self, images: NDArray[np.uint8]) -> None:
-        """Images count once each, whatever their number of pixels."""
-        pixels = images.reshape(len(images), -1, 3)[:, ::7].astype(np.float64) / 255
-        self.add(pixels.reshape(-1, 3))
-        self._pixels = pixels.shape[1]
-
     def result(self) -> dict[str, Any]:
-        mean = self._sum / max(1, self.count)
-        deviation = np.sqrt(np.maximum(self._square / max(1, self.count) - mean**2, 0))
+        """The figures, as lerobot names them; quantiles of every n-th row where there are many.
+
+        Raises:
+            ValueError: there are no rows.
+        """
+        if self._some is None:
+            raise ValueError("no rows, no figures")
+        mean = self._sum / self.count
+        deviation = np.sqrt(np.maximum(self._square / self.count - mean**2, 0))
         values = {"min": self._low, "max": self._high, "mean": mean, "std": deviation}
-        figures = {name: value.reshape(self._shape).tolist() for name, value in values.items()}
-        return {**figures, "count": [self.count // self._pixels]}
+        values |= dict(zip(_QUANTILES, np.quantile(self._some, list(_QUANTILES.values()), axis=0), strict=True))
+        figures = {name: value.reshape(self.shape).tolist() for name, value in values.items()}
+        return {**figures, "count": [self.count // self.pixels]}
+
+
+def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Some of the pixels of some pictures, from 0 to 1, shape (n, 3)."""
+    return images.reshape(len(images), -1, 3)[:, ::7].reshape(-1, 3).astype(np.float64) / 255
 
 
 def _features(recipe: Recipe, *, video: bool) -> dict[str, dict[str, Any]]:

@@ -90,7 +90,7 @@ def test_every_stored_state_gets_the_token_of_its_moment_also_from_the_journal(d
     journal = tmp_path / "journal"
     with served(slow) as uri, listener() as ros:
         bundle = import_openpi(uri, tmp_path / "far", "far", [], {}).directory
-        vla = {"bundle": str(bundle), "backfill": 25.0}
+        vla = {"bundle": str(bundle), "backfill": 100.0}  # all of them, also where this machine bunches them
         learner = {"bundle": str(bundle), "journal_dir": str(journal), "warmup_samples": 100_000}
         with (
             node("vla_node", vla, tmp_path / "vla.log"),

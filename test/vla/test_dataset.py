@@ -7,12 +7,14 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from rlt_ros.config import ConfigError
 from rlt_ros.types import GROUNDING, Episode
 from rlt_ros.vla.dataset import DatasetWriter, Recipe, read_episodes, read_recipe
+from rlt_ros.vla.dataset_writer import _Statistics
 from rlt_ros.vla.demos import prepare
 
 RECIPE = Recipe("robot", ("a", "b"), ("left", "right"), 32, 0.02)
@@ -81,6 +83,81 @@ def test_the_layout_is_lerobots(dataset: Path) -> None:
     assert stats["action"]["count"] == [120]
     assert stats["observation.images.left"]["count"] == [6]
     assert all(np.isfinite(stats["grounding"]["std"]))
+    actions = np.concatenate([episode(seed).command for seed in range(3)])
+    for name, share in (("q01", 0.01), ("q50", 0.5), ("q99", 0.99)):
+        np.testing.assert_allclose(stats["action"][name], np.quantile(actions, share, axis=0), atol=1e-6)
+    of_one = {name: entries[1][f"stats/action/{name}"] for name in ("mean", "max", "q90", "count")}
+    np.testing.assert_allclose(of_one["mean"], episode(1).command.mean(0), atol=1e-6)
+    np.testing.assert_allclose(of_one["q90"], np.quantile(episode(1).command, 0.9, axis=0), atol=1e-6)
+    assert of_one["count"] == [40]
+    assert np.shape(entries[1]["stats/observation.images.left/std"]) == (3, 1, 1)
+
+
+def test_quantiles_of_a_long_recording_need_no_more_memory() -> None:
+    statistics = _Statistics((-1,))
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200_000, 2)) * [1, 3]
+    for part in np.array_split(rows, 37):
+        statistics.add(part)
+    assert statistics._some is not None
+    assert len(statistics._some) <= 50_000
+    figures = statistics.result()
+    assert figures["count"] == [200_000]
+    for name, share in (("q01", 0.01), ("q50", 0.5), ("q99", 0.99)):
+        np.testing.assert_allclose(figures[name], np.quantile(rows, share, axis=0), atol=0.08)
+
+
+def grey(seed: int, length: int = 40) -> Episode:
+    """Frame k of camera c is grey of 4 k + 40 c."""
+    images = np.empty((length, 2, 32, 32, 3), np.uint8)
+    images[:] = (4 * np.arange(length)[:, None] + 40 * np.arange(2))[..., None, None, None]
+    return dataclasses.replace(episode(seed, length=length), images=images)
+
+
+@pytest.mark.parametrize("stride", [1, 3])
+def test_videos_are_read_frame_by_frame(tmp_path: Path, stride: int) -> None:
+    with DatasetWriter(tmp_path / "data", RECIPE, video=True) as writer:
+        for seed in range(2):
+            writer.add(grey(seed))
+    assert read_recipe(tmp_path / "data") == RECIPE
+    for read in read_episodes(tmp_path / "data", stride, cameras=("right", "left")):
+        shown = read.images.mean(axis=(2, 3, 4))
+        np.testing.assert_allclose(shown[:, 1], 4 * np.arange(0, 40, stride), atol=1.5)
+        np.testing.assert_allclose(shown[:, 0], 4 * np.arange(0, 40, stride) + 40, atol=1.5)
+
+
+def test_several_episodes_in_one_video_are_told_apart(tmp_path: Path) -> None:
+    """As LeRobot's own recordings are: one file for many, each from a moment of its own."""
+    with DatasetWriter(tmp_path / "data", RECIPE, video=True) as writer:
+        writer.add(grey(0, length=60))
+    path = tmp_path / "data/meta/episodes/chunk-000/file-000.parquet"
+    entry = pq.read_table(path).to_pylist()[0]
+    key = "videos/observation.images.left"
+    later = {**entry, f"{key}/from_timestamp": 0.4, "length": 40}
+    pq.write_table(pa.Table.from_pylist([later]), path)
+    frames = tmp_path / "data/data/chunk-000/file-000.parquet"
+    pq.write_table(pq.read_table(frames).slice(0, 40), frames)
+    (read,) = read_episodes(tmp_path / "data", 2)
+    np.testing.assert_allclose(read.images[:, 0].mean(axis=(1, 2, 3)), 4 * np.arange(20, 60, 2), atol=1.5)
+
+
+def test_a_video_that_is_missing_cut_or_damaged_is_named(tmp_path: Path) -> None:
+    with DatasetWriter(tmp_path / "data", RECIPE, video=True) as writer:
+        writer.add(grey(0))
+    path = next((tmp_path / "data/videos/observation.images.left").rglob("*.mp4"))
+    whole = path.read_bytes()
+    index = tmp_path / "data/meta/episodes/chunk-000/file-000.parquet"
+    entry = pq.read_table(index).to_pylist()[0]
+    late = {**entry, "videos/observation.images.left/from_timestamp": 0.5}
+    pq.write_table(pa.Table.from_pylist([late]), index)
+    with pytest.raises(ConfigError, match=r"file-000.mp4 has \d+ of the 40 frames"):
+        list(read_episodes(tmp_path / "data", 1))
+    path.write_bytes(whole[: len(whole) // 3])
+    with pytest.raises(ConfigError, match=r"episode 0 cannot be read"):
+        list(read_episodes(tmp_path / "data", 1))
+    path.unlink()
+    with pytest.raises(ConfigError, match=r"file-000.mp4 is missing"):
+        list(read_episodes(tmp_path / "data", 1))
 
 
 def test_without_ground_truth_there_are_no_empty_statistics(tmp_path: Path) -> None:
@@ -130,8 +207,8 @@ def test_what_stage_1_cannot_read_is_refused_with_the_reason(dataset: Path, tmp_
         ({"codebase_version": "v2.1"}, "is LeRobot v2.1, expected v3.0"),
         ({"features": {"action": {"names": ["a"]}}}, "no feature 'observation.state'"),
         (
-            {"features": {**info["features"], "observation.images.left": {"dtype": "video", "shape": [32, 32, 3]}}},
-            "holds video",
+            {"features": {**info["features"], "observation.images.left": {"dtype": "depth", "shape": [32, 32, 3]}}},
+            "holds pictures of another kind",
         ),
         (
             {
