@@ -5,6 +5,7 @@ These run where LeRobot is: `make lerobot-test`.
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -15,14 +16,16 @@ import pytest
 
 pytest.importorskip("lerobot", reason="LeRobot has an environment of its own: make lerobot-test")
 
+import pandas as pd
 import torch
-from random_policies import paligemma_words
+from random_policies import local_words, paligemma_words
 from safetensors.torch import load_file, save_file
 from tiny_policies import CAMERAS, JOINTS, SIDE, save, shrink_pi
 
 from rlt_ros.normaliser import Normaliser
+from rlt_ros.types import GROUNDING, Episode
 from rlt_ros.vla.bundle import BundleError, load_bundle
-from rlt_ros.vla.dataset import Recipe
+from rlt_ros.vla.dataset import DatasetWriter, Recipe
 from rlt_ros.vla.imports import Robot
 from rlt_ros.vla.lerobot_import import Given, import_lerobot
 from rlt_ros.vla.lerobot_policy import LeRobotPolicy, load_policy
@@ -92,6 +95,94 @@ def test_one_pass_gives_embeddings_and_rows(saved: dict[str, Path], kind: str) -
     expected = {"act": (2 + 2 * 4, 32), "smolvla": (2 * 4 + 1, 32), "pi0": (2 * 256, 64), "pi05": (2 * 256, 64)}
     if kind in expected:
         assert tuple(first.embeddings.shape) == expected[kind]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_batch_says_what_its_moments_say(saved: dict[str, Path], kind: str) -> None:
+    policy = loaded(saved, kind)
+    if not policy.in_batches:
+        assert kind == "diffusion"
+        return
+    moments = [moment(policy.image_size, seed) for seed in range(3)]
+    made = policy.infer_batch(*(np.stack(part) for part in zip(*moments, strict=True)), TASKS["plug"])
+    for number, (images, position) in enumerate(moments):
+        alone = policy.infer(images, position, TASKS["plug"])
+        torch.testing.assert_close(made.rows[number], alone.rows, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(made.embeddings[number], alone.embeddings, atol=1e-4, rtol=1e-4)
+
+
+def demonstrations(directory: Path, *, video: bool = False) -> Path:
+    recipe = Recipe("bench", ("shoulder", "elbow", "gripper"), ("base", "left"), SIDE, 0.02)
+    rng = np.random.default_rng(0)
+    with DatasetWriter(directory, recipe, video=video) as writer:
+        for length in (30, 40):
+            moved = np.cumsum(rng.normal(0, 0.01, (length, 3)), 0)
+            writer.add(
+                Episode(
+                    task="plug",
+                    instruction=TASKS["plug"],
+                    setting="controlled",
+                    ticks=length,
+                    image_ticks=np.arange(length),
+                    images=rng.integers(0, 255, (length, 2, SIDE, SIDE, 3), np.uint8),
+                    position=moved.astype(np.float32),
+                    velocity=np.zeros((length, 3), np.float32),
+                    before=moved[0],
+                    command=moved,
+                    critical=np.ones(length, bool),
+                    grounding=np.full((length, GROUNDING), np.nan, np.float32),
+                )
+            )
+    return directory
+
+
+def test_lerobot_reads_what_is_collected_and_pi05_has_its_quantiles(saved: dict[str, Path], tmp_path: Path) -> None:
+    from lerobot.datasets.aggregate import aggregate_stats
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+    from lerobot.policies.factory import make_pre_post_processors
+
+    data = LeRobotDataset("local/rlt", root=demonstrations(tmp_path / "data"))
+    assert (len(data), data.num_episodes, data.fps) == (70, 2, 50)
+    frames = np.stack([data.hf_dataset[row]["action"] for row in range(70)])
+    np.testing.assert_allclose(data.meta.stats["action"]["q99"], np.quantile(frames, 0.99, axis=0), atol=1e-5)
+    episodes = pd.read_parquet(tmp_path / "data/meta/episodes/chunk-000/file-000.parquet").to_dict("records")
+    figures = ("min", "max", "mean", "std", "count")
+    each = [{"action": {key: np.stack([row[f"stats/action/{key}"]])[0] for key in figures}} for row in episodes]
+    whole = aggregate_stats(each)["action"]
+    np.testing.assert_allclose(whole["mean"], frames.mean(0), atol=1e-5)
+    np.testing.assert_allclose(whole["std"], frames.std(0), atol=1e-5)
+    shrink_pi()
+    config = loaded(saved, "pi05").config
+    local_words(saved["pi0"].parent / "words")
+    pre, _ = make_pre_post_processors(config, dataset_stats=data.meta.stats)
+    scaled = pre({**{k: v for k, v in data[3].items() if k.startswith("observation") or k == "action"}, "task": "plug"})
+    low, high = np.quantile(frames, 0.01, axis=0), np.quantile(frames, 0.99, axis=0)
+    np.testing.assert_allclose(scaled["action"][0, :3], 2 * (frames[3] - low) / (high - low) - 1, atol=1e-3)
+
+
+def test_the_plug_in_reads_the_same_and_no_pictures_for_actions(tmp_path: Path) -> None:
+    from lerobot.datasets.dataset_reader import DatasetReader
+    from lerobot.datasets.lerobot_dataset import LeRobotDataset
+
+    plain = DatasetReader._query_hf_dataset
+    ahead = {"action": [step / 50 for step in range(8)]}
+    root = demonstrations(tmp_path / "data")
+    for episodes in (None, [1]):
+        before = LeRobotDataset("local/rlt", root=root, delta_timestamps=ahead, episodes=episodes)
+        expected = [before[row] for row in (0, 20, 29)]
+        try:
+            import rlt_ros.vla.lerobot_reader as plug_in
+
+            importlib.reload(plug_in)
+            fast = LeRobotDataset("local/rlt", root=root, delta_timestamps=ahead, episodes=episodes)
+            for number, row in enumerate((0, 20, 29)):
+                read = fast[row]
+                assert read.keys() == expected[number].keys()
+                for name, value in read.items():
+                    if isinstance(value, torch.Tensor):
+                        torch.testing.assert_close(value, expected[number][name], rtol=0, atol=0, equal_nan=True)
+        finally:
+            DatasetReader._query_hf_dataset = plain
 
 
 def test_the_embeddings_are_those_of_a_second_pass(saved: dict[str, Path]) -> None:
