@@ -171,7 +171,7 @@ def test_the_plug_in_reads_the_same_and_no_pictures_for_actions(tmp_path: Path) 
         before = LeRobotDataset("local/rlt", root=root, delta_timestamps=ahead, episodes=episodes)
         expected = [before[row] for row in (0, 20, 29)]
         try:
-            import rlt_ros.vla.lerobot_reader as plug_in
+            import rlt_ros.vla.lerobot_plugin as plug_in
 
             importlib.reload(plug_in)
             fast = LeRobotDataset("local/rlt", root=root, delta_timestamps=ahead, episodes=episodes)
