@@ -25,13 +25,12 @@ from lerobot.datasets.lerobot_dataset import LeRobotDatasetMetadata
 from lerobot.policies.factory import make_pre_post_processors
 from lerobot.policies.smolvla.configuration_smolvla import SmolVLAConfig
 from lerobot.policies.smolvla.modeling_smolvla import SmolVLAPolicy
-from lerobot.processor.relative_action_processor import AbsoluteActionsProcessorStep
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "bench"))
 from random_policies import language_model
 
-from rlt_ros.vla.lerobot_plugin import RelativeToNewestState
+from rlt_ros.vla.lerobot_plugin.relative import make_relative
 
 _LAYERS = 4
 
@@ -107,18 +106,14 @@ def main() -> None:
         push_to_hub=False,
     )
     names = list(meta.features["action"]["names"])
-    relative = RelativeToNewestState(enabled=True, exclude_joints=["gripper"], action_names=names)
-    stats = json.loads((arguments.dataset / "meta/stats.json").read_text())
-    stats["action"] = relative_figures(arguments.dataset, arguments.rows, np.array(relative._build_mask(joints)))
-    (arguments.dataset / "meta/stats.json").write_text(json.dumps(stats, indent=2))
-    meta = LeRobotDatasetMetadata("local/rlt", root=arguments.dataset)
     policy = SmolVLAPolicy(config)
     pre, post = make_pre_post_processors(config, dataset_stats=meta.stats)
-    before = [type(step).__name__ for step in pre.steps].index("NormalizerProcessorStep")
-    pre.steps = [*pre.steps[:before], relative, *pre.steps[before:]]
-    after = [type(step).__name__ for step in post.steps].index("UnnormalizerProcessorStep") + 1
-    absolute = AbsoluteActionsProcessorStep(enabled=True, relative_step=relative)
-    post.steps = [*post.steps[:after], absolute, *post.steps[after:]]
+    relative = make_relative(pre, post, names, absolute=["gripper"])
+    stats = json.loads((arguments.dataset / "meta/stats.json").read_text())
+    stats["action"] = relative_figures(arguments.dataset, arguments.rows, np.array(relative))
+    (arguments.dataset / "meta/stats.json").write_text(
+        json.dumps(stats, indent=2)
+    )  # lerobot-train takes them from there
     for part in (policy, pre, post):
         part.save_pretrained(arguments.out / "policy")
     parameters = sum(weight.numel() for weight in policy.parameters())

@@ -29,6 +29,8 @@ _GRASP_CLOSED, _GRASP_OPEN = 0.25, 0.5
 _RANDOMISED = ("light_diffuse", "light_pos", "geom_rgba", "cam_pos", "body_pos")
 
 Array = NDArray[np.float64]
+IMAGE_SIZE = 96
+"""Side of the square pictures, pixels."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,7 @@ class Cell:
     to 1 (open).
     """
 
-    def __init__(self, task: Task, *, image_size: int = 96, seed: int = 0, randomisation: float = 0.0) -> None:
+    def __init__(self, task: Task, *, image_size: int = IMAGE_SIZE, seed: int = 0, randomisation: float = 0.0) -> None:
         """Build the model.
 
         Args:

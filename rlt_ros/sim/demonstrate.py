@@ -6,7 +6,8 @@ import os
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from multiprocessing import get_context
 
 import numpy as np
@@ -86,6 +87,7 @@ class Order:
     stride: int
     seed: int
     randomisation: float = 0.0
+    clearance: float | None = None
 
 
 def demonstration_seed(seed: int, task: str, setting: str) -> int:
@@ -95,22 +97,23 @@ def demonstration_seed(seed: int, task: str, setting: str) -> int:
 
 def collect_parallel(orders: list[Order], workers: int | None = None) -> Iterator[Episode]:
     """The demonstrations of all orders, in order, by one process a core."""
-    portion = 10
-    jobs = [
-        (order, first, min(portion, order.episodes - first))
-        for order in orders
-        for first in range(0, order.episodes, portion)
-    ]
+    jobs = [(replace(order, episodes=1), order.seed + number) for order in orders for number in range(order.episodes)]
     workers = workers or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        for episodes in pool.map(_fill, jobs):
-            yield from episodes
+        try:
+            yield from pool.map(_fly, jobs)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
-def _fill(job: tuple[Order, int, int]) -> list[Episode]:
-    order, first, count = job
-    cell = Cell(get_task(order.task, setting=order.setting), randomisation=order.randomisation)
-    try:
-        return list(collect(cell, episodes=count, stride=order.stride, seed=order.seed + first))
-    finally:
-        cell.close()
+def _fly(job: tuple[Order, int]) -> Episode:
+    order, seed = job
+    cell = _cell(order.task, order.setting, order.clearance, order.randomisation)
+    return demonstrate(cell, seed=seed, stride=order.stride)
+
+
+@lru_cache(maxsize=1)
+def _cell(task: str, setting: str, clearance: float | None, randomisation: float) -> Cell:
+    """That of the last episode too, where nothing else was ordered: its renderer takes a while to begin."""
+    return Cell(get_task(task, clearance=clearance, setting=setting), randomisation=randomisation)

@@ -135,6 +135,7 @@ class _Graph(nn.Module):
         batch = dict(self._normalise({TransitionKey.OBSERVATION: seen})[TransitionKey.OBSERVATION])
         if tokens is not None:
             batch |= {"observation.language.tokens": tokens, "observation.language.attention_mask": mask}
+        self._policy.stand_at(position[None])
         made = self._policy.chunk(batch)
         return made.embeddings[0], made.rows[0]
 

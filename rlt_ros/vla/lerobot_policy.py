@@ -20,11 +20,13 @@ import numpy as np
 import torch
 from lerobot.configs import PreTrainedConfig
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
+from lerobot.processor.relative_action_processor import RelativeActionsProcessorStep
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from rlt_ros.vla.bundle import BundleError
+from rlt_ros.vla.lerobot_plugin import relative as _relative  # noqa: F401  (names a step of checkpoints)
 
 KINDS = ("act", "diffusion", "smolvla", "pi0", "pi05")
 WEIGHTS = "model.safetensors"
@@ -130,6 +132,8 @@ class LeRobotPolicy:
             shape = (1, self.config.chunk_size, self.config.max_action_dim)
             self.noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).to(self.device)
         self._seed = seed
+        steps = (step for step in pre.steps if isinstance(step, RelativeActionsProcessorStep) and step.enabled)
+        self._relative = next(steps, None)
         self.in_batches = self.kind != "diffusion"  # its noise is drawn inside, anew for every place in a batch
 
     @torch.inference_mode()
@@ -173,6 +177,11 @@ class LeRobotPolicy:
             batch = {name: value[:, None] if name == _STATE else value for name, value in batch.items()}
         rows = self.post(self.policy.predict_action_chunk(batch, **noise))
         return Made(self.kept(self._seen[0]).float(), rows.float())
+
+    def stand_at(self, position: Tensor) -> None:
+        """Chunks that are relative are relative to these joint positions, shape (N, J), where no pre-processor ran."""
+        if self._relative is not None:
+            self._relative._last_state = position
 
     def kept(self, seen: Tensor) -> Tensor:
         """Of the prefix (N, L, W) those embeddings that every moment has: the pictures', and SmolVLA's joint state."""

@@ -97,6 +97,21 @@ def test_one_pass_gives_embeddings_and_rows(saved: dict[str, Path], kind: str) -
         assert tuple(first.embeddings.shape) == expected[kind]
 
 
+@pytest.mark.parametrize("kind", ["act", "smolvla"])
+def test_relative_chunks_begin_where_the_robot_is_in_the_graph_too(kind: str, tmp_path: Path) -> None:
+    checkpoint = save(kind, tmp_path, relative=True)
+    vlm = tmp_path / "vlm" if kind == "smolvla" else None
+    bundle = import_lerobot(checkpoint, tmp_path / "bundle", "tiny", ROBOT, Given({}, vlm=vlm))
+    assert bundle.backend == "onnx"
+    vla, policy = LoadedVla(bundle), load_policy(checkpoint, vlm=vlm)
+    absolute = load_policy(save(kind, tmp_path / "absolute"), vlm=vlm)
+    images, position = moment(SIDE)
+    here = vla.infer(images, position).reference
+    np.testing.assert_allclose(here, policy.infer(images, position, TASKS["plug"]).rows, atol=1e-4)
+    plain = absolute.infer(images, position, TASKS["plug"]).rows.numpy()
+    np.testing.assert_allclose(here, plain + position * [1, 1, 0], atol=1e-4)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_batch_says_what_its_moments_say(saved: dict[str, Path], kind: str) -> None:
     policy = loaded(saved, kind)
@@ -171,7 +186,7 @@ def test_the_plug_in_reads_the_same_and_no_pictures_for_actions(tmp_path: Path) 
         before = LeRobotDataset("local/rlt", root=root, delta_timestamps=ahead, episodes=episodes)
         expected = [before[row] for row in (0, 20, 29)]
         try:
-            import rlt_ros.vla.lerobot_plugin as plug_in
+            import rlt_ros.vla.lerobot_plugin.reader as plug_in
 
             importlib.reload(plug_in)
             fast = LeRobotDataset("local/rlt", root=root, delta_timestamps=ahead, episodes=episodes)

@@ -9,6 +9,8 @@ import torch
 from lerobot.policies.factory import make_pre_post_processors
 from random_policies import features, language_model, local_words, paligemma_words, statistics
 
+from rlt_ros.vla.lerobot_plugin.relative import make_relative
+
 CAMERAS, JOINTS, SIDE = ("left", "base"), 3, 64
 _TEXT = {
     "hidden_size": 32,
@@ -66,8 +68,8 @@ def shrink_pi() -> None:
         module.PaliGemmaForConditionalGenerationWithPiGemma = build
 
 
-def save(kind: str, root: Path, side: int = SIDE) -> Path:
-    """A random policy's checkpoint."""
+def save(kind: str, root: Path, side: int = SIDE, *, relative: bool = False) -> Path:
+    """A random policy's checkpoint; `relative`: its chunks are, but for the gripper's."""
     torch.manual_seed(0)
     common = {**features(side, CAMERAS, JOINTS), "device": "cpu", "n_action_steps": 8}
     if kind == "act":
@@ -105,6 +107,8 @@ def save(kind: str, root: Path, side: int = SIDE) -> Path:
         policy = model(config(**common, chunk_size=8, num_inference_steps=2))
     directory = root / kind
     pre, post = make_pre_post_processors(policy.config, dataset_stats=statistics(CAMERAS, JOINTS))
+    if relative:
+        make_relative(pre, post, ("shoulder", "elbow", "gripper"), absolute=["gripper"])
     for part in (policy.eval(), pre, post):
         part.save_pretrained(directory)
     return directory
