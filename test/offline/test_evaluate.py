@@ -88,6 +88,25 @@ def test_inputs_arrive_late_and_rows_are_taken_by_time() -> None:
     rollout.cell.close()
 
 
+@pytest.mark.parametrize("backfill", [False, True])
+def test_a_slow_vla_is_flown_from_old_inputs_and_looks_at_the_rest_afterwards(backfill: bool) -> None:
+    rollout, backend = still(vla_rate=5.0, backfill=backfill)
+    rollout.executor = make_executor(rollout.bundle, 5.0)
+    inputs: list[PolicyInput] = []
+    late: list[PolicyInput] = []
+    steps: list[ControlStep] = []
+    trial = rollout.run(0, VIEW, inputs.append, steps.append, on_late=late.append)
+    flown = [step for step in steps if step.state is State.REFERENCE]
+    assert len(flown) > 0.9 * trial.ticks, "no hold between two passes"
+    assert max(step.input_age for step in flown) <= 0.42
+    assert np.diff([message.captured for message in inputs]) == pytest.approx(0.2)
+    assert bool(late) is backfill
+    if backfill:
+        assert np.diff([message.captured for message in late]) == pytest.approx(0.04)
+        assert len(late) == len(backend.brightness)
+    rollout.cell.close()
+
+
 def test_time_goes_on_between_episodes_and_old_inputs_are_not_flown() -> None:
     rollout, _ = still()
     rollout.run(0, VIEW)

@@ -73,11 +73,12 @@ def test_the_actor_flies_after_the_warm_up_and_the_same_seed_gives_the_same_run(
 def test_a_resumed_run_is_the_run_that_would_have_been(tmp_path: Path) -> None:
     learner = dataclasses.replace(LEARNER, directions=4, state_noise=0.1, noise_reference=0.3, precision="bfloat16")
     learner = dataclasses.replace(learner, human_mix=0.5, human_replaces_reference=False, takeover="fail")
-    config = dataclasses.replace(CONFIG, human_patience=1.0, demonstrations=1)
+    config = dataclasses.replace(CONFIG, human_patience=1.0, demonstrations=1, vla_rate=12.0, backfill=True)
     first = Trainer(SHIPPED, config, learner, tmp_path)
     for _ in range(3):
         first.run_episode()
     first.save()
+    assert first._ingest.backfill.filled > 0.4 * first.learner.replay.samples, "tokens of a slow VLA's unseen pictures"
     assert any(trial.human_ticks for trial in first.trials), "the scripted human is part of what must go on"
     again = Trainer(SHIPPED, config, learner, tmp_path)
     again.restore()
