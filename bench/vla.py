@@ -104,7 +104,13 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of torch")
     parser.add_argument("--types", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
     parser.add_argument("--passes", type=int, default=30, help="passes of each type")
+    parser.add_argument("--save", type=Path, help="write the random policy as a checkpoint instead, to try its import")
     arguments = parser.parse_args()
+    if arguments.save:
+        built = build(arguments.policy, arguments.device, arguments.types[0], arguments.save)
+        for part in (built.policy, built.pre, built.post):
+            part.save_pretrained(arguments.save / "pretrained_model")
+        return
     figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as directory:
         for dtype in arguments.types:

@@ -3,7 +3,7 @@
 It goes on where the newest checkpoint in `checkpoint_dir` stands, with the replay that it rebuilds from `journal_dir`.
 
 Publishes: `policy` (PolicyWeights, latched), `learner_status` (LearnerStatus), `/diagnostics` (DiagnosticArray).
-Subscribes, of every robot: `step` (ControlStep), `policy_input` and `backfill` (PolicyInput), `episode`
+Subscribes, of every robot: `step` (ControlStep), `policy_input` (PolicyInput), `backfill` (PolicyInput), `episode`
 (EpisodeEvent), `session` (SessionState).
 Services: `~/save` (Trigger), `~/pause` (SetBool), `~/set_ratio` (SetRatio).
 Parameters: `rlt_ros.rl.config.LearnerParameters`.

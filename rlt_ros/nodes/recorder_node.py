@@ -1,7 +1,7 @@
 """The journal: what the learner learns from, on disk within a second, written by a process of its own.
 
 Publishes: `/diagnostics` (DiagnosticArray).
-Subscribes, of every robot: `step` (ControlStep), `policy_input` and `backfill` (PolicyInput), `episode`
+Subscribes, of every robot: `step` (ControlStep), `policy_input` (PolicyInput), `backfill` (PolicyInput), `episode`
 (EpisodeEvent), `session` (SessionState), `executor_status` (ExecutorStatus), and with images
 `<camera>/color/image_raw` (Image); `learner_status` (LearnerStatus).
 Services: `~/status` (Trigger), which answers with a JSON object.

@@ -1,7 +1,7 @@
 """VLA inference: newest complete camera set and joint state -> RL token and reference chunk, in one pass.
 
-Publishes: `policy_input` (PolicyInput), `backfill` (PolicyInput): every token of the critical phase for the learner,
-most of them later; `/diagnostics` (DiagnosticArray).
+Publishes: `policy_input` (PolicyInput), `backfill` (PolicyInput) with what it says later of a critical phase,
+`/diagnostics` (DiagnosticArray).
 Subscribes: `<camera>/color/image_raw` (Image) for each of the bundle's cameras, `joint_states` (JointState), `session`
 (SessionState).
 Services: `~/set_instruction` (SetInstruction).
@@ -41,6 +41,8 @@ _SILENT_AFTER = 1.0
 """Seconds of one pass after which it is told that the VLA does not answer."""
 _KEPT_BYTES = 2_000_000_000
 """Of pictures that wait to be looked at: a minute of three 512-pixel cameras at 25 sets a second is 3.5 GB."""
+_USUAL, _SLOW = 10, 2
+"""Passes a second below which diagnostics warn; the second where the VLA is known to be slow (`backfill`)."""
 _CONSTANT_TOKENS = 25
 """Passes over different pictures after which an unchanged token means that the model is broken."""
 
@@ -232,7 +234,8 @@ class VlaNode(ManagedNode):
         rate, self._passes = self._passes, 0
         status = DiagnosticStatus(name=self.get_fully_qualified_name(), hardware_id=self._bundle.id)
         silent = self._worker.busy > _SILENT_AFTER
-        status.level = DiagnosticStatus.OK if rate >= 10 or not self._active else DiagnosticStatus.WARN
+        enough = rate >= (_SLOW if self._config.backfill else _USUAL)
+        status.level = DiagnosticStatus.OK if enough or not self._active else DiagnosticStatus.WARN
         status.message = f"no answer for {self._worker.busy:.0f} s" if silent else f"{rate} passes/s"
         p99 = float(np.percentile(self._seconds, 99)) * 1e3 if self._seconds else 0.0
         values = {

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 from lerobot.configs import PreTrainedConfig
+from lerobot.lerobot_types import TransitionKey
 from lerobot.policies.factory import get_policy_class, make_pre_post_processors
 from lerobot.processor.relative_action_processor import RelativeActionsProcessorStep
 from numpy.typing import NDArray
@@ -37,6 +38,11 @@ _TAPS = {
     "pi0": "model.paligemma_with_expert.paligemma.model.language_model.norm",
     "pi05": "model.paligemma_with_expert.paligemma.model.language_model.norm",
     "act": "model.encoder",
+}
+_WORDS = {
+    "smolvla": "model.vlm_with_expert.vlm.model.text_model.embed_tokens",
+    "pi0": "model.paligemma_with_expert.paligemma.model.language_model.embed_tokens",
+    "pi05": "model.paligemma_with_expert.paligemma.model.language_model.embed_tokens",
 }
 _WITHOUT_NETWORK = {
     "pretrained_backbone_weights": None,  # ACT fetches ImageNet's even where the checkpoint has its own
@@ -86,6 +92,7 @@ def load_policy(
         pre, post = _processors(config, path, vlm, tokenizer, device)
     except Exception as error:
         raise BundleError(_explained(path, error)) from error
+    _compare_words(policy, pre, path)
     try:
         _compare(policy, path / WEIGHTS)
     except SafetensorError as error:
@@ -181,7 +188,7 @@ class LeRobotPolicy:
     def stand_at(self, position: Tensor) -> None:
         """Chunks that are relative are relative to these joint positions, shape (N, J), where no pre-processor ran."""
         if self._relative is not None:
-            self._relative._last_state = position
+            self._relative({TransitionKey.OBSERVATION: {_STATE: position}})  # which keeps them
 
     def kept(self, seen: Tensor) -> Tensor:
         """Of the prefix (N, L, W) those embeddings that every moment has: the pictures', and SmolVLA's joint state."""
@@ -281,6 +288,23 @@ def _compare(policy: Any, path: Path) -> None:
             f"{path} does not fit the policy: {len(wrong)} of its {len(names)} tensors are not in the model "
             f"({', '.join(wrong[:3]) or '-'}), {len(missing)} of the model's are not in it "
             f"({', '.join(missing[:3]) or '-'}): copy the checkpoint anew"
+        )
+
+
+def _compare_words(policy: Any, pre: Any, path: Path) -> None:
+    """Another model's tokenizer gives numbers that mean other words here, or none.
+
+    Raises:
+        BundleError: the tokenizer knows more words than the policy, or less than half of them.
+    """
+    if policy.config.type not in _WORDS:
+        return
+    step = next(step for step in pre.steps if hasattr(step, "input_tokenizer"))
+    known, rows = len(step.input_tokenizer), policy.get_submodule(_WORDS[policy.config.type]).weight.shape[0]
+    if not rows / 2 <= known <= rows:
+        raise BundleError(
+            f"{path}: the tokenizer knows {known} words, the policy {rows}: it is another model's; give its own by "
+            "--tokenizer"
         )
 
 

@@ -295,6 +295,19 @@ def test_another_embodiment_other_cameras_and_what_is_no_checkpoint(saved: dict[
         load_policy(oblong)
 
 
+def test_another_models_tokenizer_is_refused(saved: dict[str, Path], tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    for count, told in ((30, r"knows 30 words, the policy \d+"), (2000, r"knows 2000 words.*--tokenizer")):
+        words = Tokenizer(models.WordLevel({"<pad>": 0, "<unk>": 1, **{f"w{i}": i for i in range(2, count)}}, "<unk>"))
+        words.pre_tokenizer = pre_tokenizers.Whitespace()
+        made = PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", unk_token="<unk>")
+        made.save_pretrained(tmp_path / str(count))
+        with pytest.raises(BundleError, match=told):
+            load_policy(saved["smolvla"], vlm=saved["smolvla"].parent / "vlm", tokenizer=tmp_path / str(count))
+
+
 def test_what_only_the_hub_has_is_named(saved: dict[str, Path], tmp_path: Path) -> None:
     copy = Path(shutil.copytree(saved["smolvla"], tmp_path / "copy"))
     config = json.loads((copy / "config.json").read_text())

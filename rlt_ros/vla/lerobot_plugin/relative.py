@@ -27,6 +27,10 @@ class RelativeToNewestState(RelativeActionsProcessorStep):
         made[TransitionKey.OBSERVATION] = observation
         return made
 
+    def relative_joints(self, count: int) -> list[bool]:
+        """Which of the joints are relative, shape (J,)."""
+        return self._build_mask(count)
+
 
 def make_relative(pre: Any, post: Any, joints: Sequence[str], absolute: Sequence[str] = ()) -> list[bool]:
     """Put the steps into a policy's processors: before its figures are applied, and after they are undone.
@@ -46,4 +50,4 @@ def make_relative(pre: Any, post: Any, joints: Sequence[str], absolute: Sequence
     after = [type(step).__name__ for step in post.steps].index("UnnormalizerProcessorStep") + 1
     back = AbsoluteActionsProcessorStep(enabled=True, relative_step=relative)
     post.steps = [*post.steps[:after], back, *post.steps[after:]]
-    return relative._build_mask(len(joints))
+    return relative.relative_joints(len(joints))
