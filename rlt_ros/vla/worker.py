@@ -68,6 +68,8 @@ class PassWorker:
         self._waiting: Moment | None = None
         self._past: deque[Moment] = deque()
         self._catching_up = False
+        self._answering = True
+        self._failed: set[float] = set()
         self._answers: list[Answer] = []
         self._since: tuple[float, int] | None = None
         self._ended = False
@@ -107,7 +109,10 @@ class PassWorker:
                 self._past.popleft()
 
     def catch_up(self, allowed: bool) -> None:
-        """Whether there is time for the past now: a pass over it after each pass over the present."""
+        """Whether there is time for the past now: a pass over it after each pass over the present.
+
+        After a failure it waits until the present is answered again; what fails twice is given up.
+        """
         with self._lock:
             self._catching_up = allowed
             self._lock.notify()
@@ -125,16 +130,20 @@ class PassWorker:
             self._lock.notify()
         self._thread.join(_END_WITHIN)
 
+    @property
+    def _past_is_due(self) -> bool:
+        return self._catching_up and self._answering and bool(self._past)
+
     def _work(self) -> None:
         late = True
         while True:
             with self._lock:
-                while not (self._ended or self._waiting or (self._catching_up and self._past)):
+                while not (self._ended or self._waiting or self._past_is_due):
                     self._lock.wait()
                 if self._ended:
                     return
                 # In turns while both wait: a pass over the past, one over the present.
-                late = self._catching_up and bool(self._past) and not (late and self._waiting)
+                late = self._past_is_due and not (late and self._waiting)
                 if late:
                     moments = [self._past.popleft() for _ in range(min(max(1, self._batch()), len(self._past)))]
                 else:
@@ -150,5 +159,11 @@ class PassWorker:
                 self._since = None
                 if self._ended:
                     return
+                failed = isinstance(made[0], Exception)
+                if late and failed:
+                    stamps = {moment.stamp for moment in moments}
+                    self._past.extendleft(m for m in reversed(moments) if m.stamp not in self._failed)
+                    self._failed = stamps if stamps != self._failed else set()
+                self._answering = not failed
                 self._answers += [Answer(*one, late) for one in zip(moments, made, strict=True)]
                 self._answered()

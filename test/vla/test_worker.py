@@ -97,8 +97,7 @@ def test_the_past_is_looked_at_when_there_is_time_in_turns_with_the_present() ->
     assert not present[0].late
     assert vla.begun.acquire(timeout=10)
     vla.worker.catch_up(False)
-    vla.failing = {4.0}
-    assert [type(answer.made) for answer in vla.answer()] == [InferenceError, InferenceError]
+    assert stamps(vla.answer()) == [3.0, 4.0]
     assert stamps(vla.answer()) == [11.0], "the present only, from here on"
     vla.worker.keep(moment(5))
     vla.worker.keep(moment(6))
@@ -106,4 +105,25 @@ def test_the_past_is_looked_at_when_there_is_time_in_turns_with_the_present() ->
     vla.worker.catch_up(True)
     assert stamps(vla.answer()) == [6.0]
     assert vla.worker.past == 0
+    vla.worker.end()
+
+
+def test_what_failed_waits_for_a_vla_that_answers_again_and_is_given_up_when_it_fails_twice() -> None:
+    vla = Vla()
+    vla.failing = {0.0}
+    for number in range(2):
+        vla.worker.keep(moment(number))
+    vla.worker.catch_up(True)
+    assert [type(answer.made) for answer in vla.answer()] == [InferenceError] * 2
+    assert vla.worker.past == 2, "a server that is not there for a moment costs nothing"
+    assert vla.begun.acquire(timeout=10)
+    assert not vla.begun.acquire(timeout=0.1), "and is not asked again and again"
+    vla.worker.submit(moment(10))
+    assert stamps(vla.answer()) == [10.0]
+    assert [type(answer.made) for answer in vla.answer()] == [InferenceError] * 2
+    assert vla.worker.past == 0
+    vla.worker.keep(moment(2))
+    vla.worker.submit(moment(11))
+    assert stamps(vla.answer()) == [11.0]
+    assert stamps(vla.answer()) == [2.0]
     vla.worker.end()
