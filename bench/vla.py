@@ -1,7 +1,8 @@
-"""What a pass of a real VLA costs: policies of LeRobot's kinds at full size, random weights, chunk and embeddings.
+"""What a pass of a VLA costs: of a bundle, or of LeRobot's policies at full size with random weights.
 
-It runs where LeRobot is: `.venv-lerobot/bin/python -m rlt_ros.cli bench vla --policy smolvla --device cuda`.
-The reference in the same run is the first of the given types, by default float32.
+`rlt bench vla --bundle B --providers CUDAExecutionProvider CPUExecutionProvider` measures what would fly, on each of
+them; the last one is the reference. Policies run where LeRobot is: `.venv-lerobot/bin/python -m rlt_ros.cli bench vla
+--policy smolvla --device cuda`; there the reference is the first of the given types, by default float32.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ import platform
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lerobot.policies.factory import make_pre_post_processors
-from random_policies import features, language_model, local_words, paligemma_words, statistics
 
-from rlt_ros.vla.lerobot_policy import LeRobotPolicy
+from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.vla.loaded import LoadedVla
+
+if TYPE_CHECKING:
+    from rlt_ros.vla.lerobot_policy import LeRobotPolicy
 
 CAMERAS, JOINTS, ROWS = ("left_wrist", "right_wrist", "base"), 14, 50
 WORDS = "insert the ethernet plug"
@@ -47,6 +50,11 @@ SMOLVLM2_500M = (
 
 def build(kind: str, device: str, dtype: str, root: Path) -> LeRobotPolicy:
     """A random policy of the size that is published."""
+    from lerobot.policies.factory import make_pre_post_processors
+    from random_policies import features, language_model, local_words, paligemma_words, statistics
+
+    from rlt_ros.vla.lerobot_policy import LeRobotPolicy
+
     side = {"act": 480, "smolvla": 512}.get(kind, 224)
     common: dict[str, Any] = {**features(side, CAMERAS, JOINTS), "device": device, "chunk_size": ROWS}
     if kind == "act":
@@ -89,23 +97,51 @@ def measure(policy: LeRobotPolicy, passes: int, mixed: bool) -> dict[str, Any]:
         if number >= 3:
             seconds.append(time.perf_counter() - start)
     return {
-        "passes_per_s": round(passes / sum(seconds), 2),
-        "ms_p50": round(1e3 * float(np.median(seconds)), 1),
-        "ms_p99": round(1e3 * float(np.percentile(seconds, 99)), 1),
+        **_speed(seconds),
         "memory_gb": round(torch.cuda.max_memory_allocated() / 1e9, 2) if cuda else None,
         "embeddings": list(made.embeddings.shape),
     }
 
 
+def measure_bundle(directory: Path, providers: list[str], passes: int) -> dict[str, Any]:
+    """Passes of a bundle with its token, one after the other, on each provider."""
+    bundle = load_bundle(directory)
+    rng = np.random.default_rng(0)
+    shape = (len(bundle.cameras), bundle.image_size, bundle.image_size, 3)
+    figures: dict[str, Any] = {}
+    for provider in providers:
+        vla = LoadedVla(bundle, (provider,))
+        vla.warm_up()
+        images = rng.integers(0, 255, (passes, *shape), np.uint8)
+        seconds = [vla.infer(image, np.zeros(len(bundle.joints))).seconds for image in images]
+        figures[vla.provider] = _speed(seconds)
+        vla.close()
+    first, last = (list(figures.values())[i]["passes_per_s"] for i in (0, -1))
+    return {"bundle": bundle.id, "ratio": round(first / last, 2), **figures}
+
+
+def _speed(seconds: list[float]) -> dict[str, float]:
+    return {
+        "passes_per_s": round(len(seconds) / sum(seconds), 2),
+        "ms_p50": round(1e3 * float(np.median(seconds)), 1),
+        "ms_p99": round(1e3 * float(np.percentile(seconds, 99)), 1),
+    }
+
+
 def main() -> None:
-    """Measure one policy."""
+    """Measure a bundle or a policy."""
     parser = argparse.ArgumentParser(prog="rlt bench vla", description=__doc__)
     parser.add_argument("--policy", choices=("act", "smolvla", "pi0", "pi05"), default="smolvla")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="of torch")
     parser.add_argument("--types", nargs="+", choices=("float32", "bfloat16"), default=["float32", "bfloat16"])
     parser.add_argument("--passes", type=int, default=30, help="passes of each type")
     parser.add_argument("--save", type=Path, help="write the random policy as a checkpoint instead, to try its import")
+    parser.add_argument("--bundle", type=Path, help="measure this bundle instead")
+    parser.add_argument("--providers", nargs="+", default=["CPUExecutionProvider"], help="of ONNX Runtime (--bundle)")
     arguments = parser.parse_args()
+    if arguments.bundle:
+        print(json.dumps(measure_bundle(arguments.bundle, arguments.providers, arguments.passes)))
+        return
     if arguments.save:
         built = build(arguments.policy, arguments.device, arguments.types[0], arguments.save)
         for part in (built.policy, built.pre, built.post):
