@@ -227,6 +227,7 @@ class VlaNode(ManagedNode):
         except ValueError as error:
             response.message = str(error)
             return response
+        self._worker.drop_past()
         response.success, response.message = True, request.instruction
         return response
 

@@ -108,6 +108,11 @@ class PassWorker:
             if self._past:
                 self._past.popleft()
 
+    def drop_past(self) -> None:
+        """None of them will: the VLA is told something else from now on."""
+        with self._lock:
+            self._past.clear()
+
     def catch_up(self, allowed: bool) -> None:
         """Whether there is time for the past now: a pass over it after each pass over the present.
 

@@ -104,6 +104,9 @@ def test_the_past_is_looked_at_when_there_is_time_in_turns_with_the_present() ->
     vla.worker.drop_oldest()
     vla.worker.catch_up(True)
     assert stamps(vla.answer()) == [6.0]
+    vla.worker.catch_up(False)
+    vla.worker.keep(moment(7))
+    vla.worker.drop_past()
     assert vla.worker.past == 0
     vla.worker.end()
 
