@@ -7,6 +7,7 @@ import fcntl
 import os
 import time
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from rlt_ros.journal.segment import (
@@ -114,6 +115,8 @@ class JournalWriter:
         self._segment_bytes = segment_bytes
         self._segment: SegmentWriter | None = None
         self._dirty = False
+        self._thread = ThreadPoolExecutor(1, "journal")
+        self._syncing: Future[None] | None = None
         self._retry_at = 0.0
         self._lock = _locked(directory)
         for path in segments(directory):
@@ -159,21 +162,38 @@ class JournalWriter:
             self._close_segment()
 
     def sync(self) -> None:
-        """Bring everything to the disk itself."""
-        if self._segment is None or not self._dirty:
-            return
-        try:
-            self._segment.sync()
+        """Bring everything to the disk itself, in a thread: a slow one does not keep the caller from listening.
+
+        A failure is noticed by the next call, and what was appended meanwhile is brought to the disk by it.
+        """
+        if self._syncing is not None:
+            if not self._syncing.done():
+                return
+            error = self._wait_for_sync()
+            if error is not None:
+                self._failed(error)
+        if self._segment is not None and self._dirty:
             self._dirty = False
+            self._syncing = self._thread.submit(self._segment.sync)
+
+    def _wait_for_sync(self) -> OSError | None:
+        """A file is not closed while it is brought to the disk; the error of that."""
+        syncing, self._syncing = self._syncing, None
+        try:
+            if syncing is not None:
+                syncing.result()
         except OSError as error:
-            self._failed(error)
+            return error
+        return None
 
     def close(self) -> None:
         """Finish; others may write to the journal from now on."""
         self._close_segment()
+        self._thread.shutdown()
         os.close(self._lock)
 
     def _close_segment(self) -> None:
+        self._wait_for_sync()
         segment, self._segment = self._segment, None
         if segment is None:
             return
@@ -187,6 +207,7 @@ class JournalWriter:
         """What was written stays; a new file is tried a little later."""
         self.problem = _text(error)
         self._retry_at = time.monotonic() + _RETRY_AFTER
+        self._wait_for_sync()
         segment, self._segment = self._segment, None
         if segment is not None:
             self._closed_bytes += segment.size

@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -255,6 +256,52 @@ def test_a_real_full_disk(small_disk: Path, monkeypatch: pytest.MonkeyPatch) -> 
     found = list(read_journal(small_disk / "journal"))
     assert found == [*(record(k, size=1000) for k in kept), record(600)]
     assert all(is_finished(path) for path in segments(small_disk / "journal"))
+
+
+def test_a_slow_disk_does_not_keep_the_recorder_from_listening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had not read yet when it was killed would be lost with its publisher."""
+    let, begun = threading.Event(), threading.Event()
+    real = os.fdatasync
+
+    def slow(handle: int) -> None:
+        begun.set()
+        assert let.wait(10)
+        real(handle)
+
+    monkeypatch.setattr("rlt_ros.journal.segment.os.fdatasync", slow)
+    writer = JournalWriter(tmp_path)
+    records = [record(k) for k in range(20)]
+    for number, item in enumerate(records):
+        assert writer.append(item)
+        writer.sync()
+        if number == 0:
+            assert begun.wait(10)
+    assert list(read_journal(tmp_path)) == records, "all of it would survive the process"
+    let.set()
+    writer.close()
+    assert all(is_finished(path) for path in segments(tmp_path))
+
+
+def test_a_disk_that_fails_beside_is_noticed_and_a_new_file_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_handle: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    writer = JournalWriter(tmp_path)
+    assert writer.append(record(0))
+    monkeypatch.setattr("rlt_ros.journal.segment.os.fdatasync", fail)
+    monkeypatch.setattr("rlt_ros.journal.journal._RETRY_AFTER", 0.0)
+    deadline = time.monotonic() + 10
+    while not writer.problem:
+        assert time.monotonic() < deadline
+        writer.sync()
+    monkeypatch.undo()
+    assert "cannot write" in writer.problem
+    assert writer.append(record(1))
+    writer.sync()
+    writer.close()
+    assert list(read_journal(tmp_path)) == [record(0), record(1)]
 
 
 def test_a_full_disk_is_tried_again_a_little_later_not_with_every_message(
