@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from multiprocessing import get_context
 
 import numpy as np
@@ -109,11 +109,23 @@ def collect_parallel(orders: list[Order], workers: int | None = None) -> Iterato
 
 def _fly(job: tuple[Order, int]) -> Episode:
     order, seed = job
-    cell = _cell(order.task, order.setting, order.clearance, order.randomisation)
-    return demonstrate(cell, seed=seed, stride=order.stride)
+    return demonstrate(_cell(replace(order, episodes=0, seed=0, stride=0)), seed=seed, stride=order.stride)
 
 
-@lru_cache(maxsize=1)
-def _cell(task: str, setting: str, clearance: float | None, randomisation: float) -> Cell:
-    """That of the last episode too, where nothing else was ordered: its renderer takes a while to begin."""
-    return Cell(get_task(task, clearance=clearance, setting=setting), randomisation=randomisation)
+_KEPT: dict[Order, Cell] = {}
+"""The cell of the last episode in this process: its renderer takes a while to begin."""
+
+
+def _cell(kind: Order) -> Cell:
+    if kind not in _KEPT:
+        _close()
+        task = get_task(kind.task, clearance=kind.clearance, setting=kind.setting)
+        _KEPT[kind] = Cell(task, randomisation=kind.randomisation)
+    return _KEPT[kind]
+
+
+@atexit.register
+def _close() -> None:
+    """A renderer cannot be left to the interpreter's end."""
+    while _KEPT:
+        _KEPT.popitem()[1].close()
