@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import os
 import zlib
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from multiprocessing import get_context
 
 import numpy as np
@@ -18,6 +17,8 @@ from rlt_ros.sim.expert import Expert, ExpertConfig
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.types import GROUNDING, Episode
 
+_PORTION = 3
+"""Episodes that a process flies before it hands them over: pictures of every tick are 25 MB an episode."""
 OVERRUN = 15
 """Ticks the expert goes on after success, so that the last rows of a chunk are demonstrated too."""
 
@@ -97,35 +98,26 @@ def demonstration_seed(seed: int, task: str, setting: str) -> int:
 
 def collect_parallel(orders: list[Order], workers: int | None = None) -> Iterator[Episode]:
     """The demonstrations of all orders, in order, by one process a core."""
-    jobs = [(replace(order, episodes=1), order.seed + number) for order in orders for number in range(order.episodes)]
+    jobs = [
+        (order, first, min(_PORTION, order.episodes - first))
+        for order in orders
+        for first in range(0, order.episodes, _PORTION)
+    ]
     workers = workers or os.cpu_count() or 1
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         try:
-            yield from pool.map(_fly, jobs)
+            for episodes in pool.map(_fill, jobs):
+                yield from episodes
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _fly(job: tuple[Order, int]) -> Episode:
-    order, seed = job
-    return demonstrate(_cell(replace(order, episodes=0, seed=0, stride=0)), seed=seed, stride=order.stride)
-
-
-_KEPT: dict[Order, Cell] = {}
-"""The cell of the last episode in this process: its renderer takes a while to begin."""
-
-
-def _cell(kind: Order) -> Cell:
-    if kind not in _KEPT:
-        _close()
-        task = get_task(kind.task, clearance=kind.clearance, setting=kind.setting)
-        _KEPT[kind] = Cell(task, randomisation=kind.randomisation)
-    return _KEPT[kind]
-
-
-@atexit.register
-def _close() -> None:
-    """A renderer cannot be left to the interpreter's end."""
-    while _KEPT:
-        _KEPT.popitem()[1].close()
+def _fill(job: tuple[Order, int, int]) -> list[Episode]:
+    order, first, count = job
+    task = get_task(order.task, clearance=order.clearance, setting=order.setting)
+    cell = Cell(task, randomisation=order.randomisation)
+    try:
+        return list(collect(cell, episodes=count, stride=order.stride, seed=order.seed + first))
+    finally:
+        cell.close()  # its renderer cannot be left to the interpreter's end
