@@ -35,7 +35,7 @@ from rlt_ros.vla.bundle import load_bundle
 from rlt_ros.vla.config import VlaParameters
 from rlt_ros.vla.loaded import LoadedVla
 from rlt_ros.vla.phase import load_phase_head
-from rlt_ros.vla.worker import Moment, PassWorker
+from rlt_ros.vla.worker import Moment, PassWorker, Spacing
 
 _SILENT_AFTER = 1.0
 """Seconds of one pass after which it is told that the VLA does not answer."""
@@ -93,7 +93,7 @@ class VlaNode(ManagedNode):
         answered = self.create_guard_condition(self._on_answers)
         self._worker = PassWorker(self._infer, answered.trigger, lambda: self._vla.batch)
         self._critical = False
-        self._keep_at = -np.inf
+        self._spacing = Spacing(p.backfill)
         self._publisher = self.create_publisher(msg.PolicyInput, "policy_input", HISTORY_QOS)
         self._late = self.create_publisher(msg.PolicyInput, "backfill", HISTORY_QOS)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -146,7 +146,7 @@ class VlaNode(ManagedNode):
             return
         images = np.stack([made.frames[camera].image for camera in self._bundle.cameras])
         overtaken = self._worker.submit(Moment(images, position, self._inputs.stamp(made)))
-        if overtaken is not None and self._critical and self._config.backfill:
+        if overtaken is not None and self._critical and self._spacing.wants(overtaken.stamp):
             self._keep(overtaken)
         if self._worker.busy > _SILENT_AFTER:
             self._refusals.refuse("vla_silent", f"for {self._worker.busy:.0f} s")
@@ -157,12 +157,7 @@ class VlaNode(ManagedNode):
         self._worker.catch_up(not flies)
 
     def _keep(self, overtaken: Moment) -> None:
-        """Of the sets that the VLA had no time for, as many a second as are wanted."""
-        stamp, period = overtaken.stamp, 1 / self._config.backfill
-        early = self._keep_at - stamp
-        if period / 2 < early < 2 * period:  # more than that: a clock was set back
-            return
-        self._keep_at = (self._keep_at if abs(early) <= period else stamp) + period
+        """A set that the VLA had no time for is looked at later, as far as memory goes."""
         self._worker.keep(overtaken)
         if self._worker.past * overtaken.images.nbytes > _KEPT_BYTES:
             self._worker.drop_oldest()

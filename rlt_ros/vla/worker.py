@@ -47,6 +47,23 @@ class Answer:
     late: bool
 
 
+class Spacing:
+    """Of moments that come at any rate, as many a second as are wanted."""
+
+    def __init__(self, rate: float) -> None:
+        """Want `rate` a second; 0: none."""
+        self._period = 1 / rate if rate else 0.0
+        self._due = -np.inf
+
+    def wants(self, stamp: float) -> bool:
+        """Whether the moment of this time is one of them; a little early is in time."""
+        period, early = self._period, self._due - stamp
+        if not period or period / 2 < early < 2 * period:  # more than that: a clock was set back
+            return False
+        self._due = (self._due if abs(early) <= period else stamp) + period
+        return True
+
+
 class PassWorker:
     """One pass at a time; of the moments that wait only the newest is kept, and what is to be looked at later."""
 

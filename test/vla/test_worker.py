@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from rlt_ros.vla.backend import Inference, InferenceError
-from rlt_ros.vla.worker import Answer, Moment, PassWorker
+from rlt_ros.vla.worker import Answer, Moment, PassWorker, Spacing
 
 
 def moment(number: int) -> Moment:
@@ -130,3 +130,14 @@ def test_what_failed_waits_for_a_vla_that_answers_again_and_is_given_up_when_it_
     assert stamps(vla.answer()) == [11.0]
     assert stamps(vla.answer()) == [2.0]
     vla.worker.end()
+
+
+def test_as_many_moments_a_second_are_kept_as_are_wanted() -> None:
+    rng = np.random.default_rng(0)
+    times = np.arange(0, 10, 0.02) + rng.uniform(-0.004, 0.004, 500)  # 50 a second, a little early or late
+    spacing = Spacing(25.0)
+    assert abs(sum(spacing.wants(stamp) for stamp in times) - 250) <= 3
+    assert spacing.wants(2.0), "after a clock was set back"
+    spacing = Spacing(25.0)
+    assert all(spacing.wants(stamp) for stamp in times[::5]), "slower cameras lose nothing"
+    assert not any(Spacing(0.0).wants(stamp) for stamp in times)
