@@ -265,13 +265,12 @@ def check_samples(rig: Rig, end: msg.EpisodeEvent) -> None:
         and from_stamp(message.header.stamp) <= from_stamp(end.header.stamp)
     ]
     first = next(index for index, message in enumerate(flown) if message.input_valid)
-    # In the tick or two after the human let go nothing is known that a policy could act upon: the robot is held, and
-    # what was before is one stretch of samples, what comes after another.
+    # Where nothing is known that a policy could act upon the robot is held: always in the tick or two after the human
+    # let go, and on a busy machine where an answer of the VLA is late. Samples never reach across.
     held = np.array([message.state == msg.ControlStep.STATE_HOLD for message in flown[first:]])
     stretch = np.cumsum(held)[~held]
     flown = [message for message in flown[first:] if message.state != msg.ControlStep.STATE_HOLD]
-    ends = {number: 1 + int(np.flatnonzero(stretch == number)[-1]) for number in set(stretch.tolist())}
-    assert len(ends) == 2
+    ends = {number: 1 + int(np.flatnonzero(stretch == number)[-1]) for number in np.unique(stretch).tolist()}
     tick_of_state = [
         tick
         for number, until in ends.items()
@@ -279,7 +278,7 @@ def check_samples(rig: Rig, end: msg.EpisodeEvent) -> None:
     ]
     human = np.array([message.state == msg.ControlStep.STATE_HUMAN for message in flown])
     assert human.any()
-    assert not human.all()
+    assert stretch[human].max() < stretch[-1], "the robot was held between the human and the policy"
     commands = np.array([list(message.command) for message in flown])
     wire_is_the_steps(rig)
 
@@ -288,7 +287,10 @@ def check_samples(rig: Rig, end: msg.EpisodeEvent) -> None:
     clipped = np.where(human[:, None], np.clip(actions, -config.human_clip, config.human_clip), actions)
     serials = replay.usable_since(0)
     starts = [tick_of_state[serial] for serial in serials]
-    assert len(serials) > 0.9 * (len(flown) - config.chunk) / config.stride
+    whole = [
+        tick for tick in tick_of_state if stretch[tick] == stretch[-1] or tick + config.chunk < ends[int(stretch[tick])]
+    ]
+    assert starts == whole, "a sample at every stride that has its next state, or the episode's end"
     batch = replay.gather(serials)
     mixed = 0
     for sample, tick in enumerate(starts):
