@@ -200,6 +200,30 @@ def test_the_plug_in_reads_the_same_and_no_pictures_for_actions(tmp_path: Path) 
             DatasetReader._query_hf_dataset = plain
 
 
+@pytest.mark.parametrize("rate", [0.0, 1e-5])
+def test_the_plug_in_freezes_eyes_that_learn_at_rate_zero_and_changes_nothing_else(
+    saved: dict[str, Path], rate: float
+) -> None:
+    from lerobot.policies.act.modeling_act import ACTPolicy
+
+    make = ACTPolicy.__init__
+    config = ACTPolicy.from_pretrained(saved["act"]).config
+    config.optimizer_lr_backbone = rate
+    try:
+        import rlt_ros.vla.lerobot_plugin.frozen as plug_in
+
+        importlib.reload(plug_in)
+        policy = ACTPolicy.from_pretrained(saved["act"], config=config)
+    finally:
+        ACTPolicy.__init__ = make
+    trained = {name for name, weight in policy.named_parameters() if weight.requires_grad}
+    eyes = {name for name, _ in policy.named_parameters() if name.startswith("model.backbone.")}
+    assert eyes
+    assert trained == {name for name, _ in policy.named_parameters()} - (eyes if rate == 0 else set())
+    tensors = load_file(saved["act"] / "model.safetensors")
+    assert all(torch.equal(value, tensors[name]) for name, value in policy.state_dict().items())
+
+
 def test_the_embeddings_are_those_of_a_second_pass(saved: dict[str, Path]) -> None:
     """The tap sees what the language model gives when it is asked for the prefix alone."""
     policy = loaded(saved, "smolvla")

@@ -1,4 +1,4 @@
-"""A plug-in for `lerobot-train`: faster reading, and relative actions for policies that stack observations.
+"""A plug-in for `lerobot-train`: faster reading, relative actions for every policy, frozen eyes that cost nothing.
 
     PYTHONPATH=. lerobot-train --dataset.discover_packages_path=rlt_ros.vla.lerobot_plugin --num_workers=0 ...
 
