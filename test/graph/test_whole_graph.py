@@ -112,8 +112,14 @@ def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph
     assert max(message.depth for message in truth) < 0.05
 
     # 3. The learner dies; the robot moves on with its last weights. It starts again, and learns on.
-    samples, newest = learner[-1].samples, weights[-1].version
+    # Early in an episode: where it dies between two, its second life may begin before anybody flies.
+    before = steps[-1].episode
+    ros.wait(
+        lambda: steps[-1].episode > before and steps[-1].state == msg.ControlStep.STATE_ACTOR, 60, "the next episode"
+    )
     graph.kill("learner_node")
+    ros.spin(0.3)  # what it said before
+    samples, newest = learner[-1].samples, weights[-1].version
     steps.clear()
     weights.clear()
     ros.wait(lambda: bool(weights), 60, "weights of the learner's second life")
