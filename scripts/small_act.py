@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from io import BytesIO
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,10 @@ from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.act.modeling_act import ACTPolicy
 from lerobot.policies.factory import make_pre_post_processors
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
+from rlt_ros.vla.dataset import read_episodes
 from rlt_ros.vla.lerobot_plugin.relative import make_relative
 
 _SHIFT = 3
@@ -65,17 +65,17 @@ def successes(dataset: Path) -> list[int]:
     return sorted(found)
 
 
-def pictures(dataset: Path, cameras: list[str], episodes: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """Every fourth frame in which it is known where the parts are: (N, cameras, H, W, 3), and that, (N, GROUNDING)."""
-    frames, places = [], []
-    for path in sorted((dataset / "data").rglob("*.parquet")):
-        table = pq.read_table(path, columns=["episode_index", "grounding", *cameras])
-        place = np.stack(table["grounding"].to_numpy())
-        rows = np.flatnonzero(np.isin(table["episode_index"], episodes) & np.isfinite(place).all(1))[::4]
-        columns = [table[name].combine_chunks().field("bytes") for name in cameras]
-        frames += [np.stack([Image.open(BytesIO(column[row].as_py())) for column in columns]) for row in rows]
-        places.append(place[rows])
-    return np.stack(frames), np.concatenate(places).astype(np.float32)
+def pictures(dataset: Path, cameras: list[str]) -> list[tuple[NDArray[np.uint8], NDArray[np.float32]]]:
+    """Of each success, where the parts' place is known: pictures (N, cameras, H, W, 3), and that (N, GROUNDING)."""
+    seen = []
+    for episode in read_episodes(dataset, 4, tuple(cameras)):
+        place = episode.grounding[episode.image_ticks]
+        known = np.isfinite(place).all(1)
+        if episode.ticks and known.any():
+            seen.append((episode.images[known], place[known]))
+    if len(seen) < 2:
+        sys.exit(f"{dataset}: {len(seen)} successes say where the parts are (column grounding), 2 are needed")
+    return seen
 
 
 def shifted(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
@@ -86,15 +86,18 @@ def shifted(images: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.u
     return np.stack([one[y : y + height, x : x + width] for one, (y, x) in zip(wide, corners, strict=True)])
 
 
-def train_eyes(policy: ACTPolicy, dataset: Path, cameras: list[str], episodes: list[int], steps: int) -> float:
+def train_eyes(policy: ACTPolicy, dataset: Path, cameras: list[str], steps: int) -> float:
     """Teach the pictures' part of the policy to say linearly where the parts are.
 
     Returns:
-        Root mean square error of the lateral offset on the last tenth of the episodes, mm.
+        Root mean square error of the lateral offset (length in y and z) on the last tenth of the successes, mm.
     """
-    held = episodes[-len(episodes) // 10 :]
-    seen, place = pictures(dataset, cameras, episodes[: -len(held)])
-    scale = torch.tensor([0.02, 0.004, 0.004, 0.05, 0.05])
+    episodes = pictures(dataset, [name.rpartition(".")[2] for name in cameras])
+    cut = len(episodes) - max(1, len(episodes) // 10)
+    (seen, place), held = (
+        (np.concatenate(part) for part in zip(*some, strict=True)) for some in (episodes[:cut], episodes[cut:])
+    )
+    scale = torch.tensor([0.02, 0.004, 0.004, 0.05, 0.05])  # as the small VLA's
     stats = LeRobotDatasetMetadata("local/rlt", root=dataset).stats
     mean, std = (
         torch.tensor(np.stack([stats[name][figure] for name in cameras])).float() for figure in ("mean", "std")
@@ -127,7 +130,7 @@ def train_eyes(policy: ACTPolicy, dataset: Path, cameras: list[str], episodes: l
         if step % 50 == 0:
             print(f"eyes {step}/{steps}: loss {loss.item():.4f}", flush=True)
     eyes.to(memory_format=torch.contiguous_format)
-    seen, place = pictures(dataset, cameras, held)
+    seen, place = held
     with torch.no_grad():
         told = torch.cat(
             [where(look(part).float().reshape(len(part), -1)) for part in np.split(seen, range(64, len(seen), 64))]
@@ -175,7 +178,7 @@ def main() -> None:
     # lerobot-train takes them from there.
     (arguments.dataset / "meta/stats.json").write_text(json.dumps(stats, indent=2))
     numbers = successes(arguments.dataset)
-    error = train_eyes(policy, arguments.dataset, cameras, numbers, arguments.eyes)
+    error = train_eyes(policy, arguments.dataset, cameras, arguments.eyes)
     print(f"eyes: lateral offset to {error:.2f} mm RMS in episodes that they have not seen")
     for part in (policy, pre, post):
         part.save_pretrained(arguments.out / "policy")
