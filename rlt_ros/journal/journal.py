@@ -14,9 +14,9 @@ from rlt_ros.journal.segment import (
     SUFFIX,
     Damage,
     Record,
+    SegmentReader,
     SegmentWriter,
     is_finished,
-    read_segment,
     repair,
     sync_directory,
 )
@@ -73,20 +73,27 @@ def read_journal(
     Raises:
         OSError: a file cannot be read.
     """
-    last: Path | None = None
-    while True:
-        fresh = [path for path in segments(directory) if last is None or path > last]
-        if not fresh:
-            return
-        for path in fresh:
-            last = path
-            for item in read_segment(path):
-                if isinstance(item, Damage):
-                    done(item.size)
-                    if item.lost:
-                        damaged(item)
-                elif not topics or item.topic.rsplit("/", 1)[-1] in topics:
-                    yield item
+    path = _following(directory, None)
+    while path is not None:
+        with SegmentReader(path) as reader:
+            while True:
+                # Asked before its end is met: a file that has a successor does not grow any more.
+                successor = _following(directory, path)
+                grew = False
+                for record in reader.records():
+                    grew = True
+                    if not topics or record.topic.rsplit("/", 1)[-1] in topics:
+                        yield record
+                if successor is not None or not grew:
+                    break
+            done(reader.state.size)
+            if reader.state.lost:
+                damaged(reader.state)
+        path = successor
+
+
+def _following(directory: Path, path: Path | None) -> Path | None:
+    return next((other for other in segments(directory) if path is None or other > path), None)
 
 
 class JournalWriter:

@@ -194,12 +194,72 @@ class _Snapshot:
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self._left = os.fstat(file.fileno()).st_size
+        self.size = os.fstat(file.fileno()).st_size
+        self._left = self.size - file.tell()
 
     def read(self, size: int) -> bytes:
-        data = self._file.read(min(size, self._left))
+        data = self._file.read(max(0, min(size, self._left)))
         self._left -= len(data)
         return data
+
+
+class SegmentReader:
+    """Reads a file that may be written to meanwhile; a context manager.
+
+    Attributes:
+        path: of the file.
+        state: how far it was read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`.
+
+        Raises:
+            OSError: it cannot be opened.
+        """
+        self.path = path
+        self.state = Damage(path, 0, 0, False)
+        self._file = path.open("rb")
+        self._schemas: dict[int, tuple[str, str]] = {}
+        self._channels: dict[int, Channel] = {}
+
+    def __enter__(self) -> SegmentReader:
+        """Nothing more to do."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def records(self) -> Iterator[Record]:
+        """What came since the last call, in the order in which it was written, up to where the file ends now.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if self.state.finished:
+            return
+        offset, finished = self.state.offset, False
+        self._file.seek(offset)
+        snapshot = _Snapshot(self._file)
+        reader = StreamReader(snapshot, skip_magic=offset > 0, record_size_limit=_LARGEST_RECORD)  # type: ignore[arg-type]
+        try:
+            for record in reader.records:
+                if isinstance(record, Schema):
+                    self._schemas[record.id] = (record.name, record.data.decode())
+                elif isinstance(record, Channel):
+                    self._channels[record.id] = record
+                elif isinstance(record, Message):
+                    channel = self._channels[record.channel_id]
+                    name, text = self._schemas[channel.schema_id]
+                    yield Record(channel.topic, name, text, record.data, record.log_time, record.publish_time)
+                offset = self._file.tell()
+            finished = True
+        except Exception as error:
+            # struct.error is no ValueError.
+            if not isinstance(error, _DAMAGE) and type(error).__name__ != "error":
+                raise
+        self.state = Damage(self.path, offset, snapshot.size, finished)
 
 
 def read_segment(path: Path) -> Iterator[Record | Damage]:
@@ -208,37 +268,9 @@ def read_segment(path: Path) -> Iterator[Record | Damage]:
     Raises:
         OSError: the file cannot be opened or read.
     """
-    schemas: dict[int, Schema] = {}
-    channels: dict[int, Channel] = {}
-    texts: dict[int, str] = {}
-    finished, offset = False, 0
-    with path.open("rb") as file:
-        reader = StreamReader(_Snapshot(file), record_size_limit=_LARGEST_RECORD)  # type: ignore[arg-type]
-        try:
-            for record in reader.records:
-                if isinstance(record, Schema):
-                    schemas[record.id], texts[record.id] = record, record.data.decode()
-                elif isinstance(record, Channel):
-                    channels[record.id] = record
-                elif isinstance(record, Message):
-                    channel = channels[record.channel_id]
-                    schema = schemas[channel.schema_id]
-                    yield Record(
-                        channel.topic,
-                        schema.name,
-                        texts[schema.id],
-                        record.data,
-                        record.log_time,
-                        record.publish_time,
-                    )
-                offset = file.tell()
-            finished = True
-        except Exception as error:
-            # struct.error is no ValueError.
-            if not isinstance(error, _DAMAGE) and type(error).__name__ != "error":
-                raise
-        size = os.fstat(file.fileno()).st_size
-    yield Damage(path, offset, size, finished)
+    with SegmentReader(path) as reader:
+        yield from reader.records()
+        yield reader.state
 
 
 def is_finished(path: Path) -> bool:

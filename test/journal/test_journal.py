@@ -71,6 +71,35 @@ def test_a_journal_that_is_being_written_is_read_up_to_its_newest_message(tmp_pa
     assert not is_being_written(tmp_path)
 
 
+def test_what_is_written_while_a_journal_is_read_is_read_too_also_in_a_file_that_got_a_successor(
+    tmp_path: Path,
+) -> None:
+    """A learner that rebuilt its replay while the recorder began a new file lacked what came before that: for good."""
+    writer = JournalWriter(tmp_path, segment_bytes=5000)
+    count = 0
+
+    def write(until: int) -> None:
+        nonlocal count
+        while count < until:
+            writer.append(record(count))
+            count += 1
+
+    write(10)
+    found = []
+    for item in read_journal(tmp_path):
+        found.append(item)
+        if len(found) == 5:
+            write(60)
+            writer.rotate()
+            write(70)
+            assert len(segments(tmp_path)) == 2
+        elif len(found) >= 70:
+            write(min(count + 3, 100))
+    assert count == 100
+    assert found == [record(k) for k in range(count)]
+    writer.close()
+
+
 def test_only_one_process_writes(tmp_path: Path) -> None:
     writer = JournalWriter(tmp_path)
     with pytest.raises(JournalError, match="another process records"):
