@@ -25,8 +25,6 @@ import numpy as np
 import psutil
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-
-sys.path.insert(0, str(Path(__file__).parent))
 from running import node, own_domain, process
 from sensor_msgs.msg import Image
 

@@ -23,12 +23,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect
-
-sys.path.insert(0, str(Path(__file__).parent))
 from memory import children
 from running import own_domain, stopped, up_sim
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import connect
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 

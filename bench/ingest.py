@@ -16,8 +16,6 @@ from typing import Any
 
 import numpy as np
 import rclpy
-
-sys.path.insert(0, str(Path(__file__).parent))
 from rclpy.executors import SingleThreadedExecutor
 from running import PERIOD, node, own_domain
 

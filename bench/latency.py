@@ -15,8 +15,6 @@ from pathlib import Path
 import numpy as np
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
-
-sys.path.insert(0, str(Path(__file__).parent))
 from running import own_domain, up_sim
 
 from rlt_ros import msg

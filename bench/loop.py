@@ -19,8 +19,6 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
 from running import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor, process
 
 from rlt_ros import msg

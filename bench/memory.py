@@ -14,8 +14,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
 from running import own_domain, stopped, up_sim
 
 _EVERY = 2.0

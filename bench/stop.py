@@ -21,8 +21,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
 import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from running import PERIOD, node, own_domain

@@ -11,14 +11,11 @@ import argparse
 import contextlib
 import json
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
-
-sys.path.insert(0, str(Path(__file__).parent))
 from running import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor
 from sensor_msgs.msg import Joy
 from std_msgs.msg import Float64MultiArray

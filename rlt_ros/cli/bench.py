@@ -36,4 +36,6 @@ def bench(
     if what not in BENCHMARKS:
         raise ConfigError(f"unknown benchmark '{what}': choose {', '.join(BENCHMARKS)}")
     sys.argv = [f"rlt bench {what}", *(argument for argument in context.args if argument != "--json")]
-    runpy.run_path(str(share_directory() / "bench" / f"{what}.py"), run_name="__main__")
+    directory = share_directory() / "bench"
+    sys.path.insert(0, str(directory))  # as for a script that is run by itself
+    runpy.run_path(str(directory / f"{what}.py"), run_name="__main__")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -344,3 +346,15 @@ def test_what_only_the_hub_has_is_named(saved: dict[str, Path], tmp_path: Path) 
     with pytest.raises(BundleError, match=r"--tokenizer DIR|cannot be loaded"):
         load_policy(saved["pi05"], tokenizer=tmp_path / "nowhere")
     assert paligemma_words(tmp_path / "words").is_dir()
+
+
+def test_the_command_that_measures_a_policy_of_full_size() -> None:
+    root = Path(__file__).parents[2]
+    command = ["bench", "vla", "--policy", "act", "--device", "cpu", "--types", "float32", "--passes", "1"]
+    made = subprocess.run(
+        [sys.executable, "-m", "rlt_ros.cli", *command], cwd=root, capture_output=True, text=True, timeout=300
+    )
+    assert made.returncode == 0, made.stderr
+    figures = json.loads(made.stdout.splitlines()[-1])
+    assert figures["parameters"] > 50e6
+    assert figures["float32"]["embeddings"][1] == 512
