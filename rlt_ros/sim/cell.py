@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +9,7 @@ from numpy.typing import NDArray
 from rlt_ros.sim.kinematics import BimanualKinematics, GripperPose, RelativePose
 from rlt_ros.sim.model import ARM_OF, GRASP_POINT, GRASP_STIFFNESS, MEETING_POINT, PHYSICS_STEP, STAND, build_spec
 from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, FINGER_RANGE, JOINT_NAMES
-from rlt_ros.sim.tasks import Task
+from rlt_ros.sim.tasks.base import Array, Insertion, Task
 
 CONTROL_PERIOD = 0.02
 """Seconds of simulated time per command."""
@@ -19,6 +17,7 @@ CONTROL_PERIOD = 0.02
 _HOME = (0.0, -0.96, 1.16, 0.0, -0.3, 0.0)
 _LOW = (0.0, -0.58, 1.36, 0.0, -0.78, 0.0)
 _GRIPPER_CLOSED = 0.0
+_PLUG_GRIPPER = JOINT_NAMES.index(f"{ARM_OF['plug']}_gripper")
 _START_FULL = np.array([0.150, 0.5, 0.21])
 """Where the right gripper's grasp point is at the start of the full setting; the left one's is opposite."""
 _GRASP_REACH = np.array([0.012, 0.012, 0.008])
@@ -28,34 +27,8 @@ _START_ATTEMPTS = 10
 _GRASP_CLOSED, _GRASP_OPEN = 0.25, 0.5
 _RANDOMISED = ("light_diffuse", "light_pos", "geom_rgba", "cam_pos", "body_pos")
 
-Array = NDArray[np.float64]
 IMAGE_SIZE = 96
 """Side of the square pictures, pixels."""
-
-
-@dataclass(frozen=True)
-class Insertion:
-    """Geometry of plug against socket.
-
-    Attributes:
-        depth: metres the plug's tip is inside the socket's mouth; negative while outside.
-        lateral: metres between the plug's tip and the socket's axis.
-        angle: radians between the two axes.
-        success: the tip is at the task's depth, inside the hole, and the robot never had to stop.
-        stopped: the force on the plug's grasp exceeded the task's `max_force` since the reset.
-        offset: the tip in the socket's frame in metres, shape (3,): x out of the socket, z up.
-        tilt: y and z of the plug's axis in the socket's frame (small angles in radians), shape (2,).
-        held: both parts are in their grippers.
-    """
-
-    depth: float
-    lateral: float
-    angle: float
-    success: bool
-    stopped: bool
-    offset: Array
-    tilt: Array
-    held: bool
 
 
 class Cell:
@@ -84,7 +57,8 @@ class Cell:
         self.image_size = image_size
         self.randomisation = randomisation
         self._parts = task.parts(task.clearance)
-        self.model = build_spec(task).compile()
+        self.mechanism = task.mechanism()
+        self.model = build_spec(task, self.mechanism).compile()
         self.data = mujoco.MjData(self.model)
         self._rng = np.random.default_rng(seed)
         self._renderer: mujoco.Renderer | None = None
@@ -140,19 +114,21 @@ class Cell:
         plug_axis = axes.T @ -plug_axes[:, 0]
         depth = float(-offset[0])
         lateral = float(np.hypot(offset[1], offset[2]))
-        held = all(self._held.values())
+        held, stopped = all(self._held.values()), self._stopped or self.mechanism.lost
         return Insertion(
             depth=depth,
             lateral=lateral,
             angle=float(np.arccos(np.clip(plug_axis[0], -1.0, 1.0))),
             success=held
-            and not self._stopped
+            and not stopped
+            and self.mechanism.done
             and lateral <= self.task.success_lateral
             and depth >= self.task.success_depth,
-            stopped=self._stopped,
+            stopped=stopped,
             offset=offset,
             tilt=plug_axis[1:],
             held=held,
+            press=-GRASP_STIFFNESS * float(self.data.qpos[self._grasp_qpos[0]]),
         )
 
     @property
@@ -164,6 +140,11 @@ class Cell:
         """Position (3,) and axes (3, 3) of `plug` or `socket` in the world, in the gripper or on the table."""
         body = self._in_hand[name] if self._held[name] else self._on_table[name]
         return self.data.xpos[body].copy(), self.data.xmat[body].reshape(3, 3).copy()
+
+    @property
+    def closed(self) -> Array:
+        """Openings at which the grippers hold their parts, shape (2,)."""
+        return np.array([self.mechanism.grip if arm == ARM_OF["plug"] else _GRIPPER_CLOSED for arm in ARMS])
 
     def held(self, name: str) -> bool:
         """Whether the gripper holds `plug` or `socket`."""
@@ -195,6 +176,7 @@ class Cell:
             except RuntimeError:  # out of the arms' reach: draw another
                 if attempt == _START_ATTEMPTS - 1:
                     raise
+        self.mechanism.reset(self.model, self.data)
         mujoco.mj_forward(self.model, self.data)
 
     def _start_controlled(self, rng: np.random.Generator) -> None:
@@ -207,7 +189,9 @@ class Cell:
         offset = np.array([rng.uniform(*task.start_gap), *(rng.uniform(-1, 1, 2) * task.start_lateral)])
         tilt = rng.uniform(-1, 1, 3) * task.start_angle
         centre = MEETING_POINT + rng.uniform(-0.02, 0.02, 3)
-        self._place(self.kinematics.solve(home_position(), RelativePose(offset, tilt), centre))
+        position = self.kinematics.solve(home_position(), RelativePose(offset, tilt), centre)
+        position[_PLUG_GRIPPER] = self.mechanism.grip
+        self._place(position)
 
     def _start_full(self, rng: np.random.Generator) -> None:
         task = self.task
@@ -314,6 +298,7 @@ class Cell:
             raise ValueError("command is not finite")
         self._command = command.copy()
         self._set_controls(command)
+        self.mechanism.step(self.model, self.data, float(command[_PLUG_GRIPPER]), self.insertion())
         mujoco.mj_step(self.model, self.data, nstep=round(CONTROL_PERIOD / PHYSICS_STEP))
         self._stopped |= self.force > self.task.max_force
         if self.task.setting == "full":
@@ -321,7 +306,7 @@ class Cell:
 
     def _set_controls(self, command: Array) -> None:
         low, high = FINGER_RANGE
-        controls = self.data.ctrl.reshape(2, 8)
+        controls = self.data.ctrl[: 8 * len(ARMS)].reshape(len(ARMS), 8)
         controls[:, :6] = command[self._arm_slots].reshape(2, 6)
         fingers = low + np.clip(command[self._gripper_slots], 0, 1) * (high - low)
         controls[:, 6] = fingers

@@ -7,62 +7,23 @@ demonstrations hold misses and recoveries and the speed distribution of teleoper
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.kinematics import GripperPose, RelativePose
-from rlt_ros.sim.model import MEETING_POINT
-from rlt_ros.sim.names import JOINT_NAMES
-
-Array = NDArray[np.float64]
+from rlt_ros.sim.model import ARM_OF, MEETING_POINT
+from rlt_ros.sim.names import ARMS, JOINT_NAMES
+from rlt_ros.sim.tasks.base import Array, ExpertConfig, Insertion
 
 _GRIPPER_SLOTS = [i for i, name in enumerate(JOINT_NAMES) if name.endswith("gripper")]
+_PLUG = ARMS.index(ARM_OF["plug"])
 _STAND_OFF = 0.05
 """Metres before a part at which the open gripper waits."""
 _LIFT = np.array([0.0, 0.0, 0.04])
 _CLOSING_TIME = 0.6
 _PROGRESS = 0.001
 """Metres that the plug must come nearer to its place to count as progress."""
-
-
-@dataclass(frozen=True)
-class ExpertConfig:
-    """How the expert moves.
-
-    Attributes:
-        speed: approach speed, m/s.
-        insertion_speed: speed while the plug is at or in the mouth, m/s.
-        turn_speed: rotation speed, rad/s.
-        hover_gap: distance from the mouth at which it pauses before an attempt, m.
-        pause: range of the pauses, s.
-        aim_share: standard deviation of the lateral aim as a share of the clearance.
-        gross_share: share of the attempts that are aimed badly, so that large misses and their repair are shown.
-        gross_factor: how much wider these attempts spread.
-        correction: seconds in which it sees and takes back two thirds of a bad aim while it inserts.
-        aim_angle: standard deviation of the angular aim, rad.
-        stuck_after: commanded minus true depth that makes it retreat, m.
-        push: the same once the plug is in the hole and presses on a latch, m.
-        carry_speed: speed of the grippers on the way to the parts and with them to the meeting point, m/s.
-        grasp_spread: standard deviation of the aim of a grasp, m.
-    """
-
-    speed: float = 0.010
-    insertion_speed: float = 0.025
-    turn_speed: float = 0.15
-    hover_gap: float = 0.010
-    pause: tuple[float, float] = (0.1, 0.7)
-    aim_share: float = 0.8
-    gross_share: float = 0.25
-    gross_factor: float = 3.0
-    correction: float = 1.2
-    aim_angle: float = 0.015
-    stuck_after: float = 0.004
-    push: float = 0.012
-    carry_speed: float = 0.10
-    grasp_spread: float = 0.0015
 
 
 OPERATOR = ExpertConfig(
@@ -101,26 +62,25 @@ class Operator:
             if tick - self._since < self._ticks:
                 return None
             self._expert = Expert(cell, self._rng, OPERATOR)
-        target, held = self._expert.act(), cell.command
-        target[_GRIPPER_SLOTS] = held[_GRIPPER_SLOTS]
-        return target
+        return self._expert.act()
 
 
 class Expert:
-    """Gives one command a control period until the plug is in."""
+    """Gives one command a control period until the task is done: a `Hand` for its plan."""
 
     def __init__(self, cell: Cell, rng: np.random.Generator, config: ExpertConfig | None = None) -> None:
-        """Begin where the cell is: with the parts in both grippers insert, else fetch them first."""
+        """Begin where the cell is: with the parts in both grippers at the critical phase, else fetch them first."""
         self._cell = cell
-        self._rng = rng
-        self._config = config or ExpertConfig()
+        self.task = cell.task
+        self.rng = rng
+        self.config = config or ExpertConfig()
         self.critical = cell.held("plug") and cell.held("socket")
         """Whether the critical phase has begun: parts before each other, only the insertion is left."""
         self._grippers: list[GripperPose] | None = None
-        self._fingers = 0.0
+        self._openings = cell.command[_GRIPPER_SLOTS]
         if self.critical:
             self._hold_parts()
-            self._plan = self._insert()
+            self._plan = self._do()
         else:
             self._plan = self._fetch()
 
@@ -131,54 +91,80 @@ class Expert:
         if self._grippers is not None:
             command = kinematics.track_grippers(command, *self._grippers)
         else:
-            command = kinematics.track(command, RelativePose(self._offset, self._tilt), self._centre)
-        command[_GRIPPER_SLOTS] = self._fingers
+            command = kinematics.track(command, RelativePose(self.offset, self.tilt), self._centre)
+        command[_GRIPPER_SLOTS] = self._openings
         return command
+
+    @property
+    def place(self) -> Insertion:
+        """See `Hand`."""
+        return self._cell.insertion()
+
+    @property
+    def grip(self) -> float:
+        """See `Hand`."""
+        return float(self._openings[_PLUG])
+
+    @grip.setter
+    def grip(self, opening: float) -> None:
+        self._openings[_PLUG] = opening
+
+    def aim(self) -> tuple[Array, Array]:
+        """See `Hand`."""
+        config, rng = self.config, self.rng
+        gross = config.gross_factor if rng.random() < config.gross_share else 1.0
+        spread = config.aim_share * self.task.clearance * gross
+        aim = np.array([config.hover_gap, *np.clip(rng.normal(0, spread, 2), -2 * spread, 2 * spread)])
+        return aim, rng.normal(0, config.aim_angle, 3)
 
     def _hold_parts(self) -> None:
         """From here on the parts are moved, not the grippers."""
         pose, self._centre = self._cell.kinematics.relative_pose(self._cell.command)
-        self._offset, self._tilt = pose.offset, pose.tilt
+        self.offset, self.tilt = pose.offset, pose.tilt
         self._grippers = None
+
+    def _do(self) -> Generator[None]:
+        return self._insert() if self.task.plan is None else self.task.plan(self)
 
     def _fetch(self) -> Generator[None]:
         """Grasp both parts from their stands, bring them before each other, insert."""
-        cell, rng, task = self._cell, self._rng, self._cell.task
-        self._grippers, self._fingers = list(cell.kinematics.gripper_poses(cell.command)), 1.0
+        cell, rng, task = self._cell, self.rng, self.task
+        self._grippers = list(cell.kinematics.gripper_poses(cell.command))
+        self._openings[:] = 1.0
         while not (cell.held("plug") and cell.held("socket")):
             grasps, before = [], []
             for name in ("socket", "plug"):
                 position, axes = cell.part_pose(name)
                 facing = 1.0 if name == "socket" else -1.0
                 turn = np.array([0.0, 0.0, np.arctan2(facing * axes[1, 0], facing * axes[0, 0])])
-                aim = position + rng.normal(0, self._config.grasp_spread, 3)
+                aim = position + rng.normal(0, self.config.grasp_spread, 3)
                 grasps.append(GripperPose(aim, turn))
                 before.append(GripperPose(aim - _STAND_OFF * axes[:, 0], turn))
-            yield from self._move_grippers(before, self._config.carry_speed)
-            yield from self._wait()
-            yield from self._move_grippers(grasps, self._config.carry_speed / 2)
-            yield from self._move_fingers(0.0)
-            yield from self._wait()
+            yield from self._move_grippers(before, self.config.carry_speed)
+            yield from self.wait()
+            yield from self._move_grippers(grasps, self.config.carry_speed / 2)
+            yield from self._move_fingers(cell.closed)
+            yield from self.wait()
             if not (cell.held("plug") and cell.held("socket")):
-                yield from self._move_fingers(1.0)
-                yield from self._move_grippers(before, self._config.carry_speed)
+                yield from self._move_fingers(np.ones(2))
+                yield from self._move_grippers(before, self.config.carry_speed)
         # Lift, and share out the misalignment between both arms, as the insertion will keep it.
         pose, centre = cell.kinematics.relative_pose(cell.command)
         raised = cell.kinematics.solve(cell.command, pose, centre + _LIFT)
-        yield from self._move_grippers(list(cell.kinematics.gripper_poses(raised)), self._config.carry_speed)
+        yield from self._move_grippers(list(cell.kinematics.gripper_poses(raised)), self.config.carry_speed)
         self._hold_parts()
         gap = rng.uniform(*task.start_gap)
         start = np.array([gap, *(rng.uniform(-1, 1, 2) * task.start_lateral)])
         tilt = rng.uniform(-1, 1, 3) * task.start_angle
         centre = MEETING_POINT + rng.uniform(-0.02, 0.02, 3)
-        yield from self._move(start, tilt, self._config.carry_speed, centre)
+        yield from self.move(start, tilt, self.config.carry_speed, centre)
         self.critical = True
-        yield from self._insert()
+        yield from self._do()
 
-    def _move_fingers(self, opening: float) -> Generator[None]:
-        while self._fingers != opening:
+    def _move_fingers(self, openings: Array) -> Generator[None]:
+        while (self._openings != openings).any():
             step = CONTROL_PERIOD / _CLOSING_TIME
-            self._fingers += float(np.clip(opening - self._fingers, -step, step))
+            self._openings = self._openings + np.clip(openings - self._openings, -step, step)
             yield
 
     def _move_grippers(self, goals: list[GripperPose], speed: float) -> Generator[None]:
@@ -203,50 +189,47 @@ class Expert:
 
     def _turn(self, angle: float) -> float:
         """The same for a rotation."""
-        return min(1.0, min(self._config.turn_speed * CONTROL_PERIOD, max(0.15 * angle, 1e-3)) / max(angle, 1e-9))
+        return min(1.0, min(self.config.turn_speed * CONTROL_PERIOD, max(0.15 * angle, 1e-3)) / max(angle, 1e-9))
 
     def _insert(self) -> Generator[None]:
-        """Attempt after attempt; yields once a tick, having moved `_offset` and `_tilt` a little."""
-        config, rng, task = self._config, self._rng, self._cell.task
+        """Attempt after attempt; yields once a tick, having moved `offset` and `tilt` a little."""
+        config, task, mechanism = self.config, self.task, self._cell.mechanism
         while True:
-            gross = config.gross_factor if rng.random() < config.gross_share else 1.0
-            spread = config.aim_share * task.clearance * gross
-            aim = np.array([config.hover_gap, *np.clip(rng.normal(0, spread, 2), -2 * spread, 2 * spread)])
-            tilt = rng.normal(0, config.aim_angle, 3)
-            yield from self._move(aim, tilt, config.speed)
-            yield from self._wait()
+            aim, tilt = self.aim()
+            yield from self.move(aim, tilt, config.speed)
+            yield from self.wait()
             aim[0] = -task.success_depth - 0.004
-            if task.latch is not None:
+            if mechanism.resists(task.success_depth):
                 aim[0] -= config.push / 2
             stuck = False
-            for _ in self._move(aim, tilt, config.insertion_speed):
+            for _ in self.move(aim, tilt, config.insertion_speed):
                 yield
                 aim[1:] *= np.exp(-CONTROL_PERIOD / config.correction)
-                depth = self._cell.insertion().depth
-                pressing = task.latch is not None and depth > task.success_depth - task.latch.travel - 0.001
-                if -self._offset[0] - depth > (config.push if pressing else config.stuck_after):
+                depth = self.place.depth
+                if -self.offset[0] - depth > (config.push if mechanism.resists(depth) else config.stuck_after):
                     stuck = True
                     break
             if not stuck:
-                yield from self._wait()
-            back = self._offset.copy()
+                yield from self.wait()
+            back = self.offset.copy()
             back[0] = config.hover_gap
-            yield from self._move(back, self._tilt, config.speed)
+            yield from self.move(back, self.tilt, config.speed)
 
-    def _wait(self) -> Generator[None]:
-        for _ in range(round(self._rng.uniform(*self._config.pause) / CONTROL_PERIOD)):
+    def wait(self) -> Generator[None]:
+        """See `Hand`."""
+        for _ in range(round(self.rng.uniform(*self.config.pause) / CONTROL_PERIOD)):
             yield
 
-    def _move(self, offset: Array, tilt: Array, speed: float, centre: Array | None = None) -> Generator[None]:
-        """Move both translation and rotation in a straight line at limited speeds, easing in at the end."""
+    def move(self, offset: Array, tilt: Array, speed: float, centre: Array | None = None) -> Generator[None]:
+        """See `Hand`; both translation and rotation at limited speeds, easing in at the end."""
         while True:
-            to_go, to_turn = offset - self._offset, tilt - self._tilt
+            to_go, to_turn = offset - self.offset, tilt - self.tilt
             distance, angle = float(np.linalg.norm(to_go)), float(np.linalg.norm(to_turn))
             shift = np.zeros(3) if centre is None else centre - self._centre
             away = float(np.linalg.norm(shift))
             if distance < 2e-4 and angle < 5e-3 and away < 1e-3:
                 return
-            self._offset = self._offset + self._step(distance, speed) * to_go
-            self._tilt = self._tilt + self._turn(angle) * to_turn
+            self.offset = self.offset + self._step(distance, speed) * to_go
+            self.tilt = self.tilt + self._turn(angle) * to_turn
             self._centre = self._centre + self._step(away, speed) * shift
             yield

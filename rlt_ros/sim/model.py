@@ -12,7 +12,8 @@ import mujoco
 import numpy as np
 
 from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES
-from rlt_ros.sim.tasks import Box, Part, Parts, Task
+from rlt_ros.sim.shapes import NO_CONTACT, Box, add_box, contact
+from rlt_ros.sim.tasks.base import Mechanism, Part, Task
 
 PHYSICS_STEP = 0.002
 """Seconds of a physics step."""
@@ -29,8 +30,8 @@ GRASP_STIFFNESS = 3000.0
 """How a held part gives way along each axis, N/m."""
 
 
-def build_spec(task: Task) -> mujoco.MjSpec:
-    """The whole cell for a task, ready to compile."""
+def build_spec(task: Task, mechanism: Mechanism) -> mujoco.MjSpec:
+    """The whole cell for a task, with what moves inside its parts, ready to compile."""
     assets = importlib.resources.files("gym_aloha") / "assets"
     spec = mujoco.MjSpec.from_file(str(assets / "bimanual_viperx_transfer_cube.xml"))
     spec.delete(spec.body("box"))
@@ -54,8 +55,7 @@ def build_spec(task: Task) -> mujoco.MjSpec:
         gripper = spec.body(f"vx300s_{arm}/gripper_link")
         gripper.add_site(name=f"{arm}_grasp", pos=GRASP_POINT, size=[0.001] * 3, rgba=[0, 0, 0, 0])
         _add_stand(spec, name, part, seen=task.setting == "full")
-    if task.latch is not None:
-        _add_latch(spec.body("socket"), task, parts)
+    mechanism.build(spec, task, parts)
     _place_cameras(spec)
     _paint_room(spec)
     return spec
@@ -106,59 +106,10 @@ def _add_compliant_body(spec: mujoco.MjSpec, arm: str, name: str) -> mujoco.MjsB
     return body
 
 
-_NO_CONTACT: dict[str, object] = {"contype": 0, "conaffinity": 0}
-
-
-def _contact(friction: float) -> dict[str, object]:
-    return {
-        "contype": 1,
-        "conaffinity": 1,
-        "condim": 4,
-        "friction": [friction, 0.005, 0.0001],
-        "solref": [0.004, 1.0],
-        "solimp": [0.95, 0.99, 0.001, 0.5, 2.0],
-    }
-
-
 def _add_boxes(body: mujoco.MjsBody, part: Part, friction: float) -> None:
     for index, box in enumerate(part.boxes):
-        contact = _contact(friction) if box.solid else _NO_CONTACT
-        _add_box(body, f"{body.name}_{index}", box, part.mass / len(part.boxes), contact)
-
-
-def _add_box(body: mujoco.MjsBody, name: str, box: Box, mass: float, contact: dict[str, object]) -> None:
-    body.add_geom(
-        name=name,
-        type=mujoco.mjtGeom.mjGEOM_BOX,
-        size=box.half,
-        pos=box.centre,
-        rgba=[*box.colour, 1.0],
-        mass=mass,
-        **contact,
-    )
-
-
-def _add_latch(socket: mujoco.MjsBody, task: Task, parts: Parts) -> None:
-    """A plate on a spring inside the hole, pre-loaded with half the latch's force."""
-    latch = task.latch
-    assert latch is not None
-    half = 0.001
-    front = parts.socket.reach - task.success_depth + latch.travel
-    body = socket.add_body(name="latch", pos=[front - half, 0, 0])
-    body.gravcomp = 1.0
-    body.add_joint(
-        name="latch",
-        type=mujoco.mjtJoint.mjJNT_SLIDE,
-        axis=[-1, 0, 0],
-        stiffness=[latch.force / (2 * latch.travel), 0.0, 0.0],
-        springref=-latch.travel,
-        damping=[2.0, 0.0, 0.0],
-        armature=0.02,
-        limited=True,
-        range=[0.0, 2 * latch.travel],
-    )
-    plate = Box((0, 0, 0), (half, 0.005, 0.005), (0.75, 0.75, 0.2))
-    _add_box(body, "latch", plate, 0.005, _contact(task.friction))
+        touch = contact(friction) if box.solid else NO_CONTACT
+        add_box(body, f"{body.name}_{index}", box, part.mass / len(part.boxes), touch)
 
 
 def _add_stand(spec: mujoco.MjSpec, name: str, part: Part, *, seen: bool) -> None:
@@ -167,11 +118,11 @@ def _add_stand(spec: mujoco.MjSpec, name: str, part: Part, *, seen: bool) -> Non
     if not seen:
         return
     for index, box in enumerate(part.boxes):
-        _add_box(body, f"{name}_on_table_{index}", box, 0.0, _NO_CONTACT)
+        add_box(body, f"{name}_on_table_{index}", box, 0.0, NO_CONTACT)
     low = min(box.centre[2] - box.half[2] for box in part.boxes)
     height = (STAND[2] + low) / 2
     post = Box((0.012, 0.0, low - height), (0.006, 0.006, height), (0.3, 0.3, 0.3))
-    _add_box(body, f"{name}_stand", post, 0.0, _NO_CONTACT)
+    add_box(body, f"{name}_stand", post, 0.0, NO_CONTACT)
 
 
 def _place_cameras(spec: mujoco.MjSpec) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 
 from rlt_ros.sim.cell import Cell
 from rlt_ros.sim.demonstrate import collect
-from rlt_ros.sim.tasks import Box, Part, Parts, Task
-from rlt_ros.sim.tasks.base import holes
+from rlt_ros.sim.shapes import Box, holes
+from rlt_ros.sim.tasks import Part, Parts, Task
 
 
 def three_pins(clearance: float) -> Parts:

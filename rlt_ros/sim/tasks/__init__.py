@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from rlt_ros.sim.tasks import charger, ethernet
-from rlt_ros.sim.tasks.base import SETTINGS, Box, Latch, Part, Parts, Task
+from rlt_ros.sim.tasks.base import SETTINGS, Part, Parts, Task
 
-__all__ = ["SETTINGS", "TASKS", "Box", "Latch", "Part", "Parts", "Task", "get_task"]
+__all__ = ["SETTINGS", "TASKS", "Part", "Parts", "Task", "get_task"]
 
 TASKS: dict[str, Task] = {task.name: task for task in (ethernet.TASK, charger.TASK)}
 

@@ -7,28 +7,18 @@ one the socket.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Protocol
 
-Vector = tuple[float, float, float]
+import mujoco
+import numpy as np
+from numpy.typing import NDArray
+
+from rlt_ros.sim.shapes import Box
+
+Array = NDArray[np.float64]
 SETTINGS = ("controlled", "full")
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rigid box of a part.
-
-    Attributes:
-        centre: of the box.
-        half: half its lengths.
-        colour: red, green, blue, 0 to 1.
-        solid: touches the other part; otherwise it is only seen.
-    """
-
-    centre: Vector
-    half: Vector
-    colour: Vector
-    solid: bool = True
 
 
 @dataclass(frozen=True)
@@ -55,21 +45,141 @@ class Parts:
 
 
 @dataclass(frozen=True)
-class Latch:
-    """A sprung plate in the hole: it yields under half of `force` and gives way under all of it.
+class Insertion:
+    """Where the plug is, seen from the socket, and what became of it.
 
     Attributes:
-        force: needed at the task's success depth.
-        travel: how far the plate has been pushed back there.
+        depth: metres the plug's tip is inside the socket's mouth; negative while outside.
+        lateral: metres between the plug's tip and the socket's axis.
+        angle: radians between the two axes.
+        success: the tip is at the task's depth, inside the hole, the mechanism is done, and nothing was lost.
+        stopped: since the reset the force on the plug's grasp exceeded the task's `max_force`, or the mechanism broke.
+        offset: the tip in the socket's frame in metres, shape (3,): x out of the socket, z up.
+        tilt: y and z of the plug's axis in the socket's frame (small angles in radians), shape (2,).
+        held: both parts are in their grippers.
+        press: newtons with which the plug is pushed along its axis; negative while it is pulled.
     """
 
-    force: float
-    travel: float = 0.004
+    depth: float
+    lateral: float
+    angle: float
+    success: bool
+    stopped: bool
+    offset: Array
+    tilt: Array
+    held: bool
+    press: float
+
+
+class Mechanism:
+    """What moves inside the parts of a task: a latch, a thread. One instance a cell; this one is two rigid parts.
+
+    Attributes:
+        grip: opening of the right gripper at which it holds the plug, 0 to 1.
+        done: nothing is left to do beside the depth.
+        lost: the parts are spoilt.
+        resists_from: depth from which on a plug that is well in must be pushed harder than a free one, m.
+    """
+
+    grip = 0.0
+    done = True
+    lost = False
+    resists_from = float("inf")
+
+    def build(self, spec: mujoco.MjSpec, task: Task, parts: Parts) -> None:
+        """Add to the bodies `plug` and `socket` of a cell."""
+
+    def reset(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
+        """An episode begins."""
+
+    def step(self, model: mujoco.MjModel, data: mujoco.MjData, grip: float, place: Insertion) -> None:
+        """A control period begins.
+
+        Args:
+            model: of the cell.
+            data: of the cell.
+            grip: commanded opening of the right gripper, 0 to 1.
+            place: where the plug is.
+        """
+
+    def resists(self, depth: float) -> bool:
+        """Whether a plug that is well in at this depth must be pushed harder than a free one."""
+        return depth > self.resists_from
+
+
+class Hand(Protocol):
+    """What a plan for the critical phase has to work with: see `rlt_ros.sim.expert.Expert`.
+
+    Attributes:
+        task: what is to be done.
+        rng: draws whatever is drawn.
+        config: how the person moves.
+        offset: commanded pose of the plug's tip in the socket's mouth, as `RelativePose` has it, shape (3,).
+        tilt: the same for its rotation vector, shape (3,).
+        grip: commanded opening of the right gripper.
+    """
+
+    task: Task
+    rng: np.random.Generator
+    config: ExpertConfig
+    offset: Array
+    tilt: Array
+    grip: float
+
+    @property
+    def place(self) -> Insertion:
+        """Where the plug is now."""
+
+    def aim(self) -> tuple[Array, Array]:
+        """A place before the mouth and a tilt, with a new error."""
+
+    def move(self, offset: Array, tilt: Array, speed: float) -> Generator[None]:
+        """Move there in a straight line; yields once a tick. Whoever changes `offset` meanwhile changes the goal."""
+
+    def wait(self) -> Generator[None]:
+        """A pause."""
+
+
+@dataclass(frozen=True)
+class ExpertConfig:
+    """How a scripted person moves.
+
+    Attributes:
+        speed: approach speed, m/s.
+        insertion_speed: speed while the plug is at or in the mouth, m/s.
+        turn_speed: rotation speed, rad/s.
+        hover_gap: distance from the mouth at which it pauses before an attempt, m.
+        pause: range of the pauses, s.
+        aim_share: standard deviation of the lateral aim as a share of the clearance.
+        gross_share: share of the attempts that are aimed badly, so that large misses and their repair are shown.
+        gross_factor: how much wider these attempts spread.
+        correction: seconds in which it sees and takes back two thirds of a bad aim while it inserts.
+        aim_angle: standard deviation of the angular aim, rad.
+        stuck_after: commanded minus true depth that makes it retreat, m.
+        push: the same once the plug is in the hole and presses on what resists there, m.
+        carry_speed: speed of the grippers on the way to the parts and with them to the meeting point, m/s.
+        grasp_spread: standard deviation of the aim of a grasp, m.
+    """
+
+    speed: float = 0.010
+    insertion_speed: float = 0.025
+    turn_speed: float = 0.15
+    hover_gap: float = 0.010
+    pause: tuple[float, float] = (0.1, 0.7)
+    aim_share: float = 0.8
+    gross_share: float = 0.25
+    gross_factor: float = 3.0
+    correction: float = 1.2
+    aim_angle: float = 0.015
+    stuck_after: float = 0.004
+    push: float = 0.012
+    carry_speed: float = 0.10
+    grasp_spread: float = 0.0015
 
 
 @dataclass(frozen=True)
 class Task:
-    """A rigid plug that must be pushed into a socket.
+    """A plug that belongs into a socket.
 
     In the `controlled` setting an episode starts just before the critical phase, with the parts in the grippers.
     In the `full` setting the parts stand on the table: grasp, bring together, align, insert.
@@ -81,7 +191,8 @@ class Task:
         clearance: free play on each side of a centred plug.
         success_depth: insertion depth that counts as success.
         success_lateral: largest distance between tip and socket's axis at success.
-        latch: what resists at the end of the way.
+        mechanism: makes what moves inside the parts.
+        plan: how a person does the critical phase, where it is more than aiming and pushing.
         friction: sliding friction between plug and socket.
         max_force: force on the plug's grasp above which the robot stops to protect the parts: the episode is lost.
         start_gap: range of the distance between plug tip and socket mouth at the start.
@@ -101,7 +212,8 @@ class Task:
     clearance: float
     success_depth: float = 0.015
     success_lateral: float = 0.005
-    latch: Latch | None = None
+    mechanism: Callable[[], Mechanism] = Mechanism
+    plan: Callable[[Hand], Generator[None]] | None = None
     friction: float = 0.4
     max_force: float = 30.0
     start_gap: tuple[float, float] = (0.008, 0.060)
@@ -118,26 +230,3 @@ class Task:
     def limit(self) -> float:
         """Time limit of the setting, s."""
         return self.time_limit_full if self.setting == "full" else self.time_limit
-
-
-def holes(centres: list[float], half_y: float, half_z: float, depth: float, wall: float, colour: Vector) -> list[Box]:
-    """A block with rectangular holes side by side, closed at the back, mouth at x = `depth`.
-
-    Args:
-        centres: y of each hole, ascending.
-        half_y: half width of a hole.
-        half_z: half height of a hole.
-        depth: of the holes.
-        wall: thickness of the outer walls.
-        colour: of the walls; the ground of the holes is dark.
-    """
-    edges = [centres[0] - half_y - wall, *(y + sign * half_y for y in centres for sign in (-1, 1))]
-    edges.append(centres[-1] + half_y + wall)
-    middle, width = (edges[0] + edges[-1]) / 2, (edges[-1] - edges[0]) / 2
-    boxes = [
-        Box((depth / 2, middle, sign * (half_z + wall / 2)), (depth / 2, width, wall / 2), colour) for sign in (-1, 1)
-    ]
-    for low, high in zip(edges[::2], edges[1::2], strict=True):
-        boxes.append(Box((depth / 2, (low + high) / 2, 0.0), (depth / 2, (high - low) / 2, half_z), colour))
-    boxes.append(Box((-wall / 2, middle, 0.0), (wall / 2, width, half_z + wall), (0.05, 0.05, 0.08)))
-    return boxes

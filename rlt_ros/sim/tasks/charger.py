@@ -1,6 +1,7 @@
 """A charger with two prongs: both must find their holes, from a wider spread and with less play."""
 
-from rlt_ros.sim.tasks.base import Box, Part, Parts, Task, holes
+from rlt_ros.sim.shapes import Box, holes
+from rlt_ros.sim.tasks.base import Part, Parts, Task
 
 _PITCH = 0.016
 _HALF_Y, _HALF_Z = 0.003, 0.0045

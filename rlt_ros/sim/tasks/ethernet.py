@@ -1,11 +1,44 @@
 """A network plug and a recessed port whose latch needs a firm push."""
 
-from rlt_ros.sim.tasks.base import Box, Latch, Part, Parts, Task, holes
+from __future__ import annotations
+
+import mujoco
+
+from rlt_ros.sim.shapes import Box, add_box, contact, holes
+from rlt_ros.sim.tasks.base import Mechanism, Part, Parts, Task
 
 _HALF = 0.008
 _LENGTH = 0.040
 _DEPTH = 0.030
 _ORANGE, _DARK_ORANGE, _BLUE = (0.9, 0.35, 0.1), (0.55, 0.2, 0.05), (0.15, 0.45, 0.85)
+_FORCE = 4.0
+"""Newtons that the latch needs at the success depth; half of it before it yields at all."""
+_TRAVEL = 0.004
+"""How far it has been pushed back there, m."""
+
+
+class Latch(Mechanism):
+    """A plate on a spring inside the hole, pre-loaded with half its force."""
+
+    def build(self, spec: mujoco.MjSpec, task: Task, parts: Parts) -> None:
+        """See `Mechanism`."""
+        front, half = task.success_depth - _TRAVEL, 0.001
+        self.resists_from = front - 0.001
+        body = spec.body("socket").add_body(name="latch", pos=[parts.socket.reach - front - half, 0, 0])
+        body.gravcomp = 1.0
+        body.add_joint(
+            name="latch",
+            type=mujoco.mjtJoint.mjJNT_SLIDE,
+            axis=[-1, 0, 0],
+            stiffness=[_FORCE / (2 * _TRAVEL), 0.0, 0.0],
+            springref=-_TRAVEL,
+            damping=[2.0, 0.0, 0.0],
+            armature=0.02,
+            limited=True,
+            range=[0.0, 2 * _TRAVEL],
+        )
+        plate = Box((0, 0, 0), (half, 0.005, 0.005), (0.75, 0.75, 0.2))
+        add_box(body, "latch", plate, 0.005, contact(task.friction))
 
 
 def _parts(clearance: float) -> Parts:
@@ -25,5 +58,5 @@ TASK = Task(
     instruction="insert the ethernet plug into the port",
     parts=_parts,
     clearance=0.0017,
-    latch=Latch(force=4.0),
+    mechanism=Latch,
 )
