@@ -133,3 +133,10 @@ def test_the_control_process_never_loads_torch() -> None:
     code = "import sys, rlt_ros.nodes.executor_node; print(any(m.split('.')[0] == 'torch' for m in sys.modules))"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "False"
+
+
+def test_the_command_line_knows_the_tasks_where_no_physics_is_installed() -> None:
+    """LeRobot's environment, a robot's computer: MuJoCo is for whoever simulates."""
+    code = "import sys; sys.modules['mujoco'] = None; import rlt_ros.cli, rlt_ros.sim.tasks as t; print(len(t.TASKS))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(result.stdout) >= 3

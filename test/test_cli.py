@@ -60,7 +60,7 @@ def test_everything_has_help(command: list[str]) -> None:
         (["up", "sim", "--namespace", "rlt"], "must begin with '/'"),
         (["eval"], "say what to evaluate: --base, --trained, or --run DIR"),
         (["eval", "--base", "--task", "usb"], "unknown task 'usb'"),
-        (["eval", "--base", "--clearance", "0.02"], "20 mm a side, it must be within 0.5 and 4 mm"),
+        (["eval", "--base", "--clearance", "0.02"], "20 mm a side, it must be within 0.3 and 4 mm"),
         (["eval", "--run", "nowhere"], "nowhere holds no checkpoint"),
         (["train", "--without", "luck"], "choose one of token, chunk"),
         (["train", "--set", "critcs=2"], "unknown parameter critcs"),

@@ -75,6 +75,7 @@ class SimNode(Node):
                 np.random.default_rng(p.seed),
                 linear_speed=TeleopParameters.linear_speed,
                 angular_speed=TeleopParameters.angular_speed,
+                gripper_speed=TeleopParameters.gripper_speed,
             )
             self._phase = Phase.IDLE
             self._joy = self.create_publisher(Joy, "joy", EVENT_QOS)

@@ -8,11 +8,8 @@ from numpy.typing import NDArray
 
 from rlt_ros.sim.kinematics import BimanualKinematics, GripperPose, RelativePose
 from rlt_ros.sim.model import ARM_OF, GRASP_POINT, GRASP_STIFFNESS, MEETING_POINT, PHYSICS_STEP, STAND, build_spec
-from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, FINGER_RANGE, JOINT_NAMES
+from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, CONTROL_PERIOD, FINGER_RANGE, JOINT_NAMES
 from rlt_ros.sim.tasks.base import Array, Insertion, Task
-
-CONTROL_PERIOD = 0.02
-"""Seconds of simulated time per command."""
 
 _HOME = (0.0, -0.96, 1.16, 0.0, -0.3, 0.0)
 _LOW = (0.0, -0.58, 1.36, 0.0, -0.78, 0.0)
@@ -227,13 +224,13 @@ class Cell:
         """Closing fingers take the part between them; opening fingers give it back to its stand."""
         fingers = self.position[self._gripper_slots]
         for name, arm in ARM_OF.items():
-            opening = fingers[ARMS.index(arm)]
+            opening, holding = fingers[ARMS.index(arm)], self.closed[ARMS.index(arm)]
             if self._held[name]:
                 if opening > _GRASP_OPEN:
                     self._show(name, held=False)
                     mujoco.mj_kinematics(self.model, self.data)
                 continue
-            if opening < _GRASP_CLOSED and self._fingers_open[name]:
+            if opening < max(_GRASP_CLOSED, holding + _GRASP_CLOSED / 2) and self._fingers_open[name]:
                 self._fingers_open[name] = False
                 self._grasp(name, arm)
                 mujoco.mj_kinematics(self.model, self.data)

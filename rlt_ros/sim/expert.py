@@ -16,7 +16,8 @@ from rlt_ros.sim.model import ARM_OF, MEETING_POINT
 from rlt_ros.sim.names import ARMS, JOINT_NAMES
 from rlt_ros.sim.tasks.base import Array, ExpertConfig, Insertion
 
-_GRIPPER_SLOTS = [i for i, name in enumerate(JOINT_NAMES) if name.endswith("gripper")]
+GRIPPERS = [i for i, name in enumerate(JOINT_NAMES) if name.endswith("gripper")]
+"""Places of the grippers among the joints."""
 _PLUG = ARMS.index(ARM_OF["plug"])
 _STAND_OFF = 0.05
 """Metres before a part at which the open gripper waits."""
@@ -77,7 +78,7 @@ class Expert:
         self.critical = cell.held("plug") and cell.held("socket")
         """Whether the critical phase has begun: parts before each other, only the insertion is left."""
         self._grippers: list[GripperPose] | None = None
-        self._openings = cell.command[_GRIPPER_SLOTS]
+        self._openings = cell.command[GRIPPERS]
         if self.critical:
             self._hold_parts()
             self._plan = self._do()
@@ -92,7 +93,7 @@ class Expert:
             command = kinematics.track_grippers(command, *self._grippers)
         else:
             command = kinematics.track(command, RelativePose(self.offset, self.tilt), self._centre)
-        command[_GRIPPER_SLOTS] = self._openings
+        command[GRIPPERS] = self._openings
         return command
 
     @property

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
-from rlt_ros.sim.expert import Array, Operator
+from rlt_ros.sim.expert import GRIPPERS, Operator
 from rlt_ros.sim.kinematics import GripperPose
+from rlt_ros.sim.tasks.base import Array
 from rlt_ros.types import Phase
 
-AXES = 12
+AXES = 14
 TAKEOVER, BEGIN_CRITICAL = 0, 1
 BUTTONS = 4
 """As `config/joystick/simulated.yaml` has them."""
 _FEEDBACK = 4.0
-"""Metres a second of correction for each metre that the grippers are not where they should be."""
+"""Metres a second of correction for each metre that the grippers are not where they should be; openings too."""
 _READY_GAP = 0.10
 _READY_LATERAL = 0.03
 """Metres between the parts, along and across, at which the hard part begins."""
@@ -31,6 +32,7 @@ class SimulatedHuman:
         *,
         linear_speed: float,
         angular_speed: float,
+        gripper_speed: float,
     ) -> None:
         """Sit down at the robot.
 
@@ -40,15 +42,16 @@ class SimulatedHuman:
             rng: draws patience and aim.
             linear_speed: of a gripper at full stick, m/s.
             angular_speed: the same, rad/s.
+            gripper_speed: of an opening gripper at full stick, 1/s.
         """
         self._patience, self._demonstrations = patience, demonstrations
         self._operator = Operator(patience, rng)
-        self._speeds = np.array([linear_speed] * 3 + [angular_speed] * 3)
+        self._speeds = np.array([linear_speed] * 3 + [angular_speed] * 3 + [gripper_speed])
         self._ticks = self._phases = 0
         self._before: Array | None = None
 
     def __call__(self, cell: Cell, phase: Phase) -> tuple[Array, list[int]]:
-        """Axes (12: x, y, z, roll, pitch, yaw of the left and the right gripper) and buttons."""
+        """Axes (14: x, y, z, roll, pitch, yaw and opening of the left and the right gripper) and buttons."""
         place = cell.insertion()
         wanted = phase is Phase.CRITICAL and place.held and not (place.success or place.stopped)
         if wanted and not self._ticks:
@@ -63,7 +66,7 @@ class SimulatedHuman:
             self._before = None
             return axes, buttons
         buttons[TAKEOVER] = 1
-        wish, now = (_flat(cell.kinematics.gripper_poses(position)) for position in (target, cell.command))
+        wish, now = (_flat(cell.kinematics.gripper_poses(at), at[GRIPPERS]) for at in (target, cell.command))
         velocity = _FEEDBACK * (wish - now)
         if self._before is not None:
             velocity += (wish - self._before) / CONTROL_PERIOD
@@ -71,5 +74,7 @@ class SimulatedHuman:
         return np.clip(velocity / np.tile(self._speeds, 2), -1, 1), buttons
 
 
-def _flat(poses: tuple[GripperPose, GripperPose]) -> Array:
-    return np.concatenate([part for pose in poses for part in (pose.position, pose.tilt)])
+def _flat(poses: tuple[GripperPose, GripperPose], openings: Array) -> Array:
+    return np.concatenate(
+        [part for pose, opening in zip(poses, openings, strict=True) for part in (pose.position, pose.tilt, [opening])]
+    )

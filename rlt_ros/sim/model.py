@@ -30,7 +30,7 @@ GRASP_STIFFNESS = 3000.0
 """How a held part gives way along each axis, N/m."""
 
 
-def build_spec(task: Task, mechanism: Mechanism) -> mujoco.MjSpec:
+def build_spec(task: Task, mechanism: Mechanism | None = None) -> mujoco.MjSpec:
     """The whole cell for a task, with what moves inside its parts, ready to compile."""
     assets = importlib.resources.files("gym_aloha") / "assets"
     spec = mujoco.MjSpec.from_file(str(assets / "bimanual_viperx_transfer_cube.xml"))
@@ -55,7 +55,7 @@ def build_spec(task: Task, mechanism: Mechanism) -> mujoco.MjSpec:
         gripper = spec.body(f"vx300s_{arm}/gripper_link")
         gripper.add_site(name=f"{arm}_grasp", pos=GRASP_POINT, size=[0.001] * 3, rgba=[0, 0, 0, 0])
         _add_stand(spec, name, part, seen=task.setting == "full")
-    mechanism.build(spec, task, parts)
+    (mechanism or task.mechanism()).build(spec, task, parts)
     _place_cameras(spec)
     _paint_room(spec)
     return spec

@@ -1,10 +1,15 @@
-"""The boxes that parts are made of, and what becomes of them in MuJoCo. Lengths in metres."""
+"""The boxes that parts are made of, and what becomes of them in MuJoCo. Lengths in metres.
+
+Tasks are known where no physics runs: neither this file nor a task's imports MuJoCo before it builds something.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import mujoco
+if TYPE_CHECKING:
+    import mujoco
 
 Vector = tuple[float, float, float]
 
@@ -42,6 +47,8 @@ def contact(friction: float) -> dict[str, object]:
 
 def add_box(body: mujoco.MjsBody, name: str, box: Box, mass: float, touch: dict[str, object]) -> None:
     """Draw `box` on a body; `touch` is `NO_CONTACT` or a `contact`."""
+    import mujoco
+
     body.add_geom(
         name=name,
         type=mujoco.mjtGeom.mjGEOM_BOX,

@@ -19,7 +19,7 @@ from rlt_ros.teleop.teleop import Teleop
 from rlt_ros.types import Phase
 
 MAPPING = load_mapping(share_directory() / "config" / "joystick" / "simulated.yaml")
-SPEEDS = {"linear_speed": TeleopParameters.linear_speed, "angular_speed": TeleopParameters.angular_speed}
+SPEEDS = {f"{way}_speed": getattr(TeleopParameters, f"{way}_speed") for way in ("linear", "angular", "gripper")}
 
 
 def test_the_mapping_is_what_the_human_speaks() -> None:

@@ -68,8 +68,8 @@ def test_a_held_button_lends_the_stick_to_another_motion() -> None:
 
 def test_both_arms_may_have_their_own_axes() -> None:
     mapping = load_mapping(SHIPPED / "simulated.yaml")
-    axes = [i / 20 for i in range(12)]
-    assert np.allclose(mapping.motion(axes, [0] * 4, 0)[:, :6].ravel(), axes)
+    axes = [i / 20 for i in range(14)]
+    assert np.allclose(mapping.motion(axes, [0] * 4, 0).ravel(), axes)
 
 
 def test_a_trigger_that_rests_at_one_end_gives_0_to_1(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from rlt_ros.sim.tasks import charger, ethernet
+from rlt_ros.sim.tasks import charger, ethernet, screw
 from rlt_ros.sim.tasks.base import SETTINGS, Part, Parts, Task
 
 __all__ = ["SETTINGS", "TASKS", "Part", "Parts", "Task", "get_task"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (ethernet.TASK, charger.TASK)}
+TASKS: dict[str, Task] = {task.name: task for task in (ethernet.TASK, charger.TASK, screw.TASK)}
 
 
 def get_task(name: str, *, clearance: float | None = None, setting: str = "controlled") -> Task:
@@ -17,7 +17,7 @@ def get_task(name: str, *, clearance: float | None = None, setting: str = "contr
 
     Args:
         name: a key of `TASKS`.
-        clearance: free play on each side in metres, 0.5 mm to 4 mm; default: the task's own.
+        clearance: free play on each side in metres, 0.3 mm to 4 mm; default: the task's own.
         setting: `controlled` or `full`, see `Task`.
 
     Raises:
@@ -30,6 +30,6 @@ def get_task(name: str, *, clearance: float | None = None, setting: str = "contr
     task = dataclasses.replace(TASKS[name], setting=setting)
     if clearance is None:
         return task
-    if not 0.0005 <= clearance <= 0.004:
-        raise ValueError(f"clearance is {clearance * 1000:g} mm a side, it must be within 0.5 and 4 mm")
+    if not 0.0003 <= clearance <= 0.004:
+        raise ValueError(f"clearance is {clearance * 1000:g} mm a side, it must be within 0.3 and 4 mm")
     return dataclasses.replace(task, clearance=clearance)

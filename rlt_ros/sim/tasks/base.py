@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import mujoco
 import numpy as np
 from numpy.typing import NDArray
 
 from rlt_ros.sim.shapes import Box
+
+if TYPE_CHECKING:
+    import mujoco
 
 Array = NDArray[np.float64]
 SETTINGS = ("controlled", "full")

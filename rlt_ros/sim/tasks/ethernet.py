@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import mujoco
+from typing import TYPE_CHECKING
 
 from rlt_ros.sim.shapes import Box, add_box, contact, holes
 from rlt_ros.sim.tasks.base import Mechanism, Part, Parts, Task
+
+if TYPE_CHECKING:
+    import mujoco
 
 _HALF = 0.008
 _LENGTH = 0.040
@@ -22,6 +25,8 @@ class Latch(Mechanism):
 
     def build(self, spec: mujoco.MjSpec, task: Task, parts: Parts) -> None:
         """See `Mechanism`."""
+        import mujoco
+
         front, half = task.success_depth - _TRAVEL, 0.001
         self.resists_from = front - 0.001
         body = spec.body("socket").add_body(name="latch", pos=[parts.socket.reach - front - half, 0, 0])
