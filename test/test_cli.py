@@ -171,9 +171,12 @@ def test_colours_are_for_terminals_that_want_them(arguments: list[str], tmp_path
 
     reader = threading.Thread(target=read)
     reader.start()
-    subprocess.run(command, stdout=terminal, stderr=terminal, env=environment, cwd=tmp_path, check=True)
-    os.close(terminal)
-    reader.join(10)
+    try:
+        subprocess.run(command, stdout=terminal, stderr=terminal, env=environment, cwd=tmp_path, check=True)
+    finally:
+        os.close(terminal)  # else a test that fails here keeps pytest from ending
+        reader.join(10)
+        os.close(master)
     assert shown
     codes = re.findall(rb"\x1b\[([0-9;]*)m", bytes(shown))
     coloured = [code for code in codes if re.search(rb"(^|;)(3[0-7]|9[0-7]|38|48)(;|$)", code)]
