@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import mujoco
 import numpy as np
 from numpy.typing import NDArray
@@ -148,7 +150,10 @@ class Cell:
         return self._held[name]
 
     def _front(self, name: str) -> tuple[Array, Array]:
-        """Tip of the plug or mouth of the socket, and the part's axes."""
+        """Tip of the plug or mouth of the socket, and the axes there."""
+        bent = self.mechanism.tip(self.data) if name == "plug" and self._held[name] else None
+        if bent is not None:
+            return bent
         position, axes = self.part_pose(name)
         return position + axes[:, 0] * getattr(self._parts, name).reach, axes
 
@@ -173,7 +178,7 @@ class Cell:
             except RuntimeError:  # out of the arms' reach: draw another
                 if attempt == _START_ATTEMPTS - 1:
                     raise
-        self.mechanism.reset(self.model, self.data)
+        self.mechanism.reset(self.model, self.data, rng)
         mujoco.mj_forward(self.model, self.data)
 
     def _start_controlled(self, rng: np.random.Generator) -> None:
@@ -212,13 +217,19 @@ class Cell:
         self._held[name] = held
         self._fingers_open[name] = not held
         for body, present in ((self._in_hand[name], held), (self._on_table[name], not held)):
-            bodies = [body, *np.flatnonzero(self.model.body_parentid == body)]
+            bodies = [b for b in range(self.model.nbody) if body in self._above(b)]
             for geom in np.flatnonzero(np.isin(self.model.geom_bodyid, bodies)):
                 if self.model.geom(geom).name.endswith("stand"):
                     continue
                 self.model.geom_rgba[geom, 3] = float(present)
                 contact = int(present) * self._solid[geom]
                 self.model.geom_contype[geom] = self.model.geom_conaffinity[geom] = contact
+
+    def _above(self, body: int) -> Iterator[int]:
+        """A body and all that it hangs on."""
+        while body:
+            yield body
+            body = int(self.model.body_parentid[body])
 
     def _update_grasps(self) -> None:
         """Closing fingers take the part between them; opening fingers give it back to its stand."""

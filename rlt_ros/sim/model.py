@@ -46,6 +46,7 @@ def build_spec(task: Task, mechanism: Mechanism | None = None) -> mujoco.MjSpec:
     spec.visual.quality.offsamples = 0
     _mend_arms(spec)
     parts = task.parts(task.clearance)
+    mechanism = mechanism or task.mechanism()
     for name, arm in ARM_OF.items():
         part: Part = getattr(parts, name)
         body = _add_compliant_body(spec, arm, name)
@@ -54,8 +55,9 @@ def build_spec(task: Task, mechanism: Mechanism | None = None) -> mujoco.MjSpec:
         body.add_site(name=front, pos=[part.reach, 0, 0], size=[0.001] * 3, rgba=[0, 0, 0, 0])
         gripper = spec.body(f"vx300s_{arm}/gripper_link")
         gripper.add_site(name=f"{arm}_grasp", pos=GRASP_POINT, size=[0.001] * 3, rgba=[0, 0, 0, 0])
-        _add_stand(spec, name, part, seen=task.setting == "full")
-    (mechanism or task.mechanism()).build(spec, task, parts)
+        loose = mechanism.loose if name == "plug" else ()
+        _add_stand(spec, name, (*part.boxes, *loose), seen=task.setting == "full")
+    mechanism.build(spec, task, parts)
     _place_cameras(spec)
     _paint_room(spec)
     return spec
@@ -112,14 +114,14 @@ def _add_boxes(body: mujoco.MjsBody, part: Part, friction: float) -> None:
         add_box(body, f"{body.name}_{index}", box, part.mass / len(part.boxes), touch)
 
 
-def _add_stand(spec: mujoco.MjSpec, name: str, part: Part, *, seen: bool) -> None:
+def _add_stand(spec: mujoco.MjSpec, name: str, boxes: tuple[Box, ...], *, seen: bool) -> None:
     """The part's copy on the table, and the post under it."""
     body = spec.worldbody.add_body(name=f"{name}_on_table", pos=STAND * (1 if name == "plug" else -1, 1, 1))
     if not seen:
         return
-    for index, box in enumerate(part.boxes):
+    for index, box in enumerate(boxes):
         add_box(body, f"{name}_on_table_{index}", box, 0.0, NO_CONTACT)
-    low = min(box.centre[2] - box.half[2] for box in part.boxes)
+    low = min(box.centre[2] - box.half[2] for box in boxes)
     height = (STAND[2] + low) / 2
     post = Box((0.012, 0.0, low - height), (0.006, 0.006, height), (0.3, 0.3, 0.3))
     add_box(body, f"{name}_stand", post, 0.0, NO_CONTACT)

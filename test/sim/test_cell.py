@@ -111,6 +111,8 @@ def test_the_arms_follow_a_slow_command_within_a_milliradian_once_it_rests(cell:
 
 def test_the_socket_stops_a_plug_that_misses_the_hole(cell: Cell) -> None:
     """Contact is real: pushed 15 mm against the rim, the plug stays outside."""
+    if cell.mechanism.tip(cell.data) is not None:
+        pytest.skip("what is not rigid bends aside: its own tests say how")
     push(cell, lateral=0.012 if cell.task.name == "ethernet" else 0.006, depth=0.015)
     assert cell.insertion().depth < 0.002
 

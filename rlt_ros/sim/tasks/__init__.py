@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-from rlt_ros.sim.tasks import charger, ethernet, screw
+from rlt_ros.sim.tasks import charger, ethernet, screw, zip_tie
 from rlt_ros.sim.tasks.base import SETTINGS, Part, Parts, Task
 
 __all__ = ["SETTINGS", "TASKS", "Part", "Parts", "Task", "get_task"]
 
-TASKS: dict[str, Task] = {task.name: task for task in (ethernet.TASK, charger.TASK, screw.TASK)}
+TASKS: dict[str, Task] = {task.name: task for task in (ethernet.TASK, charger.TASK, screw.TASK, zip_tie.TASK)}
 
 
 def get_task(name: str, *, clearance: float | None = None, setting: str = "controlled") -> Task:

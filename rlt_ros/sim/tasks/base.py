@@ -80,19 +80,24 @@ class Mechanism:
         grip: opening of the right gripper at which it holds the plug, 0 to 1.
         done: nothing is left to do beside the depth.
         lost: the parts are spoilt.
+        loose: boxes of the plug that are drawn on the table only, because in the hand they move.
         resists_from: depth from which on a plug that is well in must be pushed harder than a free one, m.
     """
 
     grip = 0.0
     done = True
     lost = False
+    loose: tuple[Box, ...] = ()
     resists_from = float("inf")
 
     def build(self, spec: mujoco.MjSpec, task: Task, parts: Parts) -> None:
         """Add to the bodies `plug` and `socket` of a cell."""
 
-    def reset(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:
-        """An episode begins."""
+    def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:
+        """An episode begins; `rng` draws what is different in each."""
+
+    def tip(self, data: mujoco.MjData) -> tuple[Array, Array] | None:
+        """Where the plug's tip is in the world, and its axes, where it is not where a rigid plug has it."""
 
     def step(self, model: mujoco.MjModel, data: mujoco.MjData, grip: float, place: Insertion) -> None:
         """A control period begins.

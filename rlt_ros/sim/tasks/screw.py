@@ -129,7 +129,7 @@ class Thread(Mechanism):
         motor.set_to_velocity(kv=0.02)
         motor.forcelimited, motor.forcerange = True, [-_TORQUE, _TORQUE]
 
-    def reset(self, model: mujoco.MjModel, data: mujoco.MjData) -> None:  # noqa: ARG002
+    def reset(self, model: mujoco.MjModel, data: mujoco.MjData, rng: np.random.Generator) -> None:  # noqa: ARG002
         """See `Mechanism`."""
         self.engaged, self.done, self.lost = False, False, False
         self.slipped = self._turned = 0.0
