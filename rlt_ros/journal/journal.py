@@ -23,6 +23,9 @@ from rlt_ros.journal.segment import (
 
 _LOCK = ".lock"
 _LOCK_WITHIN = 0.5
+_LOOKS = 5
+"""At a file that grows while it is read: whoever takes longer for a message than the next one takes to come would never
+be done."""
 _RETRY_AFTER = 1.0
 """Seconds between two attempts to write to a disk that is full or broken."""
 
@@ -76,7 +79,7 @@ def read_journal(
     path = _following(directory, None)
     while path is not None:
         with SegmentReader(path) as reader:
-            while True:
+            for _ in range(_LOOKS):
                 # Asked before its end is met: a file that has a successor does not grow any more.
                 successor = _following(directory, path)
                 grew = False

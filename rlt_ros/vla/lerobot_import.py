@@ -27,6 +27,9 @@ _TOLERANCE = 1e-3
 """Largest difference of graph and torch, in the units of actions and embeddings."""
 _LARGE = 1_500_000_000
 """Bytes from which on weights lie beside the graph: protobuf ends at 2 GB."""
+_SIMPLIFIED = 400e6
+"""Bytes of weights below which the exporter simplifies the graph: of a large one it takes more than a quarter of an
+hour, and ONNX Runtime does the same once more when it loads it."""
 
 
 @dataclass(frozen=True)
@@ -153,8 +156,9 @@ def _export(policy: LeRobotPolicy, sentences: Sequence[str], path: Path, told: C
         names += ["tokens", "mask"]
     if policy.kind == "smolvla":
         _whole_pictures(policy)
-    large = sum(weight.numel() * 4 for weight in policy.policy.parameters()) > _LARGE
-    told(f"exporting{' (some minutes)' if large else ''}")
+    size = sum(weight.numel() * 4 for weight in policy.policy.parameters())
+    large = size > _LARGE
+    told(f"exporting{'' if size < _SIMPLIFIED else ' (some minutes)'}")
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
@@ -165,7 +169,7 @@ def _export(policy: LeRobotPolicy, sentences: Sequence[str], path: Path, told: C
             output_names=["embeddings", "reference"],
             dynamo=True,
             external_data=large,
-            optimize=not large,
+            optimize=size < _SIMPLIFIED,
             verbose=False,
         )
     if not large:

@@ -100,6 +100,19 @@ def test_what_is_written_while_a_journal_is_read_is_read_too_also_in_a_file_that
     writer.close()
 
 
+def test_a_reader_that_is_slower_than_the_writer_comes_to_an_end(tmp_path: Path) -> None:
+    writer = JournalWriter(tmp_path)
+    writer.append(record(0))
+    count = 1
+    for item in read_journal(tmp_path):
+        assert item == record(count // 2)
+        for _ in range(2):
+            writer.append(record(count))
+            count += 1
+        assert count < 1000
+    writer.close()
+
+
 def test_only_one_process_writes(tmp_path: Path) -> None:
     writer = JournalWriter(tmp_path)
     with pytest.raises(JournalError, match="another process records"):
