@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,8 @@ import typer
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.cli.options import BundlePath, Clearance, Json, Seed, Setting, progress_bars
 from rlt_ros.config import ConfigError
-from rlt_ros.vla.bundle import shipped_actor
+from rlt_ros.sim.tasks import get_task
+from rlt_ros.vla.bundle import load_bundle, shipped_actor
 
 DEFAULT_TASK = "ethernet"
 EvaluatedTask = Annotated[str | None, typer.Option(help=f"Task; default: the run's, or {DEFAULT_TASK}.")]
@@ -53,10 +55,13 @@ def evaluate(
         vla_rate = vla_rate or found.vla_rate
     if trained:
         actor = shipped_actor(bundle_path, task or DEFAULT_TASK)
+    name = get_task(task or DEFAULT_TASK).name
+    if told := load_bundle(bundle_path).unknown(name):
+        print(f"warning: {told}", file=sys.stderr)
     with progress_bars() as progress:
         report = compare(
             bundle_path,
-            task or DEFAULT_TASK,
+            name,
             setting=setting,
             clearance=clearance,
             actor=actor,

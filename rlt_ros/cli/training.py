@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +15,7 @@ from rlt_ros.bringup.graph import Bringup
 from rlt_ros.cli.options import BundlePath, Json, Seed, Task, parse_settings, progress_bars
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.rl.config import LearnerConfig
+from rlt_ros.vla.bundle import load_bundle
 
 if TYPE_CHECKING:
     from rlt_ros.offline.train import TrainConfig
@@ -79,6 +81,8 @@ def _run(
 ) -> None:
     from rlt_ros.offline.train import Trainer, train
 
+    if told := load_bundle(bundle).unknown(config.task):
+        print(f"warning: {told}", file=sys.stderr)
     with progress_bars() as progress:
         bar = progress.add_task("robot time, s", total=round(60 * config.minutes), figures="")
 

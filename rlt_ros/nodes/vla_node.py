@@ -68,11 +68,8 @@ class VlaNode(ManagedNode):
         self._vla.set_instruction(p.instruction or self._bundle.instruction(p.task))
         if self._bundle.backend != "openpi":  # a server may come later
             self._vla.warm_up()
-        if p.task and not p.instruction and p.task not in self._bundle.tasks:
-            self.get_logger().warning(
-                f"the bundle does not know task '{p.task}' (it knows {', '.join(self._bundle.tasks)}); "
-                f"the VLA is told '{self._bundle.instruction()}'"
-            )
+        if p.task and not p.instruction and self._bundle.unknown(p.task):
+            self.get_logger().warning(self._bundle.unknown(p.task))
         skipped = f" (not available: {', '.join(self._vla.skipped)})" if self._vla.skipped else ""
         self.get_logger().info(f"bundle {self._bundle.id} on {self._vla.provider}{skipped}")
         self._inputs = VlaInputs(

@@ -106,6 +106,13 @@ class Bundle:
         """What to tell the VLA for `task`; the first task's instruction where it does not know the name."""
         return self.tasks.get(task, next(iter(self.tasks.values())))
 
+    def unknown(self, task: str) -> str:
+        """What a user must know of a task that the VLA was not trained on; empty where it was."""
+        if task in self.tasks:
+            return ""
+        known = ", ".join(self.tasks)
+        return f"the bundle does not know task '{task}' (it knows {known}); the VLA is told '{self.instruction(task)}'"
+
     @property
     def model_path(self) -> Path:
         """The file of the weights; an openpi bundle has none."""

@@ -104,3 +104,12 @@ def test_a_file_that_is_no_model_is_refused(copy: Path) -> None:
     edit(copy, sha256=file_sha256(copy / "model.onnx"))
     with pytest.raises(BundleError, match="cannot be loaded"):
         LoadedVla(load_bundle(copy))
+
+
+def test_a_task_that_the_vla_was_not_trained_on_is_told() -> None:
+    bundle = load_bundle(SHIPPED)
+    assert all(bundle.unknown(task) == "" for task in bundle.tasks)
+    told = bundle.unknown("fold")
+    assert "'fold'" in told
+    assert all(task in told for task in bundle.tasks)
+    assert bundle.instruction("fold") in told
