@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,17 @@ def language_model(directory: Path, text: dict[str, Any], vision: dict[str, Any]
     return directory
 
 
-def paligemma_words(directory: Path) -> Path:
-    """A tokenizer in the place of PaliGemma's."""
+def paligemma_words(directory: Path, size: int = 0) -> Path:
+    """A tokenizer in the place of PaliGemma's, with at least `size` words, most of them never used."""
+    made = json.loads(tokenizer().to_str())
+    known = made["model"]["vocab"]
+    known |= {f"<unused{number}>": number for number in range(len(known), size)}
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer(), pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+        tokenizer_object=Tokenizer.from_str(json.dumps(made)),
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
     ).save_pretrained(directory)
     return directory
 

@@ -46,6 +46,8 @@ SMOLVLM2_500M = (
     4,
 )
 """Sizes of HuggingFaceTB/SmolVLM2-500M-Video-Instruct."""
+_PALIGEMMA = 257_152
+"""Words of PaliGemma's tokenizer."""
 
 
 def build(kind: str, device: str, dtype: str, root: Path) -> LeRobotPolicy:
@@ -73,7 +75,7 @@ def build(kind: str, device: str, dtype: str, root: Path) -> LeRobotPolicy:
         from lerobot.policies.pi0 import configuration_pi0, modeling_pi0
         from lerobot.policies.pi05 import configuration_pi05, modeling_pi05
 
-        local_words(paligemma_words(root / "words"))
+        local_words(paligemma_words(root / "words", _PALIGEMMA))
         pi05 = (configuration_pi05.PI05Config, modeling_pi05.PI05Policy)
         config, model = pi05 if kind == "pi05" else (configuration_pi0.PI0Config, modeling_pi0.PI0Policy)
         with torch.device(device):  # billions of random numbers
