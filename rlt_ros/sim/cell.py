@@ -59,7 +59,7 @@ class Cell:
         self.mechanism = task.mechanism()
         self.model = build_spec(task, self.mechanism).compile()
         self.data = mujoco.MjData(self.model)
-        self._rng = np.random.default_rng(seed)
+        self._rng = self._later = np.random.default_rng(seed)
         self._renderer: mujoco.Renderer | None = None
         self._arm_qpos = np.array(
             [self.model.joint(f"vx300s_{arm}/{joint}").qposadr[0] for arm in ARMS for joint in ARM_JOINTS]
@@ -169,7 +169,8 @@ class Cell:
         mujoco.mj_resetData(self.model, self.data)
         self._stopped = False
         # A generator of its own: the same seed is the same start, however the scene looks.
-        self._randomise_looks(rng.spawn(1)[0])
+        looks, self._later = rng.spawn(2)
+        self._randomise_looks(looks)
         start = self._start_full if self.task.setting == "full" else self._start_controlled
         for attempt in range(_START_ATTEMPTS):
             try:
@@ -239,6 +240,7 @@ class Cell:
             if self._held[name]:
                 if opening > _GRASP_OPEN:
                     self._show(name, held=False)
+                    self.mechanism.reset(self.model, self.data, self._later)  # what was caught is let go
                     mujoco.mj_kinematics(self.model, self.data)
                 continue
             if opening < max(_GRASP_CLOSED, holding + _GRASP_CLOSED / 2) and self._fingers_open[name]:

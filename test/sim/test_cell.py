@@ -212,6 +212,27 @@ def test_fingers_that_close_beside_the_part_grasp_nothing_and_opening_gives_it_b
     assert not full.held("plug")
 
 
+@pytest.mark.parametrize("task", ["screw", "zip_tie"])
+def test_whoever_lets_go_in_the_middle_is_no_longer_held_by_the_mechanism(task: str) -> None:
+    cell = Cell(get_task(task, setting="full"), image_size=32)
+    cell.reset(0)
+    expert = Expert(cell, np.random.default_rng(0))
+    for _ in range(1500):
+        cell.step(expert.act())
+        if cell.data.eq_active.any() and cell.insertion().depth > cell.task.success_depth / 2:
+            break
+    caught = cell.model.equality("caught").id
+    assert cell.data.eq_active[caught]
+    command = cell.command
+    for opening in np.linspace(0, 1, 40):
+        command[GRIPPERS] = opening
+        cell.step(command)
+    assert not cell.held("plug")
+    assert not cell.data.eq_active[caught]
+    assert not cell.insertion().success
+    cell.close()
+
+
 @pytest.mark.parametrize("command", [np.zeros(13), np.full(14, np.nan)])
 def test_an_absurd_command_is_refused(cell: Cell, command: np.ndarray) -> None:
     with pytest.raises(ValueError, match="command"):

@@ -134,6 +134,7 @@ class Thread(Mechanism):
         self.engaged, self.done, self.lost = False, False, False
         self.slipped = self._turned = 0.0
         model.eq_data[model.equality("pitch").id, :2] = 0.0
+        data.eq_active[model.equality("caught").id] = 0
         model.joint("screw").frictionloss = _FRICTION
 
     def step(self, model: mujoco.MjModel, data: mujoco.MjData, grip: float, place: Insertion) -> None:

@@ -112,6 +112,7 @@ class Strap(Mechanism):
         self.teeth, self.done = 0, False
         self._inside = False
         model.joint("pawl").range = (0.0, 1.0)
+        data.eq_active[model.equality("caught").id] = 0
         curl = rng.uniform(-1, 1) * _CURL
         for link in range(_LINKS):
             joint = model.joint(f"link_{link}_y")
