@@ -68,8 +68,8 @@ class VlaNode(ManagedNode):
         self._vla.set_instruction(p.instruction or self._bundle.instruction(p.task))
         if self._bundle.backend != "openpi":  # a server may come later
             self._vla.warm_up()
-        if p.task and not p.instruction and self._bundle.unknown(p.task):
-            self.get_logger().warning(self._bundle.unknown(p.task))
+        if p.task and not p.instruction and (told := self._bundle.unknown(p.task)):
+            self.get_logger().warning(told)
         skipped = f" (not available: {', '.join(self._vla.skipped)})" if self._vla.skipped else ""
         self.get_logger().info(f"bundle {self._bundle.id} on {self._vla.provider}{skipped}")
         self._inputs = VlaInputs(

@@ -113,17 +113,17 @@ class Cell:
         plug_axis = axes.T @ -plug_axes[:, 0]
         depth = float(-offset[0])
         lateral = float(np.hypot(offset[1], offset[2]))
-        held, stopped = all(self._held.values()), self._stopped or self.mechanism.lost
+        held = all(self._held.values())
         return Insertion(
             depth=depth,
             lateral=lateral,
             angle=float(np.arccos(np.clip(plug_axis[0], -1.0, 1.0))),
             success=held
-            and not stopped
+            and not self._stopped
             and self.mechanism.done
             and lateral <= self.task.success_lateral
             and depth >= self.task.success_depth,
-            stopped=stopped,
+            stopped=self._stopped,
             offset=offset,
             tilt=plug_axis[1:],
             held=held,
@@ -310,7 +310,7 @@ class Cell:
         self._set_controls(command)
         self.mechanism.step(self.model, self.data, float(command[_PLUG_GRIPPER]), self.insertion())
         mujoco.mj_step(self.model, self.data, nstep=round(CONTROL_PERIOD / PHYSICS_STEP))
-        self._stopped |= self.force > self.task.max_force
+        self._stopped |= self.force > self.task.max_force or self.mechanism.lost
         if self.task.setting == "full":
             self._update_grasps()
 

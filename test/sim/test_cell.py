@@ -216,12 +216,11 @@ def test_fingers_that_close_beside_the_part_grasp_nothing_and_opening_gives_it_b
 def test_whoever_lets_go_in_the_middle_is_no_longer_held_by_the_mechanism(task: str) -> None:
     cell = Cell(get_task(task, setting="full"), image_size=32)
     cell.reset(0)
-    expert = Expert(cell, np.random.default_rng(0))
+    expert, caught = Expert(cell, np.random.default_rng(0)), cell.model.equality("caught").id
     for _ in range(1500):
         cell.step(expert.act())
-        if cell.data.eq_active.any() and cell.insertion().depth > cell.task.success_depth / 2:
+        if cell.data.eq_active[caught]:
             break
-    caught = cell.model.equality("caught").id
     assert cell.data.eq_active[caught]
     command = cell.command
     for opening in np.linspace(0, 1, 40):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rlt_ros.sim.cell import Cell
+from rlt_ros.sim.expert import Expert
 from rlt_ros.sim.kinematics import RelativePose
 from rlt_ros.sim.names import CONTROL_PERIOD, JOINT_NAMES
 from rlt_ros.sim.tasks import get_task
@@ -117,3 +118,22 @@ def test_the_same_seed_is_the_same_screw(cell: Cell) -> None:
         Driver(cell).press(6.0, 2.0, 0.0)
         ends.append(cell.position)
     assert np.array_equal(*ends)
+
+
+def test_a_screw_that_was_spoilt_is_not_made_good_by_letting_go_of_it() -> None:
+    cell = Cell(get_task("screw", setting="full"), image_size=32)
+    cell.reset(0)
+    expert = Expert(cell, np.random.default_rng(0))
+    while not (cell.held("plug") and cell.held("socket")):
+        cell.step(expert.act())
+    assert isinstance(cell.mechanism, Thread)
+    cell.mechanism.slipped = 1e3
+    cell.step(cell.command)
+    assert cell.insertion().stopped
+    command = cell.command
+    for opening in np.linspace(0.3, 1, 40):
+        command[TRIGGER] = opening
+        cell.step(command)
+    assert not cell.held("plug")
+    assert cell.insertion().stopped
+    cell.close()

@@ -3,6 +3,7 @@
 The right gripper holds the screwdriver and squeezes its trigger: held at an opening of 0.3, full speed at 0.
 The thread takes hold only where the screw stands in the hole, straight, pressed within a window, and turns. Then its
 depth follows its angle, and the hand must follow the screw. Turned without that, the bit slips and the screw wears.
+Lengths in metres.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 The right gripper holds the strap some centimetres behind its tip, the left one the head. The strap bends easily up and
 down and hardly sideways, and is curled by its packing, otherwise in every episode: where its tip is must be seen.
+Lengths in metres.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ _DRAG = 1.5
 """Newtons that the pawl needs to give way."""
 _THROUGH = 0.030
 """Length of strap that must come out of the slot, m."""
+_BUCKLED = 0.006
+"""Commanded minus true depth at which a person sees that the strap bends aside, m."""
 _MOUTH = 0.022
 _BLACK, _WHITE, _GREY = (0.12, 0.12, 0.13), (0.92, 0.92, 0.90), (0.6, 0.62, 0.65)
 
@@ -177,10 +180,6 @@ def thread(hand: Hand) -> Generator[None]:
         back = hand.offset.copy()
         back[0] = config.hover_gap
         yield from hand.move(back, hand.tilt, config.speed)
-
-
-_BUCKLED = 0.006
-"""Commanded minus true depth at which a person sees that the strap bends aside, m."""
 
 
 def _parts(clearance: float) -> Parts:
