@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from rlt_ros.types import Episode
     from rlt_ros.vla.adapt import Stage1
     from rlt_ros.vla.dataset import Recipe
-    from rlt_ros.vla.demos import Demonstrations
 
 _PHASE_STRIDE = 2
 """Ticks between the observations of the phase head: as many as the VLA passes in the running cell."""
@@ -218,13 +217,14 @@ def _stage1(
     to_train: bool,
     as_json: bool,
 ) -> None:
-    saved = _saved_training(out, resume=resume)
+    saved, kept = _saved_training(out, resume=resume, to_train=to_train)
     if data and (expert[0] or expert[-1]):
         raise ConfigError("--task and --randomisation choose what the expert demonstrates; leave them out with --data")
     import onnxscript  # noqa: F401  (the export at the end needs it)
     import torch
 
     from rlt_ros.vla.adapt import Stage1
+    from rlt_ros.vla.demos import load_demonstrations, prepare
     from rlt_ros.vla.export import export, summarise
 
     check_device(device)
@@ -233,9 +233,10 @@ def _stage1(
     torch.set_num_threads(threads)
     with progress_bars() as progress:
         bar = progress.add_task("demonstrations", total=None, figures="")
-        demos, recipe = _read_datasets(data) if data else _demonstrate(*expert, progress, bar)
+        source, recipe = _datasets(data) if data else _expert(*expert, progress, bar)
+        demos = (load_demonstrations(kept) if resume else None) or prepare(source, HORIZON, kept)
         stage = Stage1(demos, config, device=device)
-        if resume:
+        if saved.exists():
             stage.restore(saved)
         if to_train:
             _train(stage, saved, progress)
@@ -251,6 +252,7 @@ def _stage1(
         period=recipe.period,
     )
     saved.unlink(missing_ok=True)
+    shutil.rmtree(kept)
     report({"bundle": str(out), "id": made.id, **made.training}, as_json)
 
 
@@ -266,19 +268,19 @@ def check_device(device: str) -> None:
         raise ConfigError(f"device '{device}' asked for, but this torch finds no CUDA; leave out --device")
 
 
-def _saved_training(out: Path, *, resume: bool) -> Path:
-    """Where a training is kept until its bundle is made.
+def _saved_training(out: Path, *, resume: bool, to_train: bool) -> tuple[Path, Path]:
+    """Where a training and its demonstrations are kept until the bundle is made.
 
     Raises:
         ConfigError: there is one already, or none to resume, or the bundle is there.
     """
     check_free(out)
-    saved = out / "training.safetensors"
+    saved, kept = out / "training.safetensors", out / "demonstrations"
     if saved.exists() and not resume:
         raise ConfigError(f"{out} holds an interrupted training; go on with --resume, or remove it")
-    if resume and not saved.exists():
+    if resume and not (saved.exists() or (to_train and kept.exists())):
         raise ConfigError(f"{out} holds no interrupted training to resume")
-    return saved
+    return saved, kept
 
 
 def _train(stage: Stage1, saved: Path, progress: Progress) -> None:
@@ -318,14 +320,24 @@ def _adapt_phase(
         source, total = itertools.chain.from_iterable(read_episodes(p, stride=_PHASE_STRIDE) for p in data), None
     else:
         from rlt_ros.sim.demonstrate import Order, collect_parallel, demonstration_seed
+        from rlt_ros.sim.expert import CLUMSY
         from rlt_ros.sim.tasks import TASKS
 
-        # Others than those that stage 1 learns from.
+        # Others than those that stage 1 learns from, and such in which the grasp failed.
         orders = [
-            Order(task, "full", episodes, _PHASE_STRIDE, demonstration_seed(seed + 25, task, "full"), randomisation)
+            Order(
+                task,
+                "full",
+                episodes if expert is None else episodes // 2,
+                _PHASE_STRIDE,
+                demonstration_seed(seed + other, task, "full"),
+                randomisation,
+                expert=expert,
+            )
             for task in tasks or sorted(TASKS)
+            for other, expert in ((25, None), (26, CLUMSY))
         ]
-        source, total = collect_parallel(orders), episodes * len(orders)
+        source, total = collect_parallel(orders), sum(order.episodes for order in orders)
     marks = []
     with progress_bars() as progress:
         bar = progress.add_task("episodes", total=total, figures="")
@@ -337,15 +349,13 @@ def _adapt_phase(
     report({"phase_head": str(save_phase_head(bundle, head)), "bundle": bundle.id, **head.report}, as_json)
 
 
-def _read_datasets(paths: list[Path]) -> tuple[Demonstrations, Recipe]:
+def _datasets(paths: list[Path]) -> tuple[Iterator[Episode], Recipe]:
     from rlt_ros.vla.dataset import read_episodes, read_recipe
-    from rlt_ros.vla.demos import prepare
 
-    episodes = itertools.chain.from_iterable(read_episodes(path, stride=4) for path in paths)
-    return prepare(episodes, HORIZON), read_recipe(paths[0])
+    return itertools.chain.from_iterable(read_episodes(path, stride=4) for path in paths), read_recipe(paths[0])
 
 
-def _demonstrate(
+def _expert(
     tasks: list[str] | None,
     episodes: int,
     full_episodes: int,
@@ -353,21 +363,23 @@ def _demonstrate(
     randomisation: float,
     progress: Progress,
     bar: TaskID,
-) -> tuple[Demonstrations, Recipe]:
-    from rlt_ros.sim.cell import CONTROL_PERIOD
+) -> tuple[Iterator[Episode], Recipe]:
+    """The expert's demonstrations, and of what robot they are."""
+    from rlt_ros.sim.cell import CONTROL_PERIOD, IMAGE_SIZE
     from rlt_ros.sim.demonstrate import Order, collect_parallel, demonstration_seed
     from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES, SIMULATED_ROBOT
     from rlt_ros.sim.tasks import TASKS
     from rlt_ros.vla.dataset import Recipe
-    from rlt_ros.vla.demos import prepare
 
     orders = []
     for task in tasks or sorted(TASKS):
         for setting, count, stride in (("controlled", episodes, 5), ("full", full_episodes, 6)):
             orders.append(Order(task, setting, count, stride, demonstration_seed(seed, task, setting), randomisation))
-    progress.update(bar, total=sum(order.episodes for order in orders))
-    demos = prepare(
-        (progress.advance(bar) or episode for episode in collect_parallel(orders)),  # type: ignore[func-returns-value]
-        HORIZON,
-    )
-    return demos, Recipe(SIMULATED_ROBOT, JOINT_NAMES, CAMERA_NAMES, demos.images.shape[2], CONTROL_PERIOD)
+
+    def source() -> Iterator[Episode]:
+        progress.update(bar, total=sum(order.episodes for order in orders))
+        for episode in collect_parallel(orders):
+            progress.advance(bar)
+            yield episode
+
+    return source(), Recipe(SIMULATED_ROBOT, JOINT_NAMES, CAMERA_NAMES, IMAGE_SIZE, CONTROL_PERIOD)

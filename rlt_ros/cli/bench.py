@@ -14,6 +14,7 @@ from rlt_ros.share import share_directory
 BENCHMARKS = (
     "cameras",
     "console",
+    "eyes",
     "heads",
     "ingest",
     "latency",

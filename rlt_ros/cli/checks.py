@@ -69,10 +69,11 @@ def doctor(
 
 def _doctor_bundle(path: Path | None, as_json: bool) -> None:
     from rlt_ros.vla.bundle import load_bundle
+    from rlt_ros.vla.motion import load_motion
     from rlt_ros.vla.phase import load_phase_head
 
     bundle = load_bundle(Bringup(bundle=path).bundle_path)
-    head = load_phase_head(bundle)
+    head, motion = load_phase_head(bundle), load_motion(bundle)
     report = {
         "id": bundle.id,
         "robot": bundle.robot,
@@ -86,6 +87,7 @@ def _doctor_bundle(path: Path | None, as_json: bool) -> None:
             for key in ("token_probe", "token_readout_mm", "loss_held_out", "episodes", "observations")
             if key in bundle.training
         },
+        "demonstrations": motion.summary(bundle.period) if motion is not None else None,
         "phase_head": head.report if head is not None else None,
     }
     print(json.dumps(report) if as_json else yaml.safe_dump(report, sort_keys=False), end="\n" if as_json else "")

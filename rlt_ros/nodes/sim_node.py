@@ -32,6 +32,7 @@ from rlt_ros.ros.teller import Teller
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.config import SimParameters
 from rlt_ros.sim.human import SimulatedHuman
+from rlt_ros.sim.looks import fine, show_people
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.teleop.config import TeleopParameters
@@ -50,7 +51,7 @@ class SimNode(Node):
         super().__init__("sim_node")
         p = self._config = read_parameters(self, SimParameters)
         task = get_task(p.task, clearance=p.clearance or None, setting=p.setting)
-        self._cell = Cell(task, image_size=p.image_size, seed=p.seed, randomisation=p.randomisation)
+        self._cell = Cell(task, image_size=p.image_size, seed=p.seed, randomisation=p.randomisation, dressed=p.viewer)
         self._refusals = Refusals()
         Teller(self, self._refusals)
         self._command = self._cell.command
@@ -167,9 +168,11 @@ class SimNode(Node):
         if self._viewer is None:
             import mujoco.viewer  # only here: needs a display
 
-            self._viewer = mujoco.viewer.launch_passive(
-                self._cell.model, self._cell.data, show_left_ui=False, show_right_ui=False
-            )
+            with fine(self._cell.model):
+                self._viewer = mujoco.viewer.launch_passive(
+                    self._cell.model, self._cell.data, show_left_ui=False, show_right_ui=False
+                )
+            show_people(self._viewer.opt)
             self._viewer.cam.lookat[:] = [0.0, 0.5, 0.25]
             self._viewer.cam.distance, self._viewer.cam.azimuth, self._viewer.cam.elevation = 1.0, 60.0, -22.0
         if self._ticks % 2 == 0 and self._viewer.is_running():

@@ -23,6 +23,7 @@ from rlt_ros.types import Phase, SessionView
 from rlt_ros.vla.backend import TokenSource
 from rlt_ros.vla.bundle import Bundle, load_bundle
 from rlt_ros.vla.loaded import LoadedVla
+from rlt_ros.vla.phase import load_phase_head
 
 FIRST_SEED = 1_000_000
 """Evaluation starts lie from here on (100,000 a seed, seeds 0 to 9), demonstrations and training above them."""
@@ -120,8 +121,12 @@ def _make_rollout(policy: Policy) -> Rollout:
     bundle = load_bundle(policy.bundle)
     task = get_task(policy.task, clearance=policy.clearance, setting=policy.setting)
     actor = None if policy.actor is None else read_actor(policy.actor, bundle.id)
-    if actor is not None and policy.setting == "full":
-        raise ValueError("actors fly the critical phase; evaluate them in the controlled setting")
+    phase_head = load_phase_head(bundle) if policy.setting == "full" and not policy.encoder else None
+    if actor is not None and policy.setting == "full" and phase_head is None:
+        raise ValueError(
+            "an actor flies the critical phase, and nothing says when that begins: give the bundle a phase head with "
+            "'rlt adapt phase', or evaluate in the controlled setting"
+        )
     overrides = {**policy.executor, **({"chunk": actor.spec.chunk} if actor else {})}
     executor = make_executor(bundle, policy.vla_rate, **overrides)
     if actor is not None:
@@ -129,7 +134,8 @@ def _make_rollout(policy: Policy) -> Rollout:
         executor.weights(actor)
     cell = Cell(task, image_size=bundle.image_size)
     backend = make_backend(bundle, encoder=policy.encoder)
-    return Rollout(cell, backend, bundle, executor, RolloutConfig(policy.vla_rate, blind=policy.blind))
+    config = RolloutConfig(policy.vla_rate, blind=policy.blind)
+    return Rollout(cell, backend, bundle, executor, config, phase_head)
 
 
 def make_backend(bundle: Bundle, *, encoder: bool) -> TokenSource:
@@ -153,6 +159,12 @@ def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
     Args:
         trials: from `evaluate`.
         limit: the task's time limit, s.
+
+    Returns:
+        Where a phase head was asked also `critical`, the share of episodes in which it began the critical phase while
+        both parts were held, with `critical_95` and `median_ticks_before`, the ticks until then; and
+        `switched_in_vain`, of the episodes in which a part was not held at the end those in which it began all the
+        same, as `k of n`.
     """
     success = np.array([trial.success for trial in trials])
     ticks = np.where(success, [trial.ticks for trial in trials], round(limit / CONTROL_PERIOD))
@@ -160,7 +172,7 @@ def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
     draws = rng.integers(0, len(trials), (_RESAMPLES, len(trials)))
     done = np.sort(ticks[success])
     fastest = done[: max(1, round(len(done) / 10))]
-    return {
+    figures = {
         "episodes": len(trials),
         "success": float(success.mean()),
         "stopped": float(np.mean([trial.stopped for trial in trials])),
@@ -172,6 +184,20 @@ def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
         "throughput": float(_throughput(ticks, success)),
         "throughput_95": _percentiles([_throughput(ticks[draw], success[draw]) for draw in draws]),
         "ticks": [int(n) if ok else None for n, ok in zip(ticks, success, strict=True)],
+    }
+    if any(trial.switched is not None for trial in trials):
+        figures |= _handover(trials)
+    return figures
+
+
+def _handover(trials: list[Trial]) -> dict[str, Any]:
+    right = [trial.switched for trial in trials if trial.switched is not None and not trial.switched_in_vain]
+    failed = [trial for trial in trials if not trial.grasped]
+    return {
+        "critical": len(right) / len(trials),
+        "critical_95": wilson(len(right), len(trials)),
+        "median_ticks_before": float(np.median(right)) if right else None,
+        "switched_in_vain": f"{sum(trial.switched is not None for trial in failed)} of {len(failed)}",
     }
 
 

@@ -155,6 +155,14 @@ def print_comparison(report: dict[str, Any], console: Console | None = None) -> 
             console.print(f"{name}: {value:.2f} ({low:.2f} to {high:.2f})")
     note = "ticks of 20 ms; successes per 10 minutes; in brackets the 95 % interval"
     console.print(f"{report['base']['episodes']} episodes each; {note}", style="dim")
+    for name in ("base", "final", "blind"):
+        figures = report.get(name)
+        if figures and "critical" in figures:
+            low, high = figures["critical_95"]
+            console.print(
+                f"{name}: the critical phase began with both parts in {figures['critical']:.0%} ({low:.0%} to "
+                f"{high:.0%}); of the episodes without, the phase head began {figures['switched_in_vain']}"
+            )
 
 
 def _cells(figures: dict[str, Any]) -> list[str]:

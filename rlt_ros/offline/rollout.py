@@ -13,15 +13,18 @@ from rlt_ros.bringup.graph import Bringup
 from rlt_ros.config import from_mapping, param
 from rlt_ros.control.config import ExecutorConfig, ExecutorParameters
 from rlt_ros.control.executor import Executor
+from rlt_ros.session.config import SessionConfig
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput, SessionView
 from rlt_ros.vla.backend import TokenSource
 from rlt_ros.vla.bundle import Bundle
+from rlt_ros.vla.phase import PhaseHead
 
 _GREY = 127
 _PICTURES_EVERY = 2
 """Control periods between two camera sets."""
+_HANDOVER = SessionConfig()
 
 
 VLA_RATE = 25.0
@@ -57,6 +60,9 @@ class Trial:
         lateral: lateral offset at the end, m.
         human_ticks: control periods in which the human flew.
         stopped: the robot stopped to protect the parts.
+        grasped: both parts were held at the end.
+        switched: control period in which the phase head began the critical phase; None: it did not, or was not asked.
+        switched_in_vain: it did while a part was not held.
     """
 
     success: bool
@@ -65,13 +71,22 @@ class Trial:
     lateral: float
     human_ticks: int = 0
     stopped: bool = False
+    grasped: bool = True
+    switched: int | None = None
+    switched_in_vain: bool = False
 
 
 class Rollout:
     """One cell, one VLA, one executor; `run` flies an episode."""
 
     def __init__(
-        self, cell: Cell, backend: TokenSource, bundle: Bundle, executor: Executor, config: RolloutConfig | None = None
+        self,
+        cell: Cell,
+        backend: TokenSource,
+        bundle: Bundle,
+        executor: Executor,
+        config: RolloutConfig | None = None,
+        phase_head: PhaseHead | None = None,
     ) -> None:
         """Connect them.
 
@@ -81,6 +96,7 @@ class Rollout:
             bundle: the bundle.
             executor: made by `make_executor`.
             config: delays.
+            phase_head: begins the critical phase, as session_node's handover `perform` does.
 
         Raises:
             BundleError: the bundle needs a joint or a camera that the cell lacks.
@@ -94,7 +110,7 @@ class Rollout:
         self._order = np.array([JOINT_NAMES.index(name) for name in bundle.joints])
         self.cell, self.bundle, self.executor = cell, bundle, executor
         self.config = config or RolloutConfig()
-        self._backend = backend
+        self._backend, self._phase_head = backend, phase_head
         self._now = 1.0
         self._inputs = 0
         backend.set_instruction(bundle.instruction(cell.task.name))
@@ -126,7 +142,8 @@ class Rollout:
 
         Args:
             seed: of the start.
-            view: the session as the executor sees it; its phase must be one that moves.
+            view: the session as the executor sees it; its phase must be one that moves. With a phase head it is BASE
+                until that begins the critical phase.
             on_input: gets every policy input when it arrives.
             on_step: gets every tick.
             human: may take over.
@@ -137,7 +154,10 @@ class Rollout:
         executor.forget_robot()
         executor.session(self._now, SessionView(view.epoch, view.episode, Phase.RESET))
         limit = round(cell.task.limit / CONTROL_PERIOD)
+        if self._phase_head is not None:
+            view = replace(view, phase=Phase.BASE)
         executor.session(self._now, view)
+        said, switched, switched_in_vain = 0, None, False
         on_the_way: deque[tuple[int, PolicyInput]] = deque()
         late: list[PolicyInput] = []
         ticks, human_ticks = 0, 0
@@ -158,6 +178,12 @@ class Rollout:
                 message = on_the_way.popleft()[1]
                 executor.policy_input(now, message)
                 on_input(message)
+                if self._phase_head is not None and switched is None:
+                    said = said + 1 if self._phase_head(message.token) >= _HANDOVER.handover_probability else 0
+                    if said >= _HANDOVER.handover_passes:
+                        switched, switched_in_vain = tick - pass_ticks, not cell.insertion().held
+                        view = replace(view, phase=Phase.CRITICAL)
+                        executor.session(now, view)
             step = executor.tick(now)
             on_step(step)
             command = cell.command
@@ -174,7 +200,15 @@ class Rollout:
         for message in late if self.config.backfill else ():
             on_late(message)
         return Trial(
-            place.success, max(1, min(ticks, limit)), place.depth, place.lateral, human_ticks, stopped=place.stopped
+            place.success,
+            max(1, min(ticks, limit)),
+            place.depth,
+            place.lateral,
+            human_ticks,
+            stopped=place.stopped,
+            grasped=place.held,
+            switched=switched,
+            switched_in_vain=switched_in_vain,
         )
 
     def _look(self, now: float) -> PolicyInput:

@@ -167,7 +167,7 @@ class Trainer:
         row = {
             "episode": self.episode,
             "minutes": round(self.minutes, 3),
-            **{key: value for key, value in dataclasses.asdict(trial).items() if key not in ("depth", "lateral")},
+            **{key: getattr(trial, key) for key in ("success", "ticks", "human_ticks", "stopped")},
             "actor": view.actor_enabled,
             "explore": view.explore,
             "version": self._version,

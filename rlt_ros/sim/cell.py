@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rlt_ros.sim.kinematics import BimanualKinematics, GripperPose, RelativePose
+from rlt_ros.sim.looks import FOR_PEOPLE
 from rlt_ros.sim.model import ARM_OF, GRASP_POINT, GRASP_STIFFNESS, MEETING_POINT, PHYSICS_STEP, STAND, build_spec
 from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, CONTROL_PERIOD, FINGER_RANGE, JOINT_NAMES
 from rlt_ros.sim.tasks.base import Array, Insertion, Task
@@ -37,7 +38,15 @@ class Cell:
     to 1 (open).
     """
 
-    def __init__(self, task: Task, *, image_size: int = IMAGE_SIZE, seed: int = 0, randomisation: float = 0.0) -> None:
+    def __init__(
+        self,
+        task: Task,
+        *,
+        image_size: int = IMAGE_SIZE,
+        seed: int = 0,
+        randomisation: float = 0.0,
+        dressed: bool = False,
+    ) -> None:
         """Build the model.
 
         Args:
@@ -46,6 +55,7 @@ class Cell:
             seed: seed of the start positions, until `reset` is given another.
             randomisation: how much light, colours and camera poses change at every reset; 0: not at all,
                 1: light by half, colours by 0.15, cameras by 4 mm and their aim by 4 mm.
+            dressed: whether people look at it, see `rlt_ros.sim.looks`; the policy's cameras see no difference.
 
         Raises:
             ValueError: `randomisation` is not within [0, 1].
@@ -57,7 +67,7 @@ class Cell:
         self.randomisation = randomisation
         self._parts = task.parts(task.clearance)
         self.mechanism = task.mechanism()
-        self.model = build_spec(task, self.mechanism).compile()
+        self.model = build_spec(task, self.mechanism, dressed=dressed).compile()
         self.data = mujoco.MjData(self.model)
         self._rng = self._later = np.random.default_rng(seed)
         self._renderer: mujoco.Renderer | None = None
@@ -278,8 +288,9 @@ class Cell:
         model.light_diffuse *= brightness
         model.light_pos += 0.3 * much * rng.uniform(-1, 1, model.light_pos.shape)
         model.vis.headlight.diffuse[:] = np.array([0.4] * 3) * (1 + 0.5 * much * rng.uniform(-1, 1))
-        colours = model.geom_rgba[:, :3] + 0.15 * much * rng.uniform(-1, 1, (model.ngeom, 3))
-        model.geom_rgba[:, :3] = np.clip(colours, 0, 1)
+        seen = np.flatnonzero(model.geom_group != FOR_PEOPLE)
+        colours = model.geom_rgba[seen, :3] + 0.15 * much * rng.uniform(-1, 1, (len(seen), 3))
+        model.geom_rgba[seen, :3] = np.clip(colours, 0, 1)
         model.cam_pos += 0.004 * much * rng.uniform(-1, 1, model.cam_pos.shape)
         focus = [model.body(f"vx300s_{arm}/camera_focus").id for arm in ARMS]
         model.body_pos[focus] = self._nominal["body_pos"][focus] + 0.004 * much * rng.uniform(-1, 1, (2, 3))

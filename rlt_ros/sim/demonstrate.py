@@ -53,7 +53,7 @@ def demonstrate(cell: Cell, *, seed: int, stride: int = 1, expert: ExpertConfig 
         tick += 1
         if not ticks and cell.insertion().success:
             ticks, end = tick, tick + OVERRUN
-        if cell.insertion().stopped:
+        if cell.insertion().stopped or hand.gave_up:
             break
     positions, velocities, commands, groundings = (np.array(column) for column in zip(*rows, strict=True))
     return Episode(
@@ -72,10 +72,12 @@ def demonstrate(cell: Cell, *, seed: int, stride: int = 1, expert: ExpertConfig 
     )
 
 
-def collect(cell: Cell, *, episodes: int, stride: int, seed: int) -> Iterator[Episode]:
+def collect(
+    cell: Cell, *, episodes: int, stride: int, seed: int, expert: ExpertConfig | None = None
+) -> Iterator[Episode]:
     """Demonstrate `episodes` times with the seeds from `seed` on; failed episodes are given too."""
     for episode in range(episodes):
-        yield demonstrate(cell, seed=seed + episode, stride=stride)
+        yield demonstrate(cell, seed=seed + episode, stride=stride, expert=expert)
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,7 @@ class Order:
     seed: int
     randomisation: float = 0.0
     clearance: float | None = None
+    expert: ExpertConfig | None = None
 
 
 def demonstration_seed(seed: int, task: str, setting: str) -> int:
@@ -118,6 +121,6 @@ def _fill(job: tuple[Order, int, int]) -> list[Episode]:
     task = get_task(order.task, clearance=order.clearance, setting=order.setting)
     cell = Cell(task, randomisation=order.randomisation)
     try:
-        return list(collect(cell, episodes=count, stride=order.stride, seed=order.seed + first))
+        return list(collect(cell, episodes=count, stride=order.stride, seed=order.seed + first, expert=order.expert))
     finally:
         cell.close()  # its renderer cannot be left to the interpreter's end

@@ -23,10 +23,14 @@ _STAND_OFF = 0.05
 """Metres before a part at which the open gripper waits."""
 _LIFT = np.array([0.0, 0.0, 0.04])
 _CLOSING_TIME = 0.6
+_EMPTY_HANDED = 4
+"""Times that who does not see that it holds nothing aims, before it gives up."""
 _PROGRESS = 0.001
 """Metres that the plug must come nearer to its place to count as progress."""
 
 
+CLUMSY = ExpertConfig(grasp_spread=0.010, checks_grasp=False)
+"""Somebody who does not see that the grasp failed, as policies do not."""
 OPERATOR = ExpertConfig(
     speed=0.03, insertion_speed=0.03, hover_gap=0.006, pause=(0.0, 0.1), aim_share=0.2, gross_share=0.0, aim_angle=0.005
 )
@@ -75,7 +79,9 @@ class Expert:
         self.task = cell.task
         self.rng = rng
         self.config = config or ExpertConfig()
-        self.critical = cell.held("plug") and cell.held("socket")
+        self.gave_up = False
+        """Whether it does nothing more, its hands empty."""
+        self.critical = self._holds_both
         """Whether the critical phase has begun: parts before each other, only the insertion is left."""
         self._grippers: list[GripperPose] | None = None
         self._openings = cell.command[GRIPPERS]
@@ -97,6 +103,10 @@ class Expert:
         return command
 
     @property
+    def _holds_both(self) -> bool:
+        return self._cell.held("plug") and self._cell.held("socket")
+
+    @property
     def place(self) -> Insertion:
         """See `Hand`."""
         return self._cell.insertion()
@@ -114,7 +124,7 @@ class Expert:
         """See `Hand`."""
         config, rng = self.config, self.rng
         gross = config.gross_factor if rng.random() < config.gross_share else 1.0
-        spread = config.aim_share * self.task.clearance * gross
+        spread = config.aim_share * (self.task.clearance + self.task.chamfer) * gross
         aim = np.array([config.hover_gap, *np.clip(rng.normal(0, spread, 2), -2 * spread, 2 * spread)])
         return aim, rng.normal(0, config.aim_angle, 3)
 
@@ -132,7 +142,7 @@ class Expert:
         cell, rng, task = self._cell, self.rng, self.task
         self._grippers = list(cell.kinematics.gripper_poses(cell.command))
         self._openings[:] = 1.0
-        while not (cell.held("plug") and cell.held("socket")):
+        while not self._holds_both:
             grasps, before = [], []
             for name in ("socket", "plug"):
                 position, axes = cell.part_pose(name)
@@ -146,7 +156,9 @@ class Expert:
             yield from self._move_grippers(grasps, self.config.carry_speed / 2)
             yield from self._move_fingers(cell.closed)
             yield from self.wait()
-            if not (cell.held("plug") and cell.held("socket")):
+            if not self.config.checks_grasp:
+                break
+            if not self._holds_both:
                 yield from self._move_fingers(np.ones(2))
                 yield from self._move_grippers(before, self.config.carry_speed)
         # Lift, and share out the misalignment between both arms, as the insertion will keep it.
@@ -159,8 +171,15 @@ class Expert:
         tilt = rng.uniform(-1, 1, 3) * task.start_angle
         centre = MEETING_POINT + rng.uniform(-0.02, 0.02, 3)
         yield from self.move(start, tilt, self.config.carry_speed, centre)
-        self.critical = True
-        yield from self._do()
+        self.critical = self._holds_both
+        if self.critical:
+            yield from self._do()
+            return
+        for _ in range(_EMPTY_HANDED):
+            aim, tilt = self.aim()
+            yield from self.move(aim, tilt, self.config.carry_speed)
+            yield from self.wait()
+        self.gave_up = True
 
     def _move_fingers(self, openings: Array) -> Generator[None]:
         while (self._openings != openings).any():

@@ -11,6 +11,7 @@ import importlib.resources
 import mujoco
 import numpy as np
 
+from rlt_ros.sim.looks import FOR_PEOPLE, dress, dress_arms
 from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES
 from rlt_ros.sim.shapes import NO_CONTACT, Box, add_box, contact
 from rlt_ros.sim.tasks.base import Mechanism, Part, Task
@@ -30,8 +31,8 @@ GRASP_STIFFNESS = 3000.0
 """How a held part gives way along each axis, N/m."""
 
 
-def build_spec(task: Task, mechanism: Mechanism | None = None) -> mujoco.MjSpec:
-    """The whole cell for a task, with what moves inside its parts, ready to compile."""
+def build_spec(task: Task, mechanism: Mechanism | None = None, *, dressed: bool = False) -> mujoco.MjSpec:
+    """The whole cell for a task, with what moves inside its parts, ready to compile; `dressed` for people to see."""
     assets = importlib.resources.files("gym_aloha") / "assets"
     spec = mujoco.MjSpec.from_file(str(assets / "bimanual_viperx_transfer_cube.xml"))
     spec.delete(spec.body("box"))
@@ -44,6 +45,8 @@ def build_spec(task: Task, mechanism: Mechanism | None = None) -> mujoco.MjSpec:
     spec.visual.global_.offwidth = spec.visual.global_.offheight = 640
     spec.visual.quality.shadowsize = 0
     spec.visual.quality.offsamples = 0
+    if dressed:
+        dress_arms(spec)
     _mend_arms(spec)
     parts = task.parts(task.clearance)
     mechanism = mechanism or task.mechanism()
@@ -60,6 +63,8 @@ def build_spec(task: Task, mechanism: Mechanism | None = None) -> mujoco.MjSpec:
     mechanism.build(spec, task, parts)
     _place_cameras(spec)
     _paint_room(spec)
+    if dressed:
+        dress(spec)
     return spec
 
 
@@ -78,10 +83,10 @@ def _mend_arms(spec: mujoco.MjSpec) -> None:
         actuator.set_to_position(kp=kp, dampratio=1.0)
     for body in spec.bodies:
         body.gravcomp = 1.0
-    for geom in spec.geoms:
+    for geom in list(spec.geoms):
         # Arms are drawn as fitted boxes (5 x faster on a CPU) and touch nothing: contact is between the parts.
         geom.contype = geom.conaffinity = 0
-        if geom.meshname and geom.meshname != "tabletop":
+        if geom.group != FOR_PEOPLE and geom.meshname and geom.meshname != "tabletop":
             geom.type = mujoco.mjtGeom.mjGEOM_BOX
             geom.rgba = [0.25, 0.25, 0.28, 1.0]
 

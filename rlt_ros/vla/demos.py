@@ -1,15 +1,24 @@
-"""Demonstrations for behaviour cloning: episodes at the control rate, cut into observations and chunks."""
+"""Demonstrations for behaviour cloning: episodes at the control rate, cut into observations and chunks.
+
+Their pictures are gigabytes: they can be kept in a file, of which only those that are looked at are in memory.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.types import Episode
+
+_PICTURES, _REST = "pictures.raw", "demonstrations.safetensors"
 
 
 @dataclass(frozen=True)
@@ -48,12 +57,13 @@ class Demonstrations:
         return Normaliser.fit(self.position, self.velocity, self.steps[:, 0], self.critical)
 
 
-def prepare(episodes: Iterable[Episode], horizon: int) -> Demonstrations:
+def prepare(episodes: Iterable[Episode], horizon: int, kept: Path | None = None) -> Demonstrations:
     """Cut episodes into observations and chunks; failed episodes are dropped but counted in `ticks`.
 
     Args:
         episodes: from `collect` or a dataset.
         horizon: rows of the reference chunk.
+        kept: directory to keep them in, for `load_demonstrations`; default: in memory.
 
     Raises:
         RuntimeError: no episode was a success.
@@ -62,7 +72,7 @@ def prepare(episodes: Iterable[Episode], horizon: int) -> Demonstrations:
     columns: dict[str, list[NDArray[np.generic]]] = {
         name: [] for name in ("position", "velocity", "steps", "valid", "critical", "grounding")
     }
-    images: list[NDArray[np.uint8]] = []
+    pictures = _InMemory() if kept is None else _InFile(kept / _PICTURES)
     owner: list[NDArray[np.int32]] = []
     told: list[NDArray[np.int32]] = []
     tasks: dict[str, str] = {}
@@ -81,7 +91,7 @@ def prepare(episodes: Iterable[Episode], horizon: int) -> Demonstrations:
         steps = np.diff(episode.command, axis=0, prepend=episode.before[None]).astype(np.float32)
         rows = image_ticks[:, None] + np.arange(horizon)
         valid = rows < total
-        images.append(episode.images)
+        pictures.append(episode.images)
         columns["steps"].append(np.where(valid[..., None], steps[np.minimum(rows, total - 1)], np.float32(0)))
         columns["valid"].append(valid)
         for name in ("position", "velocity", "critical", "grounding"):
@@ -90,23 +100,89 @@ def prepare(episodes: Iterable[Episode], horizon: int) -> Demonstrations:
         told.append(np.full(len(image_ticks), number, dtype=np.int32))
     if not owner:
         raise RuntimeError(f"none of the {len(lengths)} episodes was a success: there is nothing to learn from")
-    return Demonstrations(
-        images=_stack(images),
+    demos = Demonstrations(
+        images=pictures.all(),
         **{name: np.concatenate(columns.pop(name)) for name in list(columns)},  # type: ignore[arg-type]
         episode=np.concatenate(owner),
         instruction=np.concatenate(told),
         tasks=tasks,
         ticks=np.array(lengths, dtype=np.int32),
     )
+    if kept is not None:
+        _save_rest(demos, kept / _REST)
+    return demos
 
 
-def _stack(parts: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Concatenate and empty the list on the way: pictures are gigabytes, and two copies may be too many."""
-    out = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=np.uint8)
-    at = 0
-    parts.reverse()
-    while parts:
-        part = parts.pop()
-        out[at : at + len(part)] = part
-        at += len(part)
-    return out
+def load_demonstrations(kept: Path) -> Demonstrations | None:
+    """What `prepare` kept in a directory; None: nothing, or it was interrupted.
+
+    Raises:
+        ValueError: the files are damaged.
+    """
+    path, pictures = kept / _REST, kept / _PICTURES
+    if not path.is_file():
+        return None
+    try:
+        with safe_open(path, "np") as file:
+            told = json.loads(file.metadata()["demonstrations"])
+            columns = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
+        images = np.memmap(pictures, np.uint8, "r", shape=tuple(told["pictures"]))
+        return Demonstrations(images=images, tasks=told["tasks"], **columns)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the demonstrations in {kept} cannot be read ({error}); remove them") from error
+
+
+def _save_rest(demos: Demonstrations, path: Path) -> None:
+    """Everything but the pictures; once it is there, the demonstrations are whole."""
+    columns = {field.name: getattr(demos, field.name) for field in fields(demos)}
+    told = {"tasks": columns.pop("tasks"), "pictures": columns.pop("images").shape}
+    fresh = path.with_suffix(".new")
+    save_file(
+        {name: np.ascontiguousarray(value) for name, value in columns.items()},
+        fresh,
+        metadata={"demonstrations": json.dumps(told)},
+    )
+    fresh.replace(path)
+
+
+class _InFile:
+    """Pictures one after the other in a file."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path, self._file = path, path.open("wb")
+        self._count, self._shape = 0, (0,)
+
+    def append(self, pictures: NDArray[np.uint8]) -> None:
+        """Those of an episode."""
+        self._shape = pictures.shape[1:]
+        self._count += len(pictures)
+        self._file.write(np.ascontiguousarray(pictures).data)
+
+    def all(self) -> NDArray[np.uint8]:
+        """All of them, mapped into memory."""
+        self._file.close()
+        return np.memmap(self._path, np.uint8, "r", shape=(self._count, *self._shape))
+
+
+class _InMemory:
+    """Pictures one after the other in memory."""
+
+    def __init__(self) -> None:
+        self._parts: list[NDArray[np.uint8]] = []
+
+    def append(self, pictures: NDArray[np.uint8]) -> None:
+        """Those of an episode."""
+        self._parts.append(pictures)
+
+    def all(self) -> NDArray[np.uint8]:
+        """All of them; the parts are let go on the way, for two copies may be too many."""
+        parts = self._parts
+        out = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), dtype=np.uint8)
+        at = 0
+        parts.reverse()
+        while parts:
+            part = parts.pop()
+            out[at : at + len(part)] = part
+            at += len(part)
+        return out

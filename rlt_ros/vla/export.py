@@ -12,6 +12,7 @@ import torch
 from rlt_ros.vla.adapt import Stage1
 from rlt_ros.vla.bundle import MODEL_FILE, Bundle, file_sha256
 from rlt_ros.vla.instruction import encode_instruction
+from rlt_ros.vla.motion import motion_of, save_motion
 from rlt_ros.vla.probe import probe
 from rlt_ros.vla.small import ServedVLA
 
@@ -33,7 +34,7 @@ def summarise(stage: Stage1) -> dict[str, Any]:
 
 
 def export(stage: Stage1, directory: Path, summary: dict[str, Any], **description: Any) -> Bundle:
-    """Write the bundle: one ONNX file in physical units, and its description.
+    """Write the bundle: one ONNX file in physical units, its description, and how the demonstrations move.
 
     Args:
         stage: the trained networks.
@@ -80,6 +81,7 @@ def export(stage: Stage1, directory: Path, summary: dict[str, Any], **descriptio
         **description,
     )
     bundle.save()
+    save_motion(motion_of(stage.demos), directory)
     return bundle
 
 

@@ -26,6 +26,7 @@ from rlt_ros.vla.bundle import Bundle, BundleError, Encoder, file_sha256
 from rlt_ros.vla.demos import Demonstrations, prepare
 from rlt_ros.vla.export import strip
 from rlt_ros.vla.loaded import LoadedVla
+from rlt_ros.vla.motion import MOTION_ROWS, motion_of, save_motion
 from rlt_ros.vla.onnx_backend import OnnxEncoder
 
 ENCODER_FILE = "encoder.onnx"
@@ -90,7 +91,7 @@ def embed(
         done(len(episode.image_ticks))
         # Pictures are gigabytes, and nobody looks at them again.
         seen.append(dataclasses.replace(episode, images=np.zeros((len(episode.image_ticks), 1, 1, 1, 3), np.uint8)))
-    return prepare(seen, 1), files
+    return prepare(seen, MOTION_ROWS), files
 
 
 def _compute(vla: LoadedVla, episode: Episode, path: Path) -> None:
@@ -233,6 +234,7 @@ def save_encoder(stage: FrozenStage, bundle: Bundle, report: dict[str, Any]) -> 
         training={**bundle.training, **report, "token_config": dataclasses.asdict(stage.config)},
     )
     made.save()
+    save_motion(motion_of(stage.demos), bundle.directory)
     return made
 
 

@@ -7,14 +7,16 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
 from rlt_ros.rl.rl_token import RLToken, TokenEncoder
 from rlt_ros.vla.demos import Demonstrations
 
 _SAMPLES = 3000
 _BATCH = 128
-_NEAR = 0.07
+_EPOCHS = 60
+NEAR = 0.07
 """Metres between tip and mouth below which the offset matters."""
 Array = NDArray[np.float64]
 
@@ -50,15 +52,15 @@ def probe(trained: Trained) -> dict[str, Any]:
     `token_probe` is the reconstruction loss with the true token, that of another moment of the same task, and zeros.
     `token_readout_mm` is the root mean square error of the lateral offset of plug and socket (length of the error
     in y and z) in a ridge regression from the token, from all raw embeddings and from an untrained encoder's token,
-    fitted on training episodes; `spread` is that of guessing the mean. Absent where the demonstrations do not know
-    the offset.
+    fitted on training episodes; `mlp` that of a small perceptron from the token, which is what an actor can read;
+    `spread` is that of guessing the mean. Absent where the demonstrations do not know the offset.
     """
     rng = np.random.default_rng(0)
     torch.manual_seed(0)
     held = rng.permutation(trained.held_out)
     out: dict[str, Any] = {"token_probe": _reconstruction(trained, held)}
     grounding = trained.demos.grounding
-    near = np.isfinite(grounding).all(1) & (np.abs(grounding[:, 0]) < _NEAR)
+    near = np.isfinite(grounding).all(1) & (np.abs(grounding[:, 0]) < NEAR)
     fit, test = (rng.permutation(part[near[part]])[:_SAMPLES] for part in (trained.training, trained.held_out))
     if min(len(fit), len(test)) < 100:
         return out
@@ -72,8 +74,9 @@ def probe(trained: Trained) -> dict[str, Any]:
         features["embeddings"].append(z.flatten(1).cpu().numpy().astype(np.float64))
         features["random_encoder"].append(_encode(stranger, z))
     target, truth = (1e3 * grounding[part, 1:3].astype(np.float64) for part in (fit, test))
-    out["token_readout_mm"] = {name: _readout(*both, target, truth) for name, both in features.items()}
-    out["token_readout_mm"]["spread"] = _rms(truth - target.mean(0))
+    out["token_readout_mm"] = {name: rms(truth - ridge_readout(*both, target)) for name, both in features.items()}
+    out["token_readout_mm"]["mlp"] = rms(truth - mlp_readout(*features["token"], target))
+    out["token_readout_mm"]["spread"] = rms(truth - target.mean(0))
     return out
 
 
@@ -96,17 +99,62 @@ def _encode(encoder: TokenEncoder, z: torch.Tensor) -> Array:
     return torch.cat([encoder(part) for part in z.split(_BATCH)]).cpu().numpy().astype(np.float64)
 
 
-def _readout(fit: Array, test: Array, target: Array, truth: Array) -> float:
-    """Error of a ridge regression whose strength is chosen on a fifth of the data it is fitted to."""
+def ridge_readout(fit: Array, test: Array, target: Array) -> Array:
+    """What a ridge regression says of `test`; its strength is chosen on a fifth of the data it is fitted to.
+
+    Args:
+        fit: features to fit it to, shape (N, F).
+        test: features to read, shape (T, F).
+        target: what is to be read from `fit`, shape (N, D).
+
+    Returns:
+        Shape (T, D).
+    """
     mean, scale = fit.mean(0), fit.std(0) + 1e-6
     fit, test = (fit - mean) / scale, (test - mean) / scale
     cut = len(fit) * 4 // 5
     errors = {
-        strength: _rms(target[cut:] - _ridge(fit[:cut], target[:cut], strength, fit[cut:]))
+        strength: rms(target[cut:] - _ridge(fit[:cut], target[:cut], strength, fit[cut:]))
         for strength in (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
     }
     best = min(errors, key=lambda strength: errors[strength])
-    return _rms(truth - _ridge(fit, target, best, test))
+    return _ridge(fit, target, best, test)
+
+
+@torch.enable_grad()  # type: ignore[untyped-decorator]
+def mlp_readout(fit: Array, test: Array, target: Array) -> Array:
+    """What a perceptron says of `test`, taken from when a fifth of the data it is not fitted to was told best.
+
+    See `ridge_readout`.
+    """
+    mean, scale = fit.mean(0), fit.std(0) + 1e-6
+    middle, spread = target.mean(0), target.std(0)
+    x, at = (torch.from_numpy((part - mean) / scale).float() for part in (fit, test))
+    y = torch.from_numpy((target - middle) / spread).float()
+    cut = len(x) * 4 // 5
+    net = nn.Sequential(
+        nn.Linear(x.shape[1], 256),
+        nn.ReLU(),
+        nn.Dropout(0.1),
+        nn.Linear(256, 256),
+        nn.ReLU(),
+        nn.Linear(256, y.shape[1]),
+    )
+    optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3, weight_decay=1e-2)
+    best, said = np.inf, at
+    for epoch in range(_EPOCHS):
+        net.train()
+        for part in torch.randperm(cut).split(_BATCH):
+            optimiser.zero_grad(set_to_none=True)
+            functional.mse_loss(net(x[part]), y[part]).backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+        net.eval()
+        if epoch % 4 == 3:
+            with torch.no_grad():
+                error = float(functional.mse_loss(net(x[cut:]), y[cut:]))
+                if error < best:
+                    best, said = error, net(at)
+    return np.asarray(said.numpy() * spread + middle, np.float64)
 
 
 def _ridge(x: Array, y: Array, strength: float, at: Array) -> Array:
@@ -120,5 +168,6 @@ def _ridge(x: Array, y: Array, strength: float, at: Array) -> Array:
     return np.asarray(at @ solution + mean)
 
 
-def _rms(error: Array) -> float:
+def rms(error: Array) -> float:
+    """Root mean square length of the rows."""
     return float(np.sqrt((error**2).sum(1).mean()))

@@ -23,6 +23,7 @@ from rlt_ros.sim.tasks import get_task
 from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput, SessionView, State
 from rlt_ros.vla.backend import Inference
 from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.vla.phase import PhaseHead
 
 SHIPPED = Bringup().bundle_path
 VIEW = SessionView(1, 1, Phase.CRITICAL)
@@ -116,6 +117,23 @@ def test_time_goes_on_between_episodes_and_old_inputs_are_not_flown() -> None:
     assert steps[0].time >= start
     assert steps[0].state is State.HOLD
     rollout.cell.close()
+
+
+@pytest.mark.parametrize("bias", [10.0, -10.0])
+def test_the_phase_head_begins_the_critical_phase_of_a_full_episode(bias: float) -> None:
+    bundle = load_bundle(SHIPPED)
+    cell = Cell(dataclasses.replace(get_task("ethernet", setting="full"), time_limit_full=1.0))
+    head = PhaseHead(np.zeros(bundle.token_dim, np.float32), bias, {})
+    rollout = Rollout(cell, Still(bundle.token_dim), bundle, make_executor(bundle), phase_head=head)
+    trial = rollout.run(0, VIEW)
+    other = dataclasses.replace(trial, grasped=True, switched=7, switched_in_vain=False)
+    figures = summarise([trial, other], 1.0)
+    assert not trial.grasped
+    assert trial.switched == (2 * rollout.config.ticks if bias > 0 else None), "with the third pass in a row"
+    assert trial.switched_in_vain is (bias > 0)
+    assert figures["switched_in_vain"] == f"{int(bias > 0)} of 1"
+    assert (figures["critical"], figures["median_ticks_before"]) == (0.5, 7.0)
+    cell.close()
 
 
 def test_a_blind_vla_sees_grey() -> None:

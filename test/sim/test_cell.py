@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import mujoco
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from rlt_ros.sim.cell import CAMERA_NAMES, Cell
-from rlt_ros.sim.expert import OPERATOR, Expert, Operator
+from rlt_ros.sim.demonstrate import demonstrate
+from rlt_ros.sim.expert import CLUMSY, OPERATOR, Expert, Operator
 from rlt_ros.sim.kinematics import RelativePose
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import TASKS, get_task
@@ -249,6 +251,16 @@ def test_an_absurd_command_is_refused(cell: Cell, command: np.ndarray) -> None:
 def test_an_unknown_task_names_the_known_ones(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         get_task(**arguments)  # type: ignore[arg-type]
+
+
+def test_who_does_not_look_goes_on_without_the_parts_and_gives_up() -> None:
+    cell = Cell(get_task("ethernet", setting="full"), image_size=32)
+    clumsy = dataclasses.replace(CLUMSY, grasp_spread=0.1)
+    episode = demonstrate(cell, seed=1, stride=50, expert=clumsy)
+    cell.close()
+    assert not episode.ticks
+    assert not episode.critical.any()
+    assert 300 < len(episode.command) < 1000, "neither at once nor only when the time is over"
 
 
 def test_a_pixel_of_the_wrist_cameras_is_a_millimetre_at_most_at_the_plug(cell: Cell) -> None:

@@ -69,7 +69,8 @@ def test_the_summary_proves_the_token(trained: Stage1) -> None:
     assert probe["shuffled"] > 1.2 * probe["true"]
     assert probe["zero"] > 1.5 * probe["true"]
     assert readout["token"] < 0.5 * readout["spread"]
-    assert set(readout) == {"token", "embeddings", "random_encoder", "spread"}
+    assert readout["mlp"] < 0.5 * readout["spread"]
+    assert set(readout) == {"token", "mlp", "embeddings", "random_encoder", "spread"}
 
 
 def test_without_ground_truth_there_is_a_token_but_no_readout() -> None:

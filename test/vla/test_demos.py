@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from rlt_ros.sim.demonstrate import OVERRUN, Order, collect, collect_parallel, d
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import SETTINGS, TASKS, get_task
 from rlt_ros.types import Episode
-from rlt_ros.vla.demos import prepare
+from rlt_ros.vla.demos import load_demonstrations, prepare
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +54,26 @@ def test_failed_episodes_teach_nothing_but_are_counted(episodes: list[Episode]) 
     assert demos.episode.max() < 3
     with pytest.raises(RuntimeError, match="none of the 3 episodes"):
         prepare(failed, horizon=50)
+
+
+def test_what_is_kept_is_what_was_prepared(episodes: list[Episode], tmp_path: Path) -> None:
+    assert load_demonstrations(tmp_path) is None
+    whole, kept = prepare(episodes, horizon=50), prepare(episodes, horizon=50, kept=tmp_path / "d")
+    back = load_demonstrations(tmp_path / "d")
+    assert back is not None
+    for name in (field.name for field in dataclasses.fields(whole)):
+        for other in (kept, back):
+            assert np.array_equal(getattr(whole, name), getattr(other, name)), name
+    with (tmp_path / "d" / "pictures.raw").open("r+b") as pictures:
+        pictures.truncate(1000)
+    with pytest.raises(ValueError, match="cannot be read"):
+        load_demonstrations(tmp_path / "d")
+
+
+def test_interrupted_demonstrations_are_none(episodes: list[Episode], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="two instructions"):
+        prepare([*episodes, dataclasses.replace(episodes[0], instruction="no, this")], horizon=50, kept=tmp_path)
+    assert load_demonstrations(tmp_path) is None
 
 
 def test_tasks_keep_their_instructions_apart(episodes: list[Episode]) -> None:

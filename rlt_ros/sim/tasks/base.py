@@ -157,7 +157,7 @@ class ExpertConfig:
         turn_speed: rotation speed, rad/s.
         hover_gap: distance from the mouth at which it pauses before an attempt, m.
         pause: range of the pauses, s.
-        aim_share: standard deviation of the lateral aim as a share of the clearance.
+        aim_share: standard deviation of the lateral aim as a share of clearance and chamfer.
         gross_share: share of the attempts that are aimed badly, so that large misses and their repair are shown.
         gross_factor: how much wider these attempts spread.
         correction: seconds in which it sees and takes back two thirds of a bad aim while it inserts.
@@ -166,6 +166,7 @@ class ExpertConfig:
         push: the same once the plug is in the hole and presses on what resists there, m.
         carry_speed: speed of the grippers on the way to the parts and with them to the meeting point, m/s.
         grasp_spread: standard deviation of the aim of a grasp, m.
+        checks_grasp: it looks whether it holds the parts, and tries again; else it goes on and gives up before the end.
     """
 
     speed: float = 0.010
@@ -182,6 +183,7 @@ class ExpertConfig:
     push: float = 0.012
     carry_speed: float = 0.10
     grasp_spread: float = 0.0015
+    checks_grasp: bool = True
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,7 @@ class Task:
         instruction: what the vision-language-action model is told.
         parts: the parts for a clearance.
         clearance: free play on each side of a centred plug.
+        chamfer: by how much further aside a plug still slides in.
         success_depth: insertion depth that counts as success.
         success_lateral: largest distance between tip and socket's axis at success.
         mechanism: makes what moves inside the parts.
@@ -217,6 +220,7 @@ class Task:
     instruction: str
     parts: Callable[[float], Parts]
     clearance: float
+    chamfer: float = 0.0
     success_depth: float = 0.015
     success_lateral: float = 0.005
     mechanism: Callable[[], Mechanism] = Mechanism
