@@ -119,7 +119,7 @@ def test_the_whole_of_stage_1_from_a_dataset_to_an_evaluated_bundle(tmp_path: Pa
     adapted = rlt("adapt", "--out", str(bundle), "--data", str(data), *small, "--json")
     assert adapted.returncode == 0, adapted.stderr
     assert json.loads(adapted.stdout.splitlines()[-1])["episodes"] == 3
-    assert sorted(path.name for path in bundle.iterdir()) == ["bundle.yaml", "model.onnx"]
+    assert sorted(path.name for path in bundle.iterdir()) == ["bundle.yaml", "model.onnx", "motion.safetensors"]
     arguments = ["--bundle", str(bundle), "--episodes", "1", "--no-variants", "--blind", "--workers", "1"]
     report = json.loads(rlt("eval", "--base", *arguments, "--json").stdout.splitlines()[-1])
     assert {"base", "final", "speedup", "throughput_ratio", "blind"} <= set(report)
