@@ -185,7 +185,7 @@ def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
         "throughput_95": _percentiles([_throughput(ticks[draw], success[draw]) for draw in draws]),
         "ticks": [int(n) if ok else None for n, ok in zip(ticks, success, strict=True)],
     }
-    if any(trial.switched is not None for trial in trials):
+    if any(trial.asked for trial in trials):
         figures |= _handover(trials)
     return figures
 

@@ -61,7 +61,8 @@ class Trial:
         human_ticks: control periods in which the human flew.
         stopped: the robot stopped to protect the parts.
         grasped: both parts were held at the end.
-        switched: control period in which the phase head began the critical phase; None: it did not, or was not asked.
+        asked: a phase head was to begin the critical phase.
+        switched: control period in which it did; None: it did not.
         switched_in_vain: it did while a part was not held.
     """
 
@@ -72,6 +73,7 @@ class Trial:
     human_ticks: int = 0
     stopped: bool = False
     grasped: bool = True
+    asked: bool = False
     switched: int | None = None
     switched_in_vain: bool = False
 
@@ -207,6 +209,7 @@ class Rollout:
             human_ticks,
             stopped=place.stopped,
             grasped=place.held,
+            asked=self._phase_head is not None,
             switched=switched,
             switched_in_vain=switched_in_vain,
         )

@@ -19,8 +19,8 @@ FOR_PEOPLE = 3
 """Group of the geoms that only people see."""
 _SHINE = {"plastic": (0.35, 0.5, 0.0), "metal": (0.8, 0.7, 0.0), "wood": (0.15, 0.2, 0.04)}
 """Specular, shininess and reflectance of materials."""
-_METAL = ("screw", "nut")
-"""Bodies of metal; arms are too, all others are of plastic."""
+_METAL = (0.65, 0.82)
+"""Brightness of parts without colour that are taken for metal; arms are too, all others are of plastic."""
 _ROUNDING = 0.3
 """Radius of an edge as a share of the box's smallest half length; 1.2 mm at most."""
 
@@ -77,12 +77,17 @@ def _copy(spec: mujoco.MjSpec, geom: mujoco.MjsGeom) -> None:
         quat=geom.quat,
         fromto=geom.fromto,
         rgba=[0.13, 0.13, 0.14, 1.0] if arm else [0.55, 0.42, 0.30, 1.0] if table else geom.rgba,
-        material="wood" if table else "metal" if arm or body.name in _METAL else "plastic",
+        material="wood" if table else "metal" if arm or _is_metal(geom.rgba) else "plastic",
         group=FOR_PEOPLE,
         mass=0.0,
         **NO_CONTACT,
     )
     seen.alt.type, seen.alt.euler = geom.alt.type, geom.alt.euler
+
+
+def _is_metal(rgba: NDArray[np.float32]) -> bool:
+    low, high = min(rgba[:3]), max(rgba[:3])
+    return bool(high - low < 0.05 and _METAL[0] <= low and high <= _METAL[1])
 
 
 def _rounded(spec: mujoco.MjSpec, half: NDArray[np.float64]) -> str:

@@ -133,6 +133,8 @@ def test_the_phase_head_begins_the_critical_phase_of_a_full_episode(bias: float)
     assert trial.switched_in_vain is (bias > 0)
     assert figures["switched_in_vain"] == f"{int(bias > 0)} of 1"
     assert (figures["critical"], figures["median_ticks_before"]) == (0.5, 7.0)
+    alone = summarise([trial], 1.0)
+    assert (alone["critical"], alone["median_ticks_before"]) == (0.0, None)
     cell.close()
 
 
