@@ -69,6 +69,8 @@ def prepare(episodes: Iterable[Episode], horizon: int, kept: Path | None = None)
         RuntimeError: no episode was a success.
         ValueError: a task comes with two instructions.
     """
+    if kept is not None:
+        (kept / _REST).unlink(missing_ok=True)  # of an older attempt, whose pictures are written over now
     columns: dict[str, list[NDArray[np.generic]]] = {
         name: [] for name in ("position", "velocity", "steps", "valid", "critical", "grounding")
     }
