@@ -169,12 +169,14 @@ REFUSALS: dict[str, Refusal] = {
     "homing": Refusal("~/home", "homing did not come to its end", "see whether the controller runs and is active"),
     # -- cameras
     "image_encoding": Refusal(
-        "<camera>/color/image_raw", "pictures are not rgb8", "let the driver give rgb8, or use camera_node"
+        "<camera>/color/image_raw",
+        "pictures have an encoding that is not read",
+        "let the driver give rgb8, bgr8, mono8, yuyv or a Bayer pattern",
     ),
     "image_shape": Refusal(
         "<camera>/color/image_raw",
-        "pictures do not have the size of the bundle's model",
-        "let camera_node or the driver scale them",
+        "the crop does not lie within the pictures, or OpenCV is missing",
+        "mend the crop; pip install 'rlt_ros[cameras]'",
     ),
     "image_malformed": Refusal(
         "<camera>/color/image_raw", "rows or bytes do not fit its size", "look at the driver's `step` and `data`"

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from rlt_ros.cameras.camera import CameraConfig, CameraError, Frame, Intrinsics, Picture
+from rlt_ros.cameras.encodings import raw_pixels
 from rlt_ros.journal.segment import Damage, Record, read_segment
 
 _LEAD = 0.2
@@ -177,7 +178,7 @@ def _image(data: bytes) -> _Recorded:
     """A sensor_msgs/Image from its CDR bytes (little endian), without ROS.
 
     Raises:
-        ValueError: it is none, or not RGB.
+        ValueError: it is none, or its encoding is not known.
     """
     if data[:2] != b"\x00\x01":
         raise ValueError("not little-endian CDR")
@@ -205,12 +206,7 @@ def _image(data: bytes) -> _Recorded:
         encoding = text()
         number("B")
         step, size = number("I"), number("I")
-        pixels = np.frombuffer(body[at : at + size], dtype=np.uint8)
-        if encoding not in ("rgb8", "bgr8"):
-            raise ValueError(f"encoding {encoding}, expected rgb8 or bgr8")
-        image = pixels.reshape(height, step)[:, : 3 * width].reshape(height, width, 3)
+        image = raw_pixels(body[at : at + size], height, width, step, encoding)
     except struct.error as error:
         raise ValueError(f"not a sensor_msgs/Image: {error}") from error
-    return _Recorded(
-        seconds + nanoseconds * 1e-9, np.ascontiguousarray(image if encoding == "rgb8" else image[..., ::-1])
-    )
+    return _Recorded(seconds + nanoseconds * 1e-9, np.ascontiguousarray(image))

@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 from rlt_ros import endings, msg
 from rlt_ros.ros.convert import step_from_msg
 from rlt_ros.ros.fields import from_stamp
-from rlt_ros.ros.images import ImageError, pixels_of
+from rlt_ros.ros.images import ImageError, model_pixels
 from rlt_ros.ros.qos import RECORD_QOS, SENSOR_QOS
 from rlt_ros.ros.teller import Teller
 from rlt_ros.types import Episode, Outcome
@@ -42,7 +42,7 @@ class CollectNode(Node):
         """Subscribe; `remappings` are those of the graph's other nodes."""
         super().__init__("collect", namespace=namespace, context=context)
         self.done: SimpleQueue[Episode] = SimpleQueue()
-        self._live = live
+        self._live, self._size = live, recipe.image_size
         for camera in recipe.cameras:
             topic = f"{camera}/color/image_raw"
             callback = partial(self._on_image, camera)
@@ -53,7 +53,7 @@ class CollectNode(Node):
 
     def _on_image(self, camera: str, message: Image) -> None:
         try:
-            picture = pixels_of(message)
+            picture = model_pixels(message, self._size)
         except ImageError as error:
             self._live.refusals.refuse(error.kind, f"{camera}: {error}")
             return

@@ -17,7 +17,7 @@ from rlt_ros.control.measured import reading_fault
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.fields import from_stamp
-from rlt_ros.ros.images import ImageError, pixels_of
+from rlt_ros.ros.images import ImageError, model_pixels
 from rlt_ros.ros.joint_order import JointOrder
 
 _HISTORY = 1.0
@@ -81,7 +81,7 @@ class VlaInputs:
     def image(self, camera: str, message: Image) -> FrameSet | None:
         """A picture; the set that it completes."""
         try:
-            pixels = self._pixels(message)
+            pixels = model_pixels(message, self._size)
         except ImageError as error:
             self._refusals.refuse(error.kind, f"{camera}: {error}")
             return None
@@ -123,13 +123,6 @@ class VlaInputs:
             self._refusals.refuse("image_without_joints", f"known since {oldest}")
             return None
         return position
-
-    def _pixels(self, message: Image) -> NDArray[np.uint8]:
-        pixels, size = pixels_of(message), self._size
-        if pixels.shape[:2] != (size, size):
-            shape = f"{message.width}x{message.height}"
-            raise ImageError("image_shape", f"{shape} {message.encoding}, the bundle needs {size}x{size}")
-        return pixels
 
     def _local(self, source: str, message: Image | JointState) -> float | None:
         now = self._clock.now()

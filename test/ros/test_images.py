@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
-from rlt_ros.ros.images import ENCODINGS, ImageError, compressed_pixels, pixels_of
+from rlt_ros.cameras.encodings import ENCODINGS
+from rlt_ros.ros.images import ImageError, model_pixels, pixels_of
 
 HEIGHT, WIDTH = 12, 16
 
@@ -83,7 +84,7 @@ def test_of_rgb8_nothing_is_copied() -> None:
 @pytest.mark.parametrize("kind", [".jpg", ".png"])
 def test_compressed_pictures(kind: str) -> None:
     data = cv2.imencode(kind, np.ascontiguousarray(scene()[..., ::-1]))[1].tobytes()
-    seen = compressed_pixels(CompressedImage(format=kind[1:], data=array.array("B", data)))
+    seen = pixels_of(CompressedImage(format=kind[1:], data=array.array("B", data)))
     assert np.abs(seen[2:4, 2:5].astype(int) - scene()[2:4, 2:5]).max() <= (25 if kind == ".jpg" else 0)
 
 
@@ -106,5 +107,14 @@ def test_what_is_no_picture_is_refused_by_kind(made: Image, kind: str) -> None:
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff\xe0 cut"])
 def test_a_jpeg_that_is_none_is_refused(data: bytes) -> None:
     with pytest.raises(ImageError) as error:
-        compressed_pixels(CompressedImage(format="jpeg", data=array.array("B", data)))
+        pixels_of(CompressedImage(format="jpeg", data=array.array("B", data)))
     assert error.value.kind == "image_malformed"
+
+
+def test_the_crop_is_what_the_model_sees_and_must_lie_within() -> None:
+    seen = model_pixels(message("bgr8", encoded("bgr8")), 3, (8, 0, 6, 6))
+    assert seen.shape == (3, 3, 3)
+    assert (seen == scene()[0, 8]).all()
+    with pytest.raises(ImageError, match="does not lie within") as error:
+        model_pixels(message("rgb8", scene()), 3, (8, 0, 9, 6))
+    assert error.value.kind == "image_shape"
