@@ -19,7 +19,7 @@ STICKS = {"left": (290, 232), "right": (540, 325)}
 TRIGGERS = {"left": (300, 98), "right": (600, 98)}
 SHORT = {
     "takeover": "TAKE OVER (hold)",
-    "switch_arm": "other arm",
+    "switch_arm": "next arm",
     "single_joints": "single joints on/off",
     "begin_critical": "hard part begins",
     "success": "done",

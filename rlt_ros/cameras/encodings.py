@@ -7,17 +7,34 @@ from numpy.typing import NDArray
 
 Bytes = bytes | bytearray | memoryview | NDArray[np.uint8]
 _CHANNELS = {
-    "rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1,
-    "yuyv": 2, "yuv422_yuy2": 2, "uyvy": 2, "yuv422": 2,
+    "rgb8": 3,
+    "bgr8": 3,
+    "rgba8": 4,
+    "bgra8": 4,
+    "mono8": 1,
+    "8UC1": 1,
+    "yuyv": 2,
+    "yuv422_yuy2": 2,
+    "uyvy": 2,
+    "yuv422": 2,
     **{f"bayer_{pattern}8": 1 for pattern in ("rggb", "bggr", "gbrg", "grbg")},
 }
 """Bytes of a pixel, by encoding (REP-118 and sensor_msgs/image_encodings)."""
 _CONVERSIONS = {
-    "bgr8": "BGR2RGB", "rgba8": "RGBA2RGB", "bgra8": "BGRA2RGB", "mono8": "GRAY2RGB", "8UC1": "GRAY2RGB",
-    "yuyv": "YUV2RGB_YUY2", "yuv422_yuy2": "YUV2RGB_YUY2", "uyvy": "YUV2RGB_UYVY", "yuv422": "YUV2RGB_UYVY",
+    "bgr8": "BGR2RGB",
+    "rgba8": "RGBA2RGB",
+    "bgra8": "BGRA2RGB",
+    "mono8": "GRAY2RGB",
+    "8UC1": "GRAY2RGB",
+    "yuyv": "YUV2RGB_YUY2",
+    "yuv422_yuy2": "YUV2RGB_YUY2",
+    "uyvy": "YUV2RGB_UYVY",
+    "yuv422": "YUV2RGB_UYVY",
     # OpenCV names a pattern by the second row's second and third pixel, ROS by the first row's first two.
-    "bayer_rggb8": "BayerBG2RGB", "bayer_bggr8": "BayerRG2RGB",
-    "bayer_gbrg8": "BayerGR2RGB", "bayer_grbg8": "BayerGB2RGB",
+    "bayer_rggb8": "BayerBG2RGB",
+    "bayer_bggr8": "BayerRG2RGB",
+    "bayer_gbrg8": "BayerGR2RGB",
+    "bayer_grbg8": "BayerGB2RGB",
 }
 ENCODINGS = tuple(_CHANNELS)
 

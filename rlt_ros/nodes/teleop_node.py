@@ -33,7 +33,7 @@ from rlt_ros.ros.service_calls import ServiceCalls
 from rlt_ros.ros.stop_request import StopRequest
 from rlt_ros.ros.teller import Teller
 from rlt_ros.share import share_directory
-from rlt_ros.teleop.config import TeleopParameters
+from rlt_ros.teleop.config import TeleopParameters, arm_slots
 from rlt_ros.teleop.mapping import Function, Mapping, find_mapping, load_mapping, mapping_path
 from rlt_ros.teleop.teleop import Grip, Teleop
 from rlt_ros.types import Phase
@@ -61,16 +61,15 @@ class TeleopNode(Node):
         bundle = load_bundle(p.bundle)
         self._joints = bundle.joints
         names = p.model_joint(bundle.joints)
-        grippers = np.array([slot for slot, name in enumerate(names) if not name])
         self._mapping = None if p.mapping == "auto" else load_mapping(mapping_path(p.mapping, _MAPPINGS))
-        arms = None
+        kinematics = None
         if p.source == "sticks" and p.model:
             try:
                 from rlt_ros.teleop.kinematics import Arms  # MuJoCo is not needed with a leader arm
             except ImportError as error:
                 raise ConfigError(f"{remedy(error, 'teleop')}, or empty teleop_node.model") from error
-            arms = Arms(_model(p.model), p.frames, names)
-        self._teleop = Teleop(p, self._mapping, arms, grippers)
+            kinematics = Arms(_model(p.model), p.frames, names)
+        self._teleop = Teleop(p, self._mapping, kinematics, arm_slots(names))
         self._order = JointOrder(bundle.joints)
         self._phase = Phase.IDLE
         self._grip = Grip.OFF

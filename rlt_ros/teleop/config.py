@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,36 @@ import numpy as np
 from rlt_ros.config import ConfigError, named, param
 
 SOURCES = ("sticks", "leader")
+
+
+@dataclass(frozen=True)
+class ArmSlots:
+    """Places of an arm among the joints of a command.
+
+    Attributes:
+        joints: from the base on.
+        gripper: -1: it has none.
+    """
+
+    joints: tuple[int, ...]
+    gripper: int = -1
+
+
+def arm_slots(names: Sequence[str]) -> tuple[ArmSlots, ...]:
+    """The arms of a robot: joints up to a gripper (an empty name) are one, those after the last gripper another.
+
+    Args:
+        names: the model's name of every joint, empty for a gripper.
+    """
+    arms: list[ArmSlots] = []
+    joints: list[int] = []
+    for slot, name in enumerate(names):
+        if name:
+            joints.append(slot)
+        else:
+            arms.append(ArmSlots(tuple(joints), slot))
+            joints = []
+    return (*arms, ArmSlots(tuple(joints))) if joints else tuple(arms)
 
 
 @dataclass(frozen=True)
@@ -61,7 +92,7 @@ class TeleopParameters(TeleopConfig):
         "",
         "MJCF or URDF file of the robot, for Cartesian motion; cell: the simulated cell's; empty: single joints only",
     )
-    frames: tuple[str, ...] = param(("",), "the model's sites or bodies that the sticks move")
+    frames: tuple[str, ...] = param(("",), "the model's sites or bodies that the sticks move, one an arm")
     model_joints: tuple[str, ...] = param(
         ("",),
         "the model's name of each of `joints`, empty for a gripper, whose target is 0-1; all empty: their own names, "
@@ -73,7 +104,7 @@ class TeleopParameters(TeleopConfig):
         """The model's joint names in the order of a bundle's joints.
 
         Raises:
-            ConfigError: the lists do not fit, or there is not one gripper an arm.
+            ConfigError: the lists do not fit.
         """
         joints = named(self.joints) or order
         own = tuple("" if joint.endswith("gripper") else joint for joint in joints)
@@ -84,10 +115,7 @@ class TeleopParameters(TeleopConfig):
         missing = [name for name in order if name not in known]
         if missing:
             raise ConfigError(f"the bundle commands {', '.join(missing)}, which are not among joints")
-        out = tuple(known[name] for name in order)
-        if out.count("") != 2:
-            raise ConfigError(f"model_joints names {out.count('')} grippers (empty entries), it must be two")
-        return out
+        return tuple(known[name] for name in order)
 
 
 @dataclass(frozen=True)

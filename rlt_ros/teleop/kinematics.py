@@ -1,4 +1,4 @@
-"""Cartesian motion of two arms: damped least squares on the robot's model, by mink."""
+"""Cartesian motion of arms: damped least squares on the robot's model, by mink."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import mink
 import mujoco
 import numpy as np
 
+from rlt_ros.teleop.config import arm_slots
 from rlt_ros.types import Array
 
 _DAMPING = 1e-3
@@ -19,21 +20,21 @@ class ModelError(ValueError):
 
 
 class Arms:
-    """Moves the frames of two grippers; every joint that is not named stays where it is."""
+    """Moves a frame of each arm; every joint that is not named stays where it is."""
 
     def __init__(self, model: mujoco.MjModel, frames: tuple[str, ...], joints: tuple[str, ...]) -> None:
         """Use a model of the robot.
 
         Args:
             model: of the robot, standing in its base frame.
-            frames: names of the sites (or bodies) of the left and the right gripper.
+            frames: names of a site (or body) of each arm, in the order of the arms.
             joints: the model's name of every joint of the command, in its order; empty for a gripper.
 
         Raises:
-            ModelError: the model lacks a frame or joint.
+            ModelError: the model lacks a frame or joint, or there is not a frame for each arm.
         """
-        if len(frames) != 2:
-            raise ModelError(f"frames must name the left and the right gripper, it has {len(frames)} names")
+        if len(frames) != (arms := len(arm_slots(joints))):
+            raise ModelError(f"frames must name a site or body of each of {arms} arms, it has {len(frames)} names")
         self._configuration = mink.Configuration(model)
         self.arm_slots = np.array([slot for slot, name in enumerate(joints) if name])
         for name in filter(None, joints):
@@ -58,14 +59,14 @@ class Arms:
         ]
 
     def poses(self, position: Array) -> list[mink.SE3]:
-        """Poses of both frames in the base frame if the joints were at `position`, shape (J,)."""
+        """Poses of the frames in the base frame if the joints were at `position`, shape (J,)."""
         self._set(position)
         return [
             self._configuration.get_transform_frame_to_world(task.frame_name, task.frame_type) for task in self._tasks
         ]
 
     def towards(self, position: Array, targets: list[mink.SE3]) -> Array:
-        """One differential step from `position` to where both frames are at their targets; shape (J,)."""
+        """One differential step from `position` to where all frames are at their targets; shape (J,)."""
         self._set(position)
         for task, target in zip(self._tasks, targets, strict=True):
             task.set_target(target)

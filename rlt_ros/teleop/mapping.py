@@ -40,8 +40,8 @@ class Function(Enum):
 
 EXPLANATIONS = {
     Function.TAKEOVER: "hold: fly the robot; let go: stop, then the policy flies on",
-    Function.SWITCH_ARM: "move the other arm",
-    Function.SINGLE_JOINTS: "sticks move single joints, or the gripper's frame again",
+    Function.SWITCH_ARM: "move the next arm",
+    Function.SINGLE_JOINTS: "sticks move single joints (six at a time), or the gripper's frame again",
     Function.BEGIN_CRITICAL: "the hard part begins: the actor flies, samples are stored",
     Function.SUCCESS: "the episode ends: done",
     Function.FAILURE: "the episode ends: failed",
@@ -137,21 +137,27 @@ class Mapping:
         return [" ".join(filter(None, name)) for name, source in self.motions.items() if source in sources]
 
     def motion(
-        self, axes: Sequence[float], buttons: Sequence[int], chosen: int, asleep: Collection[Source] = ()
+        self,
+        axes: Sequence[float],
+        buttons: Sequence[int],
+        chosen: int,
+        asleep: Collection[Source] = (),
+        arms: int = 2,
     ) -> Array:
         """How each arm is to move.
 
         Args:
             axes: of a message that fits.
             buttons: of the same.
-            chosen: 0: motions without an arm's name are of the left one; 1: of the right one.
+            chosen: number of the arm that motions without an arm's name are of; `left` is arm 0, `right` arm 1.
             asleep: sources that move nothing: whoever starts a trigger may read half its way until it is touched.
+            arms: how many there are; what is of another one moves nothing.
 
         Returns:
-            Shape (2, 7): x, y, z, roll, pitch, yaw and gripper (positive: open) of the left and the right arm, -1 to 1.
+            Shape (arms, 7): x, y, z, roll, pitch, yaw and gripper (positive: open) of each arm, -1 to 1.
         """
         lent = {s.axis for s in self.motions.values() if s.axis >= 0 and s.held >= 0 and buttons[s.held]}
-        out = np.zeros((2, 7))
+        out = np.zeros((arms, 7))
         for (arm, motion), source in self.motions.items():
             if source in asleep:
                 continue
@@ -160,8 +166,9 @@ class Mapping:
             if source.held < 0 and source.axis in lent:
                 continue
             value = source.read(axes, buttons)
-            slot = min(MOTIONS.index(motion), 6)
-            out[chosen if not arm else ARM_CHOICES.index(arm) - 1, slot] += -value if motion == "close" else value
+            slot, of = min(MOTIONS.index(motion), 6), ARM_CHOICES.index(arm) - 1 if arm else chosen
+            if of < arms:
+                out[of, slot] += -value if motion == "close" else value
         return np.clip(out, -1, 1)
 
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from mink import SE3
 
     from rlt_ros.teleop.kinematics import Arms
-from rlt_ros.teleop.config import TeleopConfig
+from rlt_ros.teleop.config import ArmSlots, TeleopConfig
 
+_AXES = 6
+"""Of a motion, beside the gripper: x, y, z, roll, pitch, yaw; or as many single joints."""
 _LONGEST_STEP = 0.05
 """Seconds of motion that one tick may make up for."""
 _JOYSTICK_SILENT = 0.2
@@ -55,26 +57,31 @@ class Wish:
 class Teleop:
     """Feed it joystick, commands and leader arm; call `tick` 50 times a second."""
 
-    def __init__(self, config: TeleopConfig, mapping: Mapping | None, arms: Arms | None, gripper_slots: Array) -> None:
+    def __init__(
+        self, config: TeleopConfig, mapping: Mapping | None, kinematics: Arms | None, arms: Sequence[ArmSlots]
+    ) -> None:
         """Start with the human's hands off.
 
         Args:
             config: parameters.
             mapping: of the joystick; None: services alone.
-            arms: the robot's kinematics; None: only single joints and leader arms move.
-            gripper_slots: places of the left and the right gripper among the joints.
+            kinematics: the robot's; None: only single joints and leader arms move.
+            arms: places of each arm among the joints.
         """
         self.config = config
         self.grip = Grip.OFF
         self.chosen = 0
-        self.single_joints = arms is None
+        self._pages = max(1, -(-max(len(arm.joints) for arm in arms) // _AXES))
+        self._page = 0 if kinematics is None else -1
         self.malformed = 0
         self._mapping = mapping
-        self._arms = arms
-        self._grippers = gripper_slots
+        self._kinematics = kinematics
+        self._arms = tuple(arms)
+        self._gripped = [number for number, arm in enumerate(arms) if arm.gripper >= 0]
+        self._grippers = np.array([arms[number].gripper for number in self._gripped], dtype=np.intp)
         self._held: set[Function] = set()
         self._awake: set[Source] = set()
-        self._motion = np.zeros((2, 7))
+        self._motion = np.zeros((len(arms), _AXES + 1))
         self._joy_time = -np.inf
         self._by_service = self._released_by_service = False
         self._command: Array | None = None
@@ -110,10 +117,11 @@ class Teleop:
         lost_grip = Function.TAKEOVER in self._held - held
         self._held, self._joy_time = held, now
         if Function.SWITCH_ARM in pressed:
-            self.chosen = 1 - self.chosen
-        if Function.SINGLE_JOINTS in pressed and self._arms is not None:
-            self.single_joints = not self.single_joints
-        self._motion = mapping.motion(axes, buttons, self.chosen, self._asleep)
+            self.chosen = (self.chosen + 1) % len(self._arms)
+        if Function.SINGLE_JOINTS in pressed:
+            last = self._page + 1 == self._pages
+            self._page = self._page + 1 if not last else 0 if self._kinematics is None else -1
+        self._motion = mapping.motion(axes, buttons, self.chosen, self._asleep, len(self._arms))
         if Function.TAKEOVER in pressed:
             if self.config.toggle and self.grip is Grip.ON:
                 self._release(now)
@@ -122,6 +130,11 @@ class Teleop:
         elif lost_grip and not self.config.toggle and self.grip is Grip.ON and not self._by_service:
             self._release(now)
         return pressed
+
+    @property
+    def single_joints(self) -> bool:
+        """Sticks move single joints, not the gripper's frame."""
+        return self._page >= 0
 
     @property
     def _asleep(self) -> set[Source]:
@@ -203,10 +216,10 @@ class Teleop:
         before = self._target
         if self.config.source == "leader":
             target = self._followed(now, before, elapsed)
-        elif self.single_joints or self._arms is None:
+        elif self.single_joints or self._kinematics is None:
             target, self._poses = self._joints_moved(before, elapsed), None
         else:
-            target = self._frames_moved(before, elapsed, self._arms)
+            target = self._frames_moved(before, elapsed, self._kinematics)
         leashed = np.clip(target, self._command - self.config.leash, self._command + self.config.leash)
         if not np.allclose(leashed, target, atol=1e-9):
             self._poses = None
@@ -221,19 +234,19 @@ class Teleop:
         return np.asarray(before + np.clip(self._leader - before, -way, way))
 
     def _joints_moved(self, before: Array, elapsed: float) -> Array:
-        target, first = before.copy(), 0
-        for arm, gripper in enumerate(self._grippers):
-            joints = slice(first, min(first + 6, gripper))
-            target[joints] += self._motion[arm, : joints.stop - joints.start] * self.config.joint_speed * elapsed
-            first = gripper + 1
-        return self._gripped(target, elapsed)
+        """Six joints of each arm, one an axis: those of the page that is chosen."""
+        target, first = before.copy(), self._page * _AXES
+        for arm, motion in zip(self._arms, self._motion, strict=True):
+            joints = list(arm.joints[first : first + _AXES])
+            target[joints] += motion[: len(joints)] * self.config.joint_speed * elapsed
+        return self._with_grippers(target, elapsed)
 
-    def _frames_moved(self, before: Array, elapsed: float, arms: Arms) -> Array:
+    def _frames_moved(self, before: Array, elapsed: float, kinematics: Arms) -> Array:
         from rlt_ros.teleop.kinematics import moved  # only where there is a model
 
         config = self.config
-        if self._motion[:, :6].any():
-            poses = arms.poses(before) if self._poses is None else self._poses
+        if self._motion[:, :_AXES].any():
+            poses = kinematics.poses(before) if self._poses is None else self._poses
             self._poses = []
             for pose, motion in zip(poses, self._motion, strict=True):
                 step = moved(
@@ -244,12 +257,12 @@ class Teleop:
                 high = np.maximum(config.workspace_high, pose.translation())
                 inside = np.clip(step.translation(), low, high)
                 self._poses.append(moved(step, inside - step.translation(), np.zeros(3)))
-            target = arms.towards(before, self._poses)
+            target = kinematics.towards(before, self._poses)
         else:
             target = before.copy()
-        return self._gripped(target, elapsed)
+        return self._with_grippers(target, elapsed)
 
-    def _gripped(self, target: Array, elapsed: float) -> Array:
-        slots = self._grippers
-        target[slots] = np.clip(target[slots] + self._motion[:, 6] * self.config.gripper_speed * elapsed, 0, 1)
+    def _with_grippers(self, target: Array, elapsed: float) -> Array:
+        way = self._motion[self._gripped, _AXES] * self.config.gripper_speed * elapsed
+        target[self._grippers] = np.clip(target[self._grippers] + way, 0, 1)
         return target
