@@ -37,7 +37,9 @@ class FakeCameras:
         self._images = {name: ros.node.create_publisher(Image, f"{name}/color/image_raw", 2) for name in BUNDLE.cameras}
         self._rng = np.random.default_rng(0)
 
-    def send(self, *, size: int = BUNDLE.image_size, skew: float = 0.0, joints: bool = True) -> float:
+    def send(
+        self, *, size: int = BUNDLE.image_size, encoding: str = "rgb8", skew: float = 0.0, joints: bool = True
+    ) -> float:
         """One set; returns its stamp. `skew` moves the last camera's stamp."""
         now = time.time()
         if joints:
@@ -46,7 +48,7 @@ class FakeCameras:
             self._joints.publish(state)
             self.ros.spin(0.01)
         for index, publisher in enumerate(self._images.values()):
-            image = Image(height=size, width=size, encoding="rgb8", step=3 * size)
+            image = Image(height=size, width=size, encoding=encoding, step=3 * size)
             image.header.stamp = to_stamp(now + (skew if index == 2 else 0.0))
             image.data = array("B", self._rng.integers(0, 255, size * size * 3, dtype=np.uint8).tobytes())
             publisher.publish(image)
@@ -80,12 +82,16 @@ def test_token_and_reference_come_together_with_the_capture_time(domain: int, tm
         assert 0 <= answer.critical <= 1, "the shipped bundle has a phase head"
 
         cameras.inputs.clear()
-        cameras.send(size=64)
+        cameras.send(size=64, encoding="bgr8")
+        ros.wait(lambda: bool(cameras.inputs), 5, "an answer to pictures of another size and encoding")
+
+        cameras.inputs.clear()
+        cameras.send(encoding="32FC1")
         cameras.send(skew=0.01)
         ros.spin(0.3)
         cameras.send(joints=False)
         ros.spin(0.3)
-        assert not cameras.inputs, "wrong size, mixed stamps and missing joint states give nothing"
+        assert not cameras.inputs, "unknown pictures, mixed stamps and missing joint states give nothing"
         cameras.send()
         ros.wait(lambda: bool(cameras.inputs), 5, "an answer after the bad ones")
 
@@ -106,7 +112,7 @@ def test_token_and_reference_come_together_with_the_capture_time(domain: int, tm
             assert ros.call(ChangeState, "vla_node/change_state", request).success
         cameras.inputs.clear()
         cameras.send_until_answered()
-    assert "64x64 rgb8" in (tmp_path / "log").read_text()
+    assert "32FC1" in (tmp_path / "log").read_text()
 
 
 def constant_bundle(directory: Path) -> Path:
