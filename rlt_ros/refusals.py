@@ -175,8 +175,8 @@ REFUSALS: dict[str, Refusal] = {
     ),
     "image_shape": Refusal(
         "<camera>/color/image_raw",
-        "the crop does not lie within the pictures, or OpenCV is missing",
-        "mend the crop; pip install 'rlt_ros[cameras]'",
+        "pictures do not have the size of the bundle's model, and OpenCV, which would resize them, is missing",
+        "pip install 'rlt_ros[cameras]', or let the driver scale them",
     ),
     "image_malformed": Refusal(
         "<camera>/color/image_raw", "rows or bytes do not fit its size", "look at the driver's `step` and `data`"

@@ -1,4 +1,4 @@
-"""Pictures as drivers send them: raw in the usual encodings, or JPEG and PNG. Without ROS: recordings hold the same."""
+"""Pictures as drivers send them, in the usual encodings. Without ROS: recordings hold the same."""
 
 from __future__ import annotations
 
@@ -74,21 +74,3 @@ def raw_pixels(data: Bytes, height: int, width: int, step: int, encoding: str) -
         return np.asarray(cv2.cvtColor(np.ascontiguousarray(pixels), getattr(cv2, f"COLOR_{_CONVERSIONS[encoding]}")))
     except cv2.error as error:
         raise ValueError(f"{encoding} of {width}x{height}: {error.err}") from error
-
-
-def compressed_pixels(data: Bytes) -> NDArray[np.uint8]:
-    """The picture of a JPEG or PNG, shape (H, W, 3), RGB.
-
-    Raises:
-        EncodingError: OpenCV is missing.
-        ValueError: it cannot be decoded.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise EncodingError("compressed pictures need OpenCV (extra `cameras`)") from error
-    flat = np.frombuffer(data, np.uint8)
-    decoded = cv2.imdecode(flat, cv2.IMREAD_COLOR) if len(flat) else None
-    if decoded is None:
-        raise ValueError(f"{len(flat)} bytes are no JPEG or PNG")
-    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB))
