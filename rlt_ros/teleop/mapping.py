@@ -141,8 +141,8 @@ class Mapping:
         axes: Sequence[float],
         buttons: Sequence[int],
         chosen: int,
+        arms: int,
         asleep: Collection[Source] = (),
-        arms: int = 2,
     ) -> Array:
         """How each arm is to move.
 
@@ -150,8 +150,8 @@ class Mapping:
             axes: of a message that fits.
             buttons: of the same.
             chosen: number of the arm that motions without an arm's name are of; `left` is arm 0, `right` arm 1.
-            asleep: sources that move nothing: whoever starts a trigger may read half its way until it is touched.
             arms: how many there are; what is of another one moves nothing.
+            asleep: sources that move nothing: whoever starts a trigger may read half its way until it is touched.
 
         Returns:
             Shape (arms, 7): x, y, z, roll, pitch, yaw and gripper (positive: open) of each arm, -1 to 1.

@@ -121,7 +121,7 @@ class Teleop:
         if Function.SINGLE_JOINTS in pressed:
             last = self._page + 1 == self._pages
             self._page = self._page + 1 if not last else 0 if self._kinematics is None else -1
-        self._motion = mapping.motion(axes, buttons, self.chosen, self._asleep, len(self._arms))
+        self._motion = mapping.motion(axes, buttons, self.chosen, len(self._arms), self._asleep)
         if Function.TAKEOVER in pressed:
             if self.config.toggle and self.grip is Grip.ON:
                 self._release(now)

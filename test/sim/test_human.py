@@ -12,7 +12,7 @@ from rlt_ros.sim.config import CELL
 from rlt_ros.sim.human import AXES, BEGIN_CRITICAL, BUTTONS, TAKEOVER, SimulatedHuman
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import TASKS, get_task
-from rlt_ros.teleop.config import TeleopParameters
+from rlt_ros.teleop.config import TeleopParameters, arm_slots
 from rlt_ros.teleop.kinematics import Arms
 from rlt_ros.teleop.mapping import Function, load_mapping
 from rlt_ros.teleop.teleop import Teleop
@@ -33,11 +33,12 @@ def test_a_human_with_a_joystick_finishes_what_stands_still(task: str) -> None:
     cell = Cell(get_task(task))
     human = SimulatedHuman(0.3, 1, np.random.default_rng(0), **SPEEDS)
     parameters = from_mapping(TeleopParameters, CELL["teleop_node"], "teleop_node")
-    arms = Arms(cell.model, parameters.frames, parameters.model_joint(JOINT_NAMES))
+    names = parameters.model_joint(JOINT_NAMES)
+    arms = Arms(cell.model, parameters.frames, names)
     done, taken = 0, []
     for seed in range(4):
         cell.reset(seed)
-        teleop = Teleop(parameters, MAPPING, arms, np.array([6, 13]))
+        teleop = Teleop(parameters, MAPPING, arms, arm_slots(names))
         teleop.joy(-CONTROL_PERIOD, np.zeros(AXES), [0] * BUTTONS)
         delayed = [cell.command] * 2
         for tick in range(round(cell.task.limit / CONTROL_PERIOD)):

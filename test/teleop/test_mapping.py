@@ -53,31 +53,31 @@ def test_a_pad_moves_the_chosen_arm() -> None:
     mapping = load_mapping(SHIPPED / "xbox.yaml")
     axes, buttons = [0.0] * 6, [0] * 21
     axes[1], axes[4] = 0.5, -1.0
-    moved = mapping.motion(axes, buttons, 1)
+    moved = mapping.motion(axes, buttons, 1, 2)
     assert np.array_equal(moved[0], np.zeros(7))
     assert np.allclose(moved[1], [0.5, 0, 0, 0, 0, 0, 1.0])
-    assert not mapping.motion(axes, buttons, 0)[1].any()
+    assert not mapping.motion(axes, buttons, 0, 2)[1].any()
 
 
 def test_a_held_button_lends_the_stick_to_another_motion() -> None:
     mapping = load_mapping(SHIPPED / "xbox.yaml")
     axes, buttons = [0.25, 0.5, 0, 0, 0, 0], [0] * 21
     buttons[9] = 1
-    assert np.allclose(mapping.motion(axes, buttons, 0)[0], [0, 0, 0, -0.25, 0.5, 0, 0])
+    assert np.allclose(mapping.motion(axes, buttons, 0, 2)[0], [0, 0, 0, -0.25, 0.5, 0, 0])
 
 
 def test_both_arms_may_have_their_own_axes() -> None:
     mapping = load_mapping(SHIPPED / "simulated.yaml")
     axes = [i / 20 for i in range(14)]
-    assert np.allclose(mapping.motion(axes, [0] * 4, 0).ravel(), axes)
+    assert np.allclose(mapping.motion(axes, [0] * 4, 0, 2).ravel(), axes)
 
 
 def test_a_trigger_that_rests_at_one_end_gives_0_to_1(tmp_path: Path) -> None:
     data = {**GOOD, "motions": {"open": {"axis": 2, "rest": 1.0, "full": -1.0}, "close": {"button": 3}}}
     mapping = load_mapping(written(tmp_path, data))
     for reading, wanted in ((1.0, 0.0), (0.0, 0.5), (-1.0, 1.0)):
-        assert mapping.motion([0, 0, reading], [0] * 4, 0)[0, 6] == pytest.approx(wanted)
-    assert mapping.motion([0, 0, 1.0], [0, 0, 0, 1], 0)[0, 6] == -1.0
+        assert mapping.motion([0, 0, reading], [0] * 4, 0, 2)[0, 6] == pytest.approx(wanted)
+    assert mapping.motion([0, 0, 1.0], [0, 0, 0, 1], 0, 2)[0, 6] == -1.0
 
 
 def test_short_and_absurd_messages_do_not_fit() -> None:
