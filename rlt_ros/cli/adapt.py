@@ -35,10 +35,12 @@ from rlt_ros.vla.config import HORIZON, AdaptConfig, VlaParameters
 if TYPE_CHECKING:
     from rlt_ros.types import Episode
     from rlt_ros.vla.adapt import Stage1
-    from rlt_ros.vla.dataset import Recipe
+    from rlt_ros.vla.dataset import Contents
 
 _PHASE_STRIDE = 2
 """Ticks between the observations of the phase head: as many as the VLA passes in the running cell."""
+_NO_PICTURES = 1_000_000
+"""Ticks between two pictures where only the motion is looked at: the first one is taken, which costs nothing."""
 Data = Annotated[
     list[Path] | None, typer.Option(help="LeRobot v3 dataset, may be repeated; default: the scripted expert.")
 ]
@@ -131,6 +133,41 @@ def phase(
 
 
 @app.command()
+def motion(
+    bundle: BundlePath = None,
+    data: Data = None,
+    tasks: Tasks = None,
+    episodes: Annotated[int, typer.Option(min=2, help="Demonstrations a task in the controlled setting.")] = 600,
+    full_episodes: Annotated[int, typer.Option(min=0, help="The same in the full setting.")] = 90,
+    seed: NetworkSeed = 0,
+    as_json: Json = False,
+) -> None:
+    """Measure how demonstrations move, for a finished bundle that was made without: units for what RL may change.
+
+    The new and the imported VLAs of `rlt adapt` and `rlt adapt token` have it already.
+    """
+    from rlt_ros.vla.bundle import load_bundle
+    from rlt_ros.vla.demos import prepare
+    from rlt_ros.vla.motion import motion_of, save_motion, without_pictures
+
+    loaded = load_bundle(Bringup(bundle=bundle).bundle_path)
+    check_datasets(data or [])
+    with progress_bars() as progress:
+        bar = progress.add_task("demonstrations", total=None, figures="")
+        known = tasks or sorted(loaded.tasks)
+        source, contents = (
+            _datasets(data, _NO_PICTURES)
+            if data
+            else _expert(known, episodes, full_episodes, seed, 0.0, progress, bar, _NO_PICTURES)
+        )
+        loaded.check_fits(contents.joints, contents.cameras)
+        demos = prepare((without_pictures(episode, 5) for episode in source), HORIZON)
+    made = motion_of(demos, loaded.normaliser)
+    path = save_motion(made, loaded.directory)
+    report({"motion": str(path), "bundle": loaded.id, "tasks": made.summary(loaded.period)}, as_json)
+
+
+@app.command()
 def token(
     bundle: Annotated[Path, typer.Option(help="VLA bundle, for example of 'rlt adapt import'.")],
     data: Annotated[list[Path], typer.Option(help="LeRobot v3 dataset, may be repeated.")],
@@ -157,7 +194,7 @@ def token(
     import torch
 
     from rlt_ros.vla.bundle import load_bundle
-    from rlt_ros.vla.dataset import read_episodes, read_recipe
+    from rlt_ros.vla.dataset import read_contents, read_episodes
     from rlt_ros.vla.frozen import FrozenStage, TokenConfig, embed, save_encoder
     from rlt_ros.vla.loaded import LoadedVla
     from rlt_ros.vla.probe import probe
@@ -172,8 +209,8 @@ def token(
         raise ConfigError(
             f"{bundle} has a token already; --again replaces it, and the actors that know it are useless then"
         )
-    recipe = read_recipe(data[0])
-    loaded.check_fits(recipe.joints, recipe.cameras)
+    contents = read_contents(data[0])
+    loaded.check_fits(contents.joints, contents.cameras)
     config = TokenConfig(steps, batch, learning_rate, token_dim=token_dim, seed=seed)
     # The VLA without its token: one of old must not stand in the way.
     vla = LoadedVla(dataclasses.replace(loaded, token_dim=0, encoder=None), VlaParameters.providers, threads)
@@ -233,7 +270,7 @@ def _stage1(
     torch.set_num_threads(threads)
     with progress_bars() as progress:
         bar = progress.add_task("demonstrations", total=None, figures="")
-        source, recipe = _datasets(data) if data else _expert(*expert, progress, bar)
+        source, contents = _datasets(data) if data else _expert(*expert, progress, bar)
         demos = (load_demonstrations(kept) if resume else None) or prepare(source, HORIZON, kept)
         stage = Stage1(demos, config, device=device)
         if saved.exists():
@@ -246,10 +283,10 @@ def _stage1(
         summarise(stage),
         name=name,
         version=__version__,
-        robot=recipe.robot,
-        cameras=recipe.cameras,
-        joints=recipe.joints,
-        period=recipe.period,
+        robot=contents.robot,
+        cameras=contents.cameras,
+        joints=contents.joints,
+        period=contents.period,
     )
     saved.unlink(missing_ok=True)
     shutil.rmtree(kept)
@@ -313,10 +350,10 @@ def _adapt_phase(
     backend = LoadedVla(bundle)
     source: Iterator[Episode]
     if data:
-        from rlt_ros.vla.dataset import read_episodes, read_recipe
+        from rlt_ros.vla.dataset import read_contents, read_episodes
 
         check_datasets(data)
-        bundle.check_fits(read_recipe(data[0]).joints, read_recipe(data[0]).cameras)
+        bundle.check_fits(read_contents(data[0]).joints, read_contents(data[0]).cameras)
         source, total = itertools.chain.from_iterable(read_episodes(p, stride=_PHASE_STRIDE) for p in data), None
     else:
         from rlt_ros.sim.demonstrate import Order, collect_parallel, demonstration_seed
@@ -349,10 +386,10 @@ def _adapt_phase(
     report({"phase_head": str(save_phase_head(bundle, head)), "bundle": bundle.id, **head.report}, as_json)
 
 
-def _datasets(paths: list[Path]) -> tuple[Iterator[Episode], Recipe]:
-    from rlt_ros.vla.dataset import read_episodes, read_recipe
+def _datasets(paths: list[Path], stride: int = 4) -> tuple[Iterator[Episode], Contents]:
+    from rlt_ros.vla.dataset import read_contents, read_episodes
 
-    return itertools.chain.from_iterable(read_episodes(path, stride=4) for path in paths), read_recipe(paths[0])
+    return itertools.chain.from_iterable(read_episodes(path, stride) for path in paths), read_contents(paths[0])
 
 
 def _expert(
@@ -363,18 +400,20 @@ def _expert(
     randomisation: float,
     progress: Progress,
     bar: TaskID,
-) -> tuple[Iterator[Episode], Recipe]:
-    """The expert's demonstrations, and of what robot they are."""
+    stride: int = 0,
+) -> tuple[Iterator[Episode], Contents]:
+    """The expert's demonstrations, and of what robot they are; pictures every `stride` ticks, 0: as stage 1 wants."""
     from rlt_ros.sim.cell import CONTROL_PERIOD, IMAGE_SIZE
     from rlt_ros.sim.demonstrate import Order, collect_parallel, demonstration_seed
     from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES, SIMULATED_ROBOT
     from rlt_ros.sim.tasks import TASKS
-    from rlt_ros.vla.dataset import Recipe
+    from rlt_ros.vla.dataset import Contents
 
     orders = []
     for task in tasks or sorted(TASKS):
-        for setting, count, stride in (("controlled", episodes, 5), ("full", full_episodes, 6)):
-            orders.append(Order(task, setting, count, stride, demonstration_seed(seed, task, setting), randomisation))
+        for setting, count, every in (("controlled", episodes, 5), ("full", full_episodes, 6)):
+            first = demonstration_seed(seed, task, setting)
+            orders.append(Order(task, setting, count, stride or every, first, randomisation))
 
     def source() -> Iterator[Episode]:
         progress.update(bar, total=sum(order.episodes for order in orders))
@@ -382,4 +421,4 @@ def _expert(
             progress.advance(bar)
             yield episode
 
-    return source(), Recipe(SIMULATED_ROBOT, JOINT_NAMES, CAMERA_NAMES, IMAGE_SIZE, CONTROL_PERIOD)
+    return source(), Contents(SIMULATED_ROBOT, JOINT_NAMES, CAMERA_NAMES, IMAGE_SIZE, CONTROL_PERIOD)

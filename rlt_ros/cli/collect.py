@@ -27,7 +27,7 @@ from rlt_ros.cli.options import (
 
 if TYPE_CHECKING:
     from rlt_ros.types import Episode
-    from rlt_ros.vla.dataset import Recipe
+    from rlt_ros.vla.dataset import Contents
 
 
 def collect(
@@ -64,11 +64,11 @@ def collect(
 
     counters: Mapping[str, int] = {}
     if live:
-        recipe, source, counters = _live(task, instruction, human_share, namespace, bundle, config)
+        contents, source, counters = _live(task, instruction, human_share, namespace, bundle, config)
     else:
-        recipe, source = _expert(task, setting, episodes or 50, clearance, randomisation, seed)
+        contents, source = _expert(task, setting, episodes or 50, clearance, randomisation, seed)
     lengths: list[int] = []
-    with progress_bars() as progress, DatasetWriter(out, recipe, video=video) as writer:
+    with progress_bars() as progress, DatasetWriter(out, contents, video=video) as writer:
         bar = progress.add_task("demonstrations", total=episodes or (None if live else 50), figures="")
         for episode in itertools.islice(source, episodes):
             writer.add(episode)
@@ -91,33 +91,33 @@ def collect(
 
 def _live(
     task: str, instruction: str, human_share: float, namespace: str, bundle: Path | None, config: Path | None
-) -> tuple[Recipe, Iterator[Episode], Mapping[str, int]]:
+) -> tuple[Contents, Iterator[Episode], Mapping[str, int]]:
     from rlt_ros.cli.collect_live import record
     from rlt_ros.vla.bundle import load_bundle
     from rlt_ros.vla.config import VlaParameters
-    from rlt_ros.vla.dataset import Recipe
+    from rlt_ros.vla.dataset import Contents
     from rlt_ros.vla.live import LiveEpisodes
 
     bringup = Bringup(target="robot" if config else "sim", task=task, bundle=bundle, config=config, namespace=namespace)
     loaded = load_bundle(bringup.bundle_path)
-    recipe = Recipe(loaded.robot, loaded.joints, loaded.cameras, loaded.image_size, loaded.period)
+    contents = Contents(loaded.robot, loaded.joints, loaded.cameras, loaded.image_size, loaded.period)
     skew = float(bringup.parameters("vla_node").get("max_camera_skew", VlaParameters.max_camera_skew))
-    streams = LiveEpisodes(recipe, task, instruction or loaded.instruction(task), human_share, skew)
+    streams = LiveEpisodes(contents, task, instruction or loaded.instruction(task), human_share, skew)
     print("recording; Ctrl-C ends it", file=sys.stderr)
-    return recipe, record(recipe, streams, namespace, bringup.remappings()), streams.counters
+    return contents, record(contents, streams, namespace, bringup.remappings()), streams.counters
 
 
 def _expert(
     task: str, setting: str, episodes: int, clearance: float | None, randomisation: float, seed: int
-) -> tuple[Recipe, Iterator[Episode]]:
+) -> tuple[Contents, Iterator[Episode]]:
     from rlt_ros.sim.cell import CONTROL_PERIOD, IMAGE_SIZE
     from rlt_ros.sim.demonstrate import Order, collect_parallel, demonstration_seed
     from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES, SIMULATED_ROBOT
     from rlt_ros.sim.tasks import get_task
-    from rlt_ros.vla.dataset import Recipe
+    from rlt_ros.vla.dataset import Contents
 
     get_task(task, clearance=clearance, setting=setting)  # what is unknown fails here, with its own message
-    recipe = Recipe(SIMULATED_ROBOT, JOINT_NAMES, CAMERA_NAMES, IMAGE_SIZE, CONTROL_PERIOD)
+    contents = Contents(SIMULATED_ROBOT, JOINT_NAMES, CAMERA_NAMES, IMAGE_SIZE, CONTROL_PERIOD)
     first = demonstration_seed(seed, task, setting)
     order = Order(task, setting, episodes, 1, first, randomisation, clearance)
-    return recipe, collect_parallel([order])
+    return contents, collect_parallel([order])

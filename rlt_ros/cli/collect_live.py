@@ -24,7 +24,7 @@ from rlt_ros.ros.images import ImageError, model_pixels
 from rlt_ros.ros.qos import RECORD_QOS, SENSOR_QOS
 from rlt_ros.ros.teller import Teller
 from rlt_ros.types import Episode, Outcome
-from rlt_ros.vla.dataset import Recipe
+from rlt_ros.vla.dataset import Contents
 from rlt_ros.vla.live import LiveEpisodes
 
 
@@ -35,15 +35,15 @@ class CollectNode(Node):
         self,
         context: rclpy.Context,
         namespace: str,
-        recipe: Recipe,
+        contents: Contents,
         live: LiveEpisodes,
         remappings: Mapping[str, str],
     ) -> None:
         """Subscribe; `remappings` are those of the graph's other nodes."""
         super().__init__("collect", namespace=namespace, context=context)
         self.done: SimpleQueue[Episode] = SimpleQueue()
-        self._live, self._size = live, recipe.image_size
-        for camera in recipe.cameras:
+        self._live, self._size = live, contents.image_size
+        for camera in contents.cameras:
             topic = f"{camera}/color/image_raw"
             callback = partial(self._on_image, camera)
             self.create_subscription(Image, remappings.get(topic, topic), callback, SENSOR_QOS)
@@ -80,13 +80,13 @@ class CollectNode(Node):
             self._live.ended(message.epoch, message.episode, stamp, outcome)
 
 
-def record(recipe: Recipe, live: LiveEpisodes, namespace: str, remappings: Mapping[str, str]) -> Iterator[Episode]:
+def record(contents: Contents, live: LiveEpisodes, namespace: str, remappings: Mapping[str, str]) -> Iterator[Episode]:
     """Episodes of the running graph until Ctrl-C.
 
     A thread of its own takes in messages, so that writing an episode to disk delays none.
 
     Args:
-        recipe: what the dataset holds.
+        contents: what the dataset holds.
         live: joins the streams.
         namespace: of the graph's nodes.
         remappings: topic names of ours -> of the robot, as in bring-up.
@@ -96,7 +96,7 @@ def record(recipe: Recipe, live: LiveEpisodes, namespace: str, remappings: Mappi
     handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-    node = CollectNode(context, namespace, recipe, live, remappings)
+    node = CollectNode(context, namespace, contents, live, remappings)
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
 

@@ -19,7 +19,7 @@ from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.records import message_of
 from rlt_ros.types import Episode, Outcome
 from rlt_ros.vla.bundle import Bundle
-from rlt_ros.vla.dataset import DatasetWriter, Recipe, decode_jpeg
+from rlt_ros.vla.dataset import Contents, DatasetWriter, decode_jpeg
 from rlt_ros.vla.live import LiveEpisodes
 
 _COMPRESSED = "/color/image_raw/compressed"
@@ -53,15 +53,15 @@ def export(
     ends, cameras, size = _look_through(journal)
     if not ends:
         raise ConfigError(f"{journal} holds no ended episode")
-    recipe = Recipe(bundle.robot, bundle.joints, cameras, size, bundle.period)
+    contents = Contents(bundle.robot, bundle.joints, cameras, size, bundle.period)
     counts: Counter[str] = Counter()
     # Pictures come before the first step that they are of.
     robots = {
-        robot: LiveEpisodes(recipe, task, bundle.instruction(task), human_share=0.0)
+        robot: LiveEpisodes(contents, task, bundle.instruction(task), human_share=0.0)
         for robot in {key[0] for key in ends}
     }
     running: dict[str, _EpisodeId] = {}
-    with DatasetWriter(out, recipe, video=True) as writer:
+    with DatasetWriter(out, contents, video=True) as writer:
 
         def add(episode: Episode | None) -> None:
             if episode is not None:

@@ -85,9 +85,9 @@ def check_datasets(paths: list[Path]) -> None:
     Raises:
         ConfigError: one cannot be read, or is of another robot than the first.
     """
-    from rlt_ros.vla.dataset import read_recipe
+    from rlt_ros.vla.dataset import read_contents
 
-    recipes = [read_recipe(path) for path in paths]
-    for path, recipe in zip(paths, recipes, strict=True):
-        if recipe != recipes[0]:
-            raise ConfigError(f"{path} is {recipe}, but {paths[0]} is {recipes[0]}; they cannot be mixed")
+    found = [read_contents(path) for path in paths]
+    for path, contents in zip(paths, found, strict=True):
+        if contents != found[0]:
+            raise ConfigError(f"{path} is {contents}, but {paths[0]} is {found[0]}; they cannot be mixed")

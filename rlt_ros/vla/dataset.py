@@ -23,14 +23,14 @@ from rlt_ros.config import ConfigError
 from rlt_ros.control.measured import LARGEST_ANGLE, LARGEST_SPEED
 from rlt_ros.missing import remedy
 from rlt_ros.types import GROUNDING, Episode
-from rlt_ros.vla.dataset_writer import IMAGES, VERSION, DatasetWriter, Recipe
+from rlt_ros.vla.dataset_writer import IMAGES, VERSION, Contents, DatasetWriter
 
-__all__ = ["DatasetWriter", "Recipe", "decode_jpeg", "read_episodes", "read_recipe"]
+__all__ = ["Contents", "DatasetWriter", "decode_jpeg", "read_contents", "read_episodes"]
 _MULTIPLE = 32
 """The small VLA halves images five times."""
 
 
-def read_recipe(directory: Path) -> Recipe:
+def read_contents(directory: Path) -> Contents:
     """What a dataset holds.
 
     Raises:
@@ -62,7 +62,7 @@ def read_recipe(directory: Path) -> Recipe:
     for name in ("observation.state", "observation.velocity"):
         if name in features:
             _columns(directory, features, name, joints)
-    return Recipe(str(info.get("robot_type") or "unknown"), joints, cameras, height, 1 / info["fps"])
+    return Contents(str(info.get("robot_type") or "unknown"), joints, cameras, height, 1 / info["fps"])
 
 
 def _columns(directory: Path, features: dict[str, Any], name: str, joints: tuple[str, ...]) -> list[int]:
@@ -100,10 +100,10 @@ def read_episodes(directory: Path, stride: int, cameras: tuple[str, ...] = ()) -
         cameras: whose images, in this order; default: all, in the dataset's.
 
     Raises:
-        ConfigError: see `read_recipe`; or a file is missing.
+        ConfigError: see `read_contents`; or a file is missing.
     """
-    recipe, info = read_recipe(directory), _read_info(directory)
-    recipe = dataclasses.replace(recipe, cameras=cameras or recipe.cameras)
+    contents, info = read_contents(directory), _read_info(directory)
+    contents = dataclasses.replace(contents, cameras=cameras or contents.cameras)
     index: list[dict[str, Any]] = []
     for path in sorted((directory / "meta/episodes").glob("*/*.parquet")):
         index += _read_table(path).to_pylist()
@@ -132,11 +132,11 @@ def read_episodes(directory: Path, stride: int, cameras: tuple[str, ...] = ()) -
             won = "next.success" not in table.column_names or any(table["next.success"].to_pylist())
             first = 0
             for part, sentence in parts:
-                made = _episode(part, entry, recipe, stride, info, directory, sentence, first)
+                made = _episode(part, entry, contents, stride, info, directory, sentence, first)
                 first += len(part)
                 if part is not parts[-1][0]:  # what was told before the last thing was done before it
                     made = dataclasses.replace(made, ticks=len(part) if won else 0)
-                yield _checked(made, recipe, where)
+                yield _checked(made, contents, where)
         except ConfigError:
             raise
         except Exception as error:  # of pyarrow, PIL or numpy: without file and episode nobody could mend it
@@ -175,7 +175,7 @@ def _by_task(table: pa.Table, entry: dict[str, Any], sentences: dict[int, str]) 
         yield table.slice(first, end - first), sentences.get(number, str(tasks[0]))
 
 
-def _checked(episode: Episode, recipe: Recipe, where: str) -> Episode:
+def _checked(episode: Episode, contents: Contents, where: str) -> Episode:
     """An episode in rad, rad/s and plausible motion.
 
     Raises:
@@ -194,7 +194,7 @@ def _checked(episode: Episode, recipe: Recipe, where: str) -> Episode:
         joint = int(np.argmax(reached))
         if reached[joint] > largest:
             raise ConfigError(
-                f"{where}: {what} of {recipe.joints[joint]} reaches {reached[joint]:.4g}, beyond reason for {unit}: "
+                f"{where}: {what} of {contents.joints[joint]} reaches {reached[joint]:.4g}, beyond reason for {unit}: "
                 "degrees, or a gripper in percent? Convert the dataset"
             )
     return episode
@@ -203,7 +203,7 @@ def _checked(episode: Episode, recipe: Recipe, where: str) -> Episode:
 def _episode(
     table: pa.Table,
     entry: dict[str, Any],
-    recipe: Recipe,
+    contents: Contents,
     stride: int,
     info: dict[str, Any],
     directory: Path,
@@ -220,22 +220,22 @@ def _episode(
 
     def by_joint(name: str) -> NDArray[np.float32]:
         values = column(name, np.zeros((length, 0), np.float32)).reshape(length, -1)
-        return values[:, _columns(directory, info["features"], name, recipe.joints)]
+        return values[:, _columns(directory, info["features"], name, contents.joints)]
 
-    joints = len(recipe.joints)
+    joints = len(contents.joints)
     seen = np.arange(0, length, stride)
     pictures = [
         _filmed(directory, info, entry, name, first + seen)
         if info["features"][IMAGES + name]["dtype"] == "video"
         else [decode_jpeg(table[IMAGES + name][int(i)].as_py()["bytes"]) for i in seen]
-        for name in recipe.cameras
+        for name in contents.cameras
     ]
     images = np.stack(pictures, axis=1)
     action = column("action", np.zeros((0, joints), np.float32)).astype(np.float64).reshape(length, joints)
     position = by_joint("observation.state")
     given = "observation.velocity" in table.column_names
     # Most datasets have no velocities: they are what the positions do.
-    velocity = by_joint("observation.velocity") if given else _derivative(position, recipe.period)
+    velocity = by_joint("observation.velocity") if given else _derivative(position, contents.period)
     # Who recorded no success kept good demonstrations only.
     success = np.flatnonzero(column("next.success", np.arange(length) == length - 1))
     return Episode(

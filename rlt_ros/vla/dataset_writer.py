@@ -40,7 +40,7 @@ _KEPT = 50_000
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Contents:
     """What all episodes of a dataset share.
 
     Attributes:
@@ -61,26 +61,28 @@ class Recipe:
 class DatasetWriter:
     """Writes a new dataset, episode by episode; usable as a context manager."""
 
-    def __init__(self, directory: Path, recipe: Recipe, *, video: bool = False) -> None:
+    def __init__(self, directory: Path, contents: Contents, *, video: bool = False) -> None:
         """Create the directory.
 
         Args:
             directory: of the dataset.
-            recipe: what all episodes share.
+            contents: what all episodes share.
             video: images become one video file an episode and camera (PyAV), a tenth of the size.
 
         Raises:
             ConfigError: the directory is not empty, or the period is not a whole number of frames a second.
         """
-        if abs(1 / recipe.period - round(1 / recipe.period)) > 1e-3:
-            raise ConfigError(f"a LeRobot dataset needs whole frames a second; a period of {recipe.period} s has none")
+        if abs(1 / contents.period - round(1 / contents.period)) > 1e-3:
+            raise ConfigError(
+                f"a LeRobot dataset needs whole frames a second; a period of {contents.period} s has none"
+            )
         if directory.exists() and any(directory.iterdir()):
             raise ConfigError(f"{directory} is not empty; choose another directory or remove it")
-        self._directory, self._recipe, self._video = directory, recipe, video and bool(recipe.cameras)
-        self._features = _features(recipe, video=video)
+        self._directory, self._contents, self._video = directory, contents, video and bool(contents.cameras)
+        self._features = _features(contents, video=video)
         self._episodes: list[dict[str, Any]] = []
         self._tasks: dict[str, int] = {}
-        pixels = len(_pixels(np.zeros((1, recipe.image_size, recipe.image_size, 3), np.uint8)))
+        pixels = len(_pixels(np.zeros((1, contents.image_size, contents.image_size, 3), np.uint8)))
         self._stats = {
             name: _Statistics((3, 1, 1), pixels) if name.startswith(IMAGES) else _Statistics((-1,))
             for name, feature in self._features.items()
@@ -104,15 +106,15 @@ class DatasetWriter:
         """Write an episode and bring the metadata up to date.
 
         Raises:
-            ValueError: it does not have an image for every tick, or its shapes are not the recipe's.
+            ValueError: it does not have an image for every tick, or its shapes are not those of the contents.
             OSError: the disk is full or not writable; the episodes before it stay readable.
         """
-        recipe, length = self._recipe, len(episode.command)
-        shape = (length, len(recipe.cameras), recipe.image_size, recipe.image_size, 3)
-        if episode.images.shape != shape or episode.command.shape[1] != len(recipe.joints):
+        contents, length = self._contents, len(episode.command)
+        shape = (length, len(contents.cameras), contents.image_size, contents.image_size, 3)
+        if episode.images.shape != shape or episode.command.shape[1] != len(contents.joints):
             raise ValueError(
                 f"episode has images {episode.images.shape} and {episode.command.shape[1]} joints, "
-                f"the dataset needs {shape} and {len(recipe.joints)}"
+                f"the dataset needs {shape} and {len(contents.joints)}"
             )
         index, task = len(self._episodes), self._tasks.setdefault(episode.instruction, len(self._tasks))
         success = np.arange(length) + 1 == episode.ticks
@@ -126,23 +128,23 @@ class DatasetWriter:
             "next.reward": success.astype(np.float32),
             "next.success": success,
             "next.done": np.arange(length) == length - 1,
-            "timestamp": (np.arange(length) * recipe.period).astype(np.float32),
+            "timestamp": (np.arange(length) * contents.period).astype(np.float32),
             "frame_index": np.arange(length),
             "episode_index": np.full(length, index),
             "index": self.frames + np.arange(length),
             "task_index": np.full(length, task),
         }
         place = {"chunk_index": index // _CHUNK, "file_index": index % _CHUNK}
-        for camera, name in enumerate(recipe.cameras):
+        for camera, name in enumerate(contents.cameras):
             if self._video:
                 path = self._directory / _VIDEOS.format(video_key=IMAGES + name, **place)
-                _write_video(episode.images[:, camera], round(1 / recipe.period), path)
+                _write_video(episode.images[:, camera], round(1 / contents.period), path)
             else:
                 columns[IMAGES + name] = [_encode(image) for image in episode.images[:, camera]]
         here: dict[str, _Statistics] = {}
         for name, whole in self._stats.items():
             if name.startswith(IMAGES):
-                rows = _pixels(episode.images[::25, recipe.cameras.index(name.removeprefix(IMAGES))])
+                rows = _pixels(episode.images[::25, contents.cameras.index(name.removeprefix(IMAGES))])
             else:
                 rows = np.asarray(columns[name], dtype=np.float64).reshape(length, -1)
             here[name] = _Statistics(whole.shape, whole.pixels)
@@ -152,10 +154,10 @@ class DatasetWriter:
         arrays = [_array(columns[name], feature) for name, feature in stored.items()]
         _write_table(pa.table(arrays, names=list(stored)), self._directory / _DATA.format(**place))
         videos: dict[str, Any] = {}
-        for name in recipe.cameras if self._video else ():
+        for name in contents.cameras if self._video else ():
             key = f"videos/{IMAGES}{name}"
             videos |= {f"{key}/chunk_index": place["chunk_index"], f"{key}/file_index": place["file_index"]}
-            videos |= {f"{key}/from_timestamp": 0.0, f"{key}/to_timestamp": length * recipe.period}
+            videos |= {f"{key}/from_timestamp": 0.0, f"{key}/to_timestamp": length * contents.period}
         self._episodes.append(
             {
                 "episode_index": index,
@@ -183,7 +185,7 @@ class DatasetWriter:
         self._write_metadata()
 
     def _write_metadata(self) -> None:
-        directory, recipe = self._directory, self._recipe
+        directory, contents = self._directory, self._contents
         _write_table(pa.Table.from_pylist(self._episodes), directory / _EPISODES)
         tasks = pa.table({"task_index": list(self._tasks.values()), "task": list(self._tasks)})
         # LeRobot reads this file with pandas and expects the sentences as its index.
@@ -204,8 +206,8 @@ class DatasetWriter:
         _write_json(stats, directory / "meta/stats.json")
         info = {
             "codebase_version": VERSION,
-            "robot_type": recipe.robot,
-            "fps": round(1 / recipe.period),
+            "robot_type": contents.robot,
+            "fps": round(1 / contents.period),
             "total_episodes": len(self._episodes),
             "total_frames": self.frames,
             "total_tasks": len(self._tasks),
@@ -273,13 +275,13 @@ def _pixels(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     return images.reshape(len(images), -1, 3)[:, ::7].reshape(-1, 3).astype(np.float64) / 255
 
 
-def _features(recipe: Recipe, *, video: bool) -> dict[str, dict[str, Any]]:
-    joints, size = list(recipe.joints), recipe.image_size
+def _features(contents: Contents, *, video: bool) -> dict[str, dict[str, Any]]:
+    joints, size = list(contents.joints), contents.image_size
     vector = {"dtype": "float32", "shape": [len(joints)], "names": joints}
     image = {"dtype": "image", "shape": [size, size, 3], "names": ["height", "width", "channels"]}
     if video:
         figures = {"height": size, "width": size, "codec": "h264", "pix_fmt": "yuv420p", "is_depth_map": False}
-        figures |= {"fps": round(1 / recipe.period), "channels": 3}
+        figures |= {"fps": round(1 / contents.period), "channels": 3}
         info = {f"video.{name}": value for name, value in figures.items()}
         image = {**image, "dtype": "video", "info": {**info, "has_audio": False}}
     one = {"shape": [1], "names": None}
@@ -288,7 +290,7 @@ def _features(recipe: Recipe, *, video: bool) -> dict[str, dict[str, Any]]:
         "observation.state": vector,
         "observation.velocity": vector,
         "action": vector,
-        **{IMAGES + name: image for name in recipe.cameras},
+        **{IMAGES + name: image for name in contents.cameras},
         "critical_phase": {"dtype": "bool", **one},
         _HUMAN: {"dtype": "bool", **one},
         "grounding": {"dtype": "float32", "shape": [GROUNDING], "names": grounding},

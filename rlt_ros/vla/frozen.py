@@ -234,7 +234,7 @@ def save_encoder(stage: FrozenStage, bundle: Bundle, report: dict[str, Any]) -> 
         training={**bundle.training, **report, "token_config": dataclasses.asdict(stage.config)},
     )
     made.save()
-    save_motion(motion_of(stage.demos), bundle.directory)
+    save_motion(motion_of(stage.demos, bundle.normaliser), bundle.directory)
     return made
 
 

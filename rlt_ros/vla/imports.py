@@ -13,7 +13,7 @@ from rlt_ros import __version__
 from rlt_ros.config import ConfigError
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.vla.bundle import Bundle
-from rlt_ros.vla.dataset import Recipe, read_episodes, read_recipe
+from rlt_ros.vla.dataset import Contents, read_contents, read_episodes
 from rlt_ros.vla.openpi_backend import ask_greeting
 
 _WHOLE_EPISODE = 1 << 30
@@ -25,12 +25,12 @@ class Robot:
     """What a dataset says of the robot on which it was recorded.
 
     Attributes:
-        recipe: robot, joints, cameras and rate.
+        contents: robot, joints, cameras and rate.
         tasks: its tasks, and the instruction of each.
         normaliser: scales of its motion.
     """
 
-    recipe: Recipe
+    contents: Contents
     tasks: dict[str, str]
     normaliser: Normaliser
 
@@ -41,12 +41,12 @@ def robot_of(datasets: Sequence[Path]) -> Robot:
     Raises:
         ConfigError: they cannot be read, or are of different robots.
     """
-    recipe = read_recipe(datasets[0])
+    contents = read_contents(datasets[0])
     position, velocity, steps, critical = [], [], [], []
     tasks: dict[str, str] = {}
     for path in datasets:
-        if read_recipe(path) != recipe:
-            raise ConfigError(f"{path} is {read_recipe(path)}, but {datasets[0]} is {recipe}: they cannot be mixed")
+        if read_contents(path) != contents:
+            raise ConfigError(f"{path} is {read_contents(path)}, but {datasets[0]} is {contents}: they cannot be mixed")
         for episode in read_episodes(path, _WHOLE_EPISODE):
             tasks.setdefault(episode.task, episode.instruction)
             position.append(episode.position)
@@ -54,7 +54,7 @@ def robot_of(datasets: Sequence[Path]) -> Robot:
             steps.append(np.diff(episode.command, axis=0, prepend=episode.before[None]))
             critical.append(episode.critical)
     normaliser = Normaliser.fit(*(np.concatenate(part) for part in (position, velocity, steps, critical)))
-    return Robot(recipe, tasks, normaliser)
+    return Robot(contents, tasks, normaliser)
 
 
 def import_openpi(
@@ -83,13 +83,13 @@ def import_openpi(
         )
     else:
         robot = robot_of(datasets)
-        recipe = robot.recipe
+        contents = robot.contents
         said = {
-            "robot": recipe.robot,
-            "joints": recipe.joints,
-            "cameras": recipe.cameras,
-            "period": recipe.period,
-            "image_size": recipe.image_size,
+            "robot": contents.robot,
+            "joints": contents.joints,
+            "cameras": contents.cameras,
+            "period": contents.period,
+            "image_size": contents.image_size,
             "tasks": robot.tasks,
             "normaliser": robot.normaliser,
             "sha256": "0" * 64,

@@ -71,17 +71,17 @@ def import_lerobot(
     """
     policy = load_policy(checkpoint, vlm=given.vlm, tokenizer=given.tokenizer, seed=given.seed)
     cameras = tuple(given.cameras.get(camera, camera) for camera in policy.cameras)
-    recipe = robot.recipe
-    if policy.joints != len(recipe.joints):
+    contents = robot.contents
+    if policy.joints != len(contents.joints):
         raise BundleError(
             f"{checkpoint} is of another embodiment: it moves {policy.joints} joints, the dataset's robot "
-            f"'{recipe.robot}' has {len(recipe.joints)}: {', '.join(recipe.joints)}"
+            f"'{contents.robot}' has {len(contents.joints)}: {', '.join(contents.joints)}"
         )
-    missing = [camera for camera in cameras if camera not in recipe.cameras]
+    missing = [camera for camera in cameras if camera not in contents.cameras]
     if missing:
         raise BundleError(
             f"{checkpoint} looks through {', '.join(cameras)}; {', '.join(missing)} are none of the dataset's "
-            f"({', '.join(recipe.cameras)}): name them by --camera {missing[0]}=NAME"
+            f"({', '.join(contents.cameras)}): name them by --camera {missing[0]}=NAME"
         )
     told(f"{policy.kind}: every tensor is the file's; {policy.joints} joints, cameras {', '.join(cameras)}")
     sentences = list(dict.fromkeys([*robot.tasks.values(), *given.instructions]))
@@ -97,12 +97,12 @@ def import_lerobot(
         "directory": out,
         "name": name,
         "version": __version__,
-        "robot": recipe.robot,
+        "robot": contents.robot,
         "cameras": cameras,
         "image_size": policy.image_size,
-        "joints": recipe.joints,
+        "joints": contents.joints,
         "horizon": len(first.rows),
-        "period": recipe.period,
+        "period": contents.period,
         "token_dim": 0,
         "tasks": robot.tasks,
         "normaliser": robot.normaliser,

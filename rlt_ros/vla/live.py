@@ -12,7 +12,7 @@ from rlt_ros.cameras.camera import Frame
 from rlt_ros.cameras.sets import MAX_SKEW, SetBuilder
 from rlt_ros.refusals import Refusals
 from rlt_ros.types import GROUNDING, ControlStep, Episode, Outcome, Phase, State
-from rlt_ros.vla.dataset import Recipe
+from rlt_ros.vla.dataset import Contents
 
 MAX_IMAGE_AGE = 0.2
 """Seconds after which a camera set no longer shows what the robot does."""
@@ -38,18 +38,20 @@ class LiveEpisodes:
     Until then its label can still be changed or undone.
     """
 
-    def __init__(self, recipe: Recipe, task: str, instruction: str, human_share: float, skew: float = MAX_SKEW) -> None:
-        """Record for a dataset of `recipe`.
+    def __init__(
+        self, contents: Contents, task: str, instruction: str, human_share: float, skew: float = MAX_SKEW
+    ) -> None:
+        """Record for a dataset of `contents`.
 
         Args:
-            recipe: cameras, joints and image size.
+            contents: cameras, joints and image size.
             task: name of the task.
             instruction: what the robot is told.
             human_share: smallest share of ticks flown by a person; episodes below it are skipped and counted.
             skew: largest time between two pictures of a set, s.
         """
-        self._recipe, self._task, self._instruction, self._human_share = recipe, task, instruction, human_share
-        self._builder = SetBuilder(recipe.cameras, skew)
+        self._contents, self._task, self._instruction, self._human_share = contents, task, instruction, human_share
+        self._builder = SetBuilder(contents.cameras, skew)
         self._sets: deque[tuple[float, NDArray[np.uint8]]] = deque(maxlen=_SETS)
         self._running: _Running | None = None
         self.refusals = Refusals()
@@ -61,13 +63,13 @@ class LiveEpisodes:
 
     def image(self, camera: str, time: float, picture: NDArray[np.uint8]) -> None:
         """A picture of one camera; a set is complete when all were taken at about the same time."""
-        size = self._recipe.image_size
+        size = self._contents.image_size
         if picture.shape != (size, size, 3):
             self.refusals.refuse("image_shape", f"{camera}: {picture.shape}, expected {(size, size, 3)}")
             return
         made = self._builder.add(camera, Frame(picture, time, time, 0))
         if made is not None:
-            seen = [made.frames[name].image for name in self._recipe.cameras]
+            seen = [made.frames[name].image for name in self._contents.cameras]
             self._sets.append((made.captured, np.stack(seen)))
 
     def step(self, step: ControlStep) -> None:
@@ -78,8 +80,8 @@ class LiveEpisodes:
         if (step.session.epoch, step.session.episode) != running.number or step.time > running.end:
             return
         captured, seen = next((pair for pair in reversed(self._sets) if pair[0] <= step.time), (-np.inf, None))
-        if not self._recipe.cameras:
-            captured, seen = step.time, np.zeros((0, self._recipe.image_size, self._recipe.image_size, 3), np.uint8)
+        if not self._contents.cameras:
+            captured, seen = step.time, np.zeros((0, self._contents.image_size, self._contents.image_size, 3), np.uint8)
         if seen is None or step.time - captured > MAX_IMAGE_AGE:
             if not running.broken:
                 self.refusals.refuse("episode_without_images", f"episode {running.number[1]}")

@@ -8,7 +8,7 @@ corrected, the moment of their chunks is large enough.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from rlt_ros.types import Array32
+from rlt_ros.normaliser import Normaliser
+from rlt_ros.types import Array32, Episode
 from rlt_ros.vla.bundle import Bundle, BundleError
 from rlt_ros.vla.demos import Demonstrations
 
@@ -75,18 +76,30 @@ class Motion:
         return self.moment[: rows * self.joints, : rows * self.joints]
 
 
-def motion_of(demos: Demonstrations) -> Motion:
-    """Of the demonstrations' critical phase; of everything where none is marked."""
+def without_pictures(episode: Episode, stride: int) -> Episode:
+    """The same episode, observed every `stride` ticks by nobody: where only the motion counts."""
+    ticks = np.arange(0, len(episode.command), stride)
+    return replace(episode, image_ticks=ticks, images=np.zeros((len(ticks), 0, 1, 1, 3), np.uint8))
+
+
+def motion_of(demos: Demonstrations, normaliser: Normaliser | None = None) -> Motion:
+    """Of the demonstrations' critical phase; of everything where none is marked.
+
+    Args:
+        demos: what was demonstrated.
+        normaliser: the bundle's; default: that of the demonstrations.
+    """
+    scale = (normaliser or demos.normaliser).action_std
     rows = min(MOTION_ROWS, demos.steps.shape[1])
     here = demos.critical if demos.critical.any() else np.ones(len(demos.episode), np.bool_)
     whole = here & demos.valid[:, :rows].all(1)
-    chunks = (demos.steps[whole, :rows] / demos.normaliser.action_std).reshape(whole.sum(), -1).astype(np.float64)
+    chunks = (demos.steps[whole, :rows] / scale).reshape(whole.sum(), -1).astype(np.float64)
     durations, speeds = {}, {}
     for number, task in enumerate(demos.tasks):
         told = demos.instruction == number
         ticks = demos.ticks[_whole(demos, told)]
         durations[task] = np.quantile(ticks, _QUANTILES).tolist()
-        now = np.linalg.norm(demos.steps[told & here, 0] / demos.normaliser.action_std, axis=1)
+        now = np.linalg.norm(demos.steps[told & here, 0] / scale, axis=1)
         speeds[task] = np.quantile(now, _QUANTILES).round(4).tolist()
     moment = chunks.T @ chunks / max(1, len(chunks))
     return Motion(moment.astype(np.float32), demos.steps.shape[2], durations, speeds)

@@ -13,11 +13,11 @@ import pytest
 
 from rlt_ros.config import ConfigError
 from rlt_ros.types import GROUNDING, Episode
-from rlt_ros.vla.dataset import DatasetWriter, Recipe, read_episodes, read_recipe
+from rlt_ros.vla.dataset import Contents, DatasetWriter, read_contents, read_episodes
 from rlt_ros.vla.dataset_writer import _Statistics
 from rlt_ros.vla.demos import prepare
 
-RECIPE = Recipe("robot", ("a", "b"), ("left", "right"), 32, 0.02)
+CONTENTS = Contents("robot", ("a", "b"), ("left", "right"), 32, 0.02)
 
 
 def episode(seed: int = 0, length: int = 40, ticks: int = 30) -> Episode:
@@ -44,14 +44,14 @@ def episode(seed: int = 0, length: int = 40, ticks: int = 30) -> Episode:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    with DatasetWriter(tmp_path / "data", RECIPE) as writer:
+    with DatasetWriter(tmp_path / "data", CONTENTS) as writer:
         for seed, ticks in enumerate((30, 0, 20)):
             writer.add(episode(seed, ticks=ticks))
     return tmp_path / "data"
 
 
 def test_what_was_written_is_read(dataset: Path) -> None:
-    assert read_recipe(dataset) == RECIPE
+    assert read_contents(dataset) == CONTENTS
     back = list(read_episodes(dataset, stride=4))
     assert [e.ticks for e in back] == [30, 0, 20]
     for seed, read in enumerate(back):
@@ -116,10 +116,10 @@ def grey(seed: int, length: int = 40) -> Episode:
 
 @pytest.mark.parametrize("stride", [1, 3])
 def test_videos_are_read_frame_by_frame(tmp_path: Path, stride: int) -> None:
-    with DatasetWriter(tmp_path / "data", RECIPE, video=True) as writer:
+    with DatasetWriter(tmp_path / "data", CONTENTS, video=True) as writer:
         for seed in range(2):
             writer.add(grey(seed))
-    assert read_recipe(tmp_path / "data") == RECIPE
+    assert read_contents(tmp_path / "data") == CONTENTS
     for read in read_episodes(tmp_path / "data", stride, cameras=("right", "left")):
         shown = read.images.mean(axis=(2, 3, 4))
         np.testing.assert_allclose(shown[:, 1], 4 * np.arange(0, 40, stride), atol=1.5)
@@ -128,7 +128,7 @@ def test_videos_are_read_frame_by_frame(tmp_path: Path, stride: int) -> None:
 
 def test_several_episodes_in_one_video_are_told_apart(tmp_path: Path) -> None:
     """As LeRobot's own recordings are: one file for many, each from a moment of its own."""
-    with DatasetWriter(tmp_path / "data", RECIPE, video=True) as writer:
+    with DatasetWriter(tmp_path / "data", CONTENTS, video=True) as writer:
         writer.add(grey(0, length=60))
     path = tmp_path / "data/meta/episodes/chunk-000/file-000.parquet"
     entry = pq.read_table(path).to_pylist()[0]
@@ -142,7 +142,7 @@ def test_several_episodes_in_one_video_are_told_apart(tmp_path: Path) -> None:
 
 
 def test_a_video_that_is_missing_cut_or_damaged_is_named(tmp_path: Path) -> None:
-    with DatasetWriter(tmp_path / "data", RECIPE, video=True) as writer:
+    with DatasetWriter(tmp_path / "data", CONTENTS, video=True) as writer:
         writer.add(grey(0))
     path = next((tmp_path / "data/videos/observation.images.left").rglob("*.mp4"))
     whole = path.read_bytes()
@@ -162,7 +162,7 @@ def test_a_video_that_is_missing_cut_or_damaged_is_named(tmp_path: Path) -> None
 
 def test_without_ground_truth_there_are_no_empty_statistics(tmp_path: Path) -> None:
     """Lerobot cannot merge a dataset whose statistics are empty lists."""
-    with DatasetWriter(tmp_path / "data", RECIPE) as writer:
+    with DatasetWriter(tmp_path / "data", CONTENTS) as writer:
         writer.add(dataclasses.replace(episode(), grounding=np.full((40, GROUNDING), np.nan, np.float32)))
     assert "grounding" not in json.loads((tmp_path / "data/meta/stats.json").read_text())
 
@@ -174,16 +174,16 @@ def test_joint_names_are_understood_in_all_of_lerobots_forms(names: object, data
     info["features"]["action"]["names"] = names
     del info["robot_type"]
     path.write_text(json.dumps(info))
-    assert read_recipe(dataset).joints == ("a", "b")
+    assert read_contents(dataset).joints == ("a", "b")
 
 
 def test_a_period_without_whole_frames_a_second_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="whole frames a second"):
-        DatasetWriter(tmp_path / "data", dataclasses.replace(RECIPE, period=0.03))
+        DatasetWriter(tmp_path / "data", dataclasses.replace(CONTENTS, period=0.03))
 
 
 def test_an_interruption_leaves_what_was_complete(tmp_path: Path) -> None:
-    writer = DatasetWriter(tmp_path / "data", RECIPE)
+    writer = DatasetWriter(tmp_path / "data", CONTENTS)
     writer.add(episode(0))
     with pytest.raises(ValueError, match="the dataset needs"):
         writer.add(dataclasses.replace(episode(1), images=np.zeros((40, 2, 16, 16, 3), np.uint8)))
@@ -192,15 +192,15 @@ def test_an_interruption_leaves_what_was_complete(tmp_path: Path) -> None:
 
 def test_nothing_is_overwritten_and_nothing_empty_is_left(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not empty"):
-        DatasetWriter(dataset, RECIPE)
-    with DatasetWriter(tmp_path / "none", RECIPE):
+        DatasetWriter(dataset, CONTENTS)
+    with DatasetWriter(tmp_path / "none", CONTENTS):
         pass
     assert not (tmp_path / "none").exists()
 
 
 def test_what_stage_1_cannot_read_is_refused_with_the_reason(dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a LeRobot dataset"):
-        read_recipe(tmp_path)
+        read_contents(tmp_path)
     path = dataset / "meta/info.json"
     info = json.loads(path.read_text())
     for change, message in (
@@ -226,7 +226,7 @@ def test_what_stage_1_cannot_read_is_refused_with_the_reason(dataset: Path, tmp_
     ):
         path.write_text(json.dumps({**info, **change}))
         with pytest.raises(ConfigError, match=message):
-            read_recipe(dataset)
+            read_contents(dataset)
     path.write_text(json.dumps(info))
     (dataset / info["data_path"].format(chunk_index=0, file_index=2)).unlink()
     with pytest.raises(ConfigError, match="episode 2 is missing"):

@@ -13,10 +13,10 @@ import pytest
 
 from rlt_ros.config import ConfigError
 from rlt_ros.types import GROUNDING, Episode
-from rlt_ros.vla.dataset import DatasetWriter, Recipe, read_episodes, read_recipe
+from rlt_ros.vla.dataset import Contents, DatasetWriter, read_contents, read_episodes
 from rlt_ros.vla.demos import prepare
 
-RECIPE = Recipe("robot", ("a", "b"), ("left",), 32, 0.02)
+CONTENTS = Contents("robot", ("a", "b"), ("left",), 32, 0.02)
 LENGTH = 60
 DATA = "data/chunk-000/file-000.parquet"
 
@@ -24,9 +24,9 @@ DATA = "data/chunk-000/file-000.parquet"
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
     """Two joints that swing, one episode a file."""
-    time = np.arange(LENGTH) * RECIPE.period
+    time = np.arange(LENGTH) * CONTENTS.period
     path = np.stack([0.5 * np.sin(3 * time), -1.0 + 0.2 * time], axis=1)
-    with DatasetWriter(tmp_path / "data", RECIPE) as writer:
+    with DatasetWriter(tmp_path / "data", CONTENTS) as writer:
         for _ in range(2):
             writer.add(
                 Episode(
@@ -37,7 +37,7 @@ def dataset(tmp_path: Path) -> Path:
                     image_ticks=np.arange(LENGTH),
                     images=np.zeros((LENGTH, 1, 32, 32, 3), np.uint8),
                     position=path.astype(np.float32),
-                    velocity=np.gradient(path, RECIPE.period, axis=0).astype(np.float32),
+                    velocity=np.gradient(path, CONTENTS.period, axis=0).astype(np.float32),
                     before=path[0],
                     command=path + 0.01,
                     critical=np.ones(LENGTH, dtype=bool),
@@ -78,7 +78,7 @@ def test_W7_columns_are_taken_by_name(dataset: Path) -> None:
     for episode in range(2):
         for name in ("observation.state", "observation.velocity"):
             change(dataset, name, lambda values: values[:, ::-1], episode=episode)
-    assert read_recipe(dataset).joints == ("a", "b")
+    assert read_contents(dataset).joints == ("a", "b")
     for episode in read_episodes(dataset, 4):
         assert np.abs(episode.position - episode.command).max() < 0.011
         assert np.abs(np.gradient(episode.position[:, 0], 0.02) - episode.velocity[:, 0]).max() < 0.01
@@ -91,7 +91,7 @@ def test_W7_more_columns_than_joints_are_picked_by_name(dataset: Path) -> None:
         table = pq.read_table(path)
         column = pa.array([row[1] for row in table["action"].to_pylist()], pa.float32())
         pq.write_table(table.set_column(table.column_names.index("action"), "action", column), path)
-    assert read_recipe(dataset).joints == ("b",)
+    assert read_contents(dataset).joints == ("b",)
     for episode in read_episodes(dataset, 4):
         assert episode.position.shape == episode.velocity.shape == episode.command.shape == (LENGTH, 1)
         assert np.abs(episode.position - episode.command).max() < 0.011
@@ -100,7 +100,7 @@ def test_W7_more_columns_than_joints_are_picked_by_name(dataset: Path) -> None:
 def test_W7_other_names_are_refused(dataset: Path) -> None:
     features(dataset, observation__state={"names": ["x", "b"]})
     with pytest.raises(ConfigError, match=r"commands a, b; 'observation\.state' has 2 columns named x, b"):
-        read_recipe(dataset)
+        read_contents(dataset)
 
 
 def test_W8_velocities_that_are_missing_are_those_of_the_positions(dataset: Path) -> None:

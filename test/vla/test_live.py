@@ -8,20 +8,20 @@ import numpy as np
 import pytest
 
 from rlt_ros.types import ControlStep, Outcome, Phase, SessionView, State
-from rlt_ros.vla.dataset import Recipe
+from rlt_ros.vla.dataset import Contents
 from rlt_ros.vla.live import LiveEpisodes
 
-RECIPE = Recipe("r", ("a", "b"), ("left", "right"), 8, 0.02)
+CONTENTS = Contents("r", ("a", "b"), ("left", "right"), 8, 0.02)
 
 
 class Stream:
     """A robot whose episodes are fed into a recorder."""
 
     def __init__(self, human_share: float = 0.5) -> None:
-        self.live = LiveEpisodes(RECIPE, "plug", "do it", human_share)
+        self.live = LiveEpisodes(CONTENTS, "plug", "do it", human_share)
         self.now, self.sequence = 100.0, 0
 
-    def picture(self, brightness: int, *, cameras: tuple[str, ...] = RECIPE.cameras, size: int = 8) -> None:
+    def picture(self, brightness: int, *, cameras: tuple[str, ...] = CONTENTS.cameras, size: int = 8) -> None:
         for camera in cameras:
             self.live.image(camera, self.now, np.full((size, size, 3), brightness, np.uint8))
 

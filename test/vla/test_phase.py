@@ -14,7 +14,7 @@ from rlt_ros.bringup.graph import Bringup
 from rlt_ros.cli import app
 from rlt_ros.types import GROUNDING, Episode
 from rlt_ros.vla.bundle import BundleError, load_bundle
-from rlt_ros.vla.dataset import DatasetWriter, Recipe
+from rlt_ros.vla.dataset import Contents, DatasetWriter
 from rlt_ros.vla.phase import (
     Marks,
     PhaseHead,
@@ -141,8 +141,8 @@ def test_marks_take_the_tokens_of_the_kept_pictures() -> None:
 def test_from_recorded_marks_to_a_head_on_the_command_line(copy: Path, tmp_path: Path) -> None:
     bundle = load_bundle(copy)
     (copy / "phase.safetensors").unlink()
-    recipe = Recipe(bundle.robot, bundle.joints, bundle.cameras, bundle.image_size, bundle.period)
-    with DatasetWriter(tmp_path / "data", recipe) as writer:
+    contents = Contents(bundle.robot, bundle.joints, bundle.cameras, bundle.image_size, bundle.period)
+    with DatasetWriter(tmp_path / "data", contents) as writer:
         for number in range(6):
             writer.add(episode(bundle, 24, 10 + number))
     arguments = ["adapt", "phase", "--bundle", str(copy), "--data", str(tmp_path / "data"), "--json"]

@@ -17,14 +17,14 @@ from torch import nn
 from torchvision.models.resnet import BasicBlock, ResNet
 
 from rlt_ros.normaliser import Normaliser
-from rlt_ros.vla.dataset import Recipe
+from rlt_ros.vla.dataset import Contents
 from rlt_ros.vla.imports import Robot
 from rlt_ros.vla.lerobot_import import Given, import_lerobot
 from rlt_ros.vla.lerobot_policy import load_policy
 
 TASKS = {"plug": "insert the plug", "wait": "wait here"}
 ROBOT = Robot(
-    Recipe("bench", ("shoulder", "elbow", "gripper"), CAMERAS, SIDE, 0.05),
+    Contents("bench", ("shoulder", "elbow", "gripper"), CAMERAS, SIDE, 0.05),
     TASKS,
     Normaliser(np.zeros(6), np.ones(6), np.full(3, 0.01)),
 )

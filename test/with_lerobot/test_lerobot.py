@@ -27,7 +27,7 @@ from tiny_policies import CAMERAS, JOINTS, SIDE, save, shrink_pi
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.types import GROUNDING, Episode
 from rlt_ros.vla.bundle import BundleError, load_bundle
-from rlt_ros.vla.dataset import DatasetWriter, Recipe
+from rlt_ros.vla.dataset import Contents, DatasetWriter
 from rlt_ros.vla.imports import Robot
 from rlt_ros.vla.lerobot_import import Given, import_lerobot
 from rlt_ros.vla.lerobot_policy import LeRobotPolicy, load_policy
@@ -36,7 +36,7 @@ from rlt_ros.vla.loaded import LoadedVla
 KINDS = ("act", "diffusion", "smolvla", "pi0", "pi05")
 TASKS = {"plug": "insert the plug", "wait": "wait here"}
 ROBOT = Robot(
-    Recipe("bench", ("shoulder", "elbow", "gripper"), ("base", "left", "right"), SIDE, 0.05),
+    Contents("bench", ("shoulder", "elbow", "gripper"), ("base", "left", "right"), SIDE, 0.05),
     TASKS,
     Normaliser(np.zeros(6), np.ones(6), np.full(3, 0.01)),
 )
@@ -70,7 +70,7 @@ def test_a_checkpoint_becomes_a_bundle_that_flies(saved: dict[str, Path], kind: 
     bundle = load_bundle(tmp_path / "bundle")
     assert bundle.id == made.id
     assert bundle.backend == ("onnx" if kind in ("act", "smolvla") else "lerobot")
-    assert (bundle.cameras, bundle.joints, bundle.period) == (CAMERAS, ROBOT.recipe.joints, 0.05)
+    assert (bundle.cameras, bundle.joints, bundle.period) == (CAMERAS, ROBOT.contents.joints, 0.05)
     vla, policy = LoadedVla(bundle), loaded(saved, kind)
     for seed, words in enumerate(TASKS.values()):
         vla.set_instruction(words)
@@ -129,9 +129,9 @@ def test_a_batch_says_what_its_moments_say(saved: dict[str, Path], kind: str) ->
 
 
 def demonstrations(directory: Path, *, video: bool = False) -> Path:
-    recipe = Recipe("bench", ("shoulder", "elbow", "gripper"), ("base", "left"), SIDE, 0.02)
+    contents = Contents("bench", ("shoulder", "elbow", "gripper"), ("base", "left"), SIDE, 0.02)
     rng = np.random.default_rng(0)
-    with DatasetWriter(directory, recipe, video=video) as writer:
+    with DatasetWriter(directory, contents, video=video) as writer:
         for length in (30, 40):
             moved = np.cumsum(rng.normal(0, 0.01, (length, 3)), 0)
             writer.add(
@@ -296,7 +296,7 @@ def test_weights_that_are_not_whole_are_refused(saved: dict[str, Path], kind: st
 def test_another_embodiment_other_cameras_and_what_is_no_checkpoint(saved: dict[str, Path], tmp_path: Path) -> None:
     def robot(joints: tuple[str, ...], cameras: tuple[str, ...]) -> Robot:
         wide = np.zeros(2 * len(joints)), np.ones(2 * len(joints)), np.ones(len(joints))
-        return Robot(Recipe("other", joints, cameras, SIDE, 0.05), TASKS, Normaliser(*wide))
+        return Robot(Contents("other", joints, cameras, SIDE, 0.05), TASKS, Normaliser(*wide))
 
     act, none = saved["act"], Given({})
     with pytest.raises(BundleError, match=r"another embodiment: it moves 3 joints.*'other' has 2: a, b"):
