@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--hidden", type=int, nargs="+", default=[256, 256])
     parser.add_argument("--critics", type=int, default=2)
+    parser.add_argument("--selection", action="store_true", help="targets select among candidates")
     parser.add_argument("--token", type=int, default=128)
     parser.add_argument("--rounds", type=int, default=5, help="turns of each; the median counts")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
@@ -69,11 +70,12 @@ def main() -> None:
         critics=arguments.critics,
         batch=arguments.batch,
         burn_in_updates=0,
-        return_share=0.0,
+        selection=arguments.selection,
     )
     replay = filled_replay(spec, 5000)
-    learner, eager = Learner(config, replay, "bench"), EagerLearner(config, spec)
-    rng = np.random.default_rng(0)
+    learner = Learner(config, replay)
+    learner.update()
+    eager, rng = EagerLearner(config, spec, learner.view.directions.basis), np.random.default_rng(0)
     ours: list[float] = []
     reference: list[float] = []
     measure(learner.update, 1.0)
@@ -85,7 +87,7 @@ def main() -> None:
         "ratio": round(float(np.median(np.array(ours) / np.array(reference))), 3),
         "updates_per_s": round(float(np.median(ours)), 1),
         "reference_updates_per_s": round(float(np.median(reference)), 1),
-        **{name: getattr(arguments, name) for name in ("batch", "hidden", "critics", "token")},
+        **{name: getattr(arguments, name) for name in ("batch", "hidden", "critics", "selection", "token")},
         "threads": 1,
         "bytes_per_sample": round(replay.bytes_per_sample),
     }

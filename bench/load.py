@@ -7,9 +7,11 @@ from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.rl.learner import Learner
 from rlt_ros.rl.replay import ReplaySpec
 
+PAPER_SIZES = LearnerConfig(hidden=(256, 256), critics=2, batch=256)
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    learner = Learner(LearnerConfig(batch=256), filled_replay(ReplaySpec(4000, 128, 14), 4000), "bench")
+    learner = Learner(PAPER_SIZES, filled_replay(ReplaySpec(4000, 128, 14), 4000))
     print("working", flush=True)
     while True:
         learner.update()

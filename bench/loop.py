@@ -15,16 +15,16 @@ import json
 import sys
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
-from running import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor, process
+from running import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor, process, sized_actor
 
 from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
-from rlt_ros.control.actor import Actor, ActorSpec
+from rlt_ros.control.actor import Actor
 from rlt_ros.control.realtime import raise_priority
+from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.qos import RECORD_QOS
 from rlt_ros.vla.bundle import load_bundle
@@ -44,20 +44,18 @@ def figures(times: list[float], prefix: str) -> dict[str, float]:
     }
 
 
-def forward_pass_ms(token_dim: int, passes: int = 500) -> float:
-    """99th percentile of a forward pass of 2 x 256, with the executor's priority."""
+def decision_ms(token_dim: int, hidden: tuple[int, ...], critics: int, passes: int = 500) -> dict[str, float]:
+    """Median and 99th percentile of what is decided at a chunk's beginning, with the executor's priority."""
     raise_priority(50)
     rng = np.random.default_rng(0)
-    sizes = [token_dim + 28 + 140, 256, 256, 140]
-    layers = [(rng.normal(size=pair).astype(np.float32), np.zeros(pair[1], np.float32)) for pair in pairwise(sizes)]
-    actor = Actor(ActorSpec("bench", token_dim, 14, 10), layers, 1)
+    actor = Actor(*sized_actor("bench", token_dim, 14, hidden, critics), 1)
     token, proprio, reference = (rng.normal(size=n).astype(np.float32) for n in (token_dim, 28, 140))
     times = []
     for _ in range(passes):
         began = time.perf_counter()
-        actor(token, proprio, reference.reshape(10, 14))
+        actor.choose(token, proprio, reference.reshape(10, 14))
         times.append(time.perf_counter() - began)
-    return round(float(np.percentile(times, 99)) * 1e3, 3)
+    return {f"p{level}_ms": round(float(np.percentile(times, level)) * 1e3, 3) for level in (50, 99)}
 
 
 def main() -> None:
@@ -107,7 +105,9 @@ def main() -> None:
             report[f"alone_{name}_p99_ms"] = figures([t for t in all_times if marks[0] <= t < marks[1]], "x")[
                 "x_p99_ms"
             ]
-    report["actor_2048_p99_ms"] = forward_pass_ms(2048)
+    report["actor_2048_p99_ms"] = decision_ms(2048, (256, 256), critics=0)["p99_ms"]
+    selection = decision_ms(2048, LearnerConfig.hidden, LearnerConfig.critics)
+    report |= {f"selection_2048_{name}": value for name, value in selection.items()}
     report["ratio"] = round(report["timer_p99_ms"] / max(report["loop_p99_ms"], 1e-3), 1)  # type: ignore[operator]
     print(json.dumps(report))
 

@@ -25,12 +25,13 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
 from rlt_ros import msg
-from rlt_ros.control.actor import ActorSpec, pack_actor
+from rlt_ros.control.actor import SPEEDS, ActorSpec, Weights, pack_actor
 from rlt_ros.control.realtime import PeriodicThread
 from rlt_ros.ros.fields import doubles, floats, to_stamp
 from rlt_ros.ros.qos import COMMAND_QOS, LATCHED_QOS, RECORD_QOS
 from rlt_ros.sim.config import CELL
 from rlt_ros.sim.names import JOINT_NAMES
+from rlt_ros.types import Array32
 from rlt_ros.vla.bundle import Bundle
 
 PERIOD = 0.02
@@ -128,19 +129,33 @@ def stopped(graph: subprocess.Popen[str]) -> dict[str, Any]:
     return summary
 
 
+def sized_actor(
+    bundle_id: str, token_dim: int, joints: int, hidden: tuple[int, ...], critics: int = 0
+) -> tuple[ActorSpec, Weights]:
+    """An actor that adds nothing to the reference, for `pack_actor`; with critics it selects by random values."""
+    rng, chunk = np.random.default_rng(0), 10
+    size, count = chunk * joints, min(24, chunk * joints)
+
+    def layers(sizes: list[int], *leading: int) -> list[tuple[Array32, Array32]]:
+        return [
+            (
+                rng.normal(size=(*leading, a, b)).astype(np.float32) / np.float32(np.sqrt(a)),
+                np.zeros((*leading, b), np.float32),
+            )
+            for a, b in itertools.pairwise(sizes)
+        ]
+
+    width = token_dim + 2 * joints + count
+    of_actor = layers([width, *hidden, count])
+    of_actor[-1][0][:] = 0
+    of_critics = layers([width, *hidden, 1], critics) if critics else []
+    spec = ActorSpec(bundle_id, token_dim, joints, chunk, speeds=SPEEDS if critics else (), selects=bool(critics))
+    return spec, Weights(np.eye(count, size, dtype=np.float32), of_actor, of_critics)
+
+
 def paper_sized_actor(bundle: Bundle, path: Path) -> None:
     """An actor of 2 x 256 that adds nothing to the reference."""
-    rng = np.random.default_rng(0)
-    joints = len(bundle.joints)
-    sizes = [bundle.token_dim + 2 * joints + 10 * joints, 256, 256, 10 * joints]
-    layers = [
-        (
-            rng.normal(size=(a, b)).astype(np.float32) / np.float32(np.sqrt(a)) * (b != sizes[-1]),
-            np.zeros(b, np.float32),
-        )
-        for a, b in itertools.pairwise(sizes)
-    ]
-    path.write_bytes(pack_actor(ActorSpec(bundle.id, bundle.token_dim, joints, 10), layers, 1))
+    path.write_bytes(pack_actor(*sized_actor(bundle.id, bundle.token_dim, len(bundle.joints), (256, 256)), 1))
 
 
 class RestOfTheRobot:

@@ -90,6 +90,8 @@ class ActionChunk:
         input_age: seconds between that input's capture and the start.
         policy_version: version of the actor; 0 for REFERENCE.
         base: the command before row 0, shape (J,).
+        candidate: which of the actor's candidates it is: the reference at so many times its motion, or 0, the actor's
+            own chunk.
     """
 
     start: float
@@ -101,6 +103,7 @@ class ActionChunk:
     input_age: float
     policy_version: int
     base: Array
+    candidate: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,7 @@ class ControlStep:
         row: row of the running chunk.
         policy_version: version of the actor on board; 0 without one.
         limited: the limits changed the command.
+        candidate: of the running chunk, see `ActionChunk`; 0 also where the actor does not fly.
         sent: the command goes to the robot; False while somebody else moves it (reset) or nothing is known.
         chunk: the chunk that starts at this tick.
         ahead: joint targets of the following ticks as planned now, shape (K, J), where the controller takes several.
@@ -160,6 +164,7 @@ class ControlStep:
     row: int = 0
     policy_version: int = 0
     limited: bool = False
+    candidate: float = 0.0
     sent: bool = True
     chunk: ActionChunk | None = field(default=None, compare=False)
     ahead: Array | None = field(default=None, compare=False)

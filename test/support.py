@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from rlt_ros.control.actor import Actor, ActorSpec
+from rlt_ros.control.actor import Actor, ActorSpec, Weights
 from rlt_ros.control.config import ExecutorConfig
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.limits import JointLimits
@@ -45,12 +45,31 @@ def policy_input(captured: float, sequence: int = 0, *, slope: float = 1e-3, **c
     return PolicyInput(**{**values, **changes})
 
 
-def actor(version: int = 1, *, chunk: int = 10, bias: float = 0.0, **spec: Any) -> Actor:
-    """One linear layer that adds `bias` to every action of the reference."""
+def weights(token: int, joints: int, chunk: int = 10, *, bias: float = 0.0, critics: float | None = None) -> Weights:
+    """One linear layer that adds `bias` to every action of the reference, along a direction an action.
+
+    Args:
+        token: size of the token.
+        joints: their number.
+        chunk: rows of a chunk.
+        bias: added, in action units.
+        critics: two that value a chunk by so much for each unit of its motion; None: none.
+    """
+    size = chunk * joints
+    width = token + 2 * joints + size
+    of_critics = []
+    if critics is not None:
+        slope = np.zeros((2, width, 1), np.float32)
+        slope[:, -size:] = critics
+        of_critics = [(slope, np.zeros((2, 1), np.float32))]
+    layer = (np.zeros((width, size), np.float32), np.full(size, bias, np.float32))
+    return Weights(np.eye(size, dtype=np.float32), [layer], of_critics)
+
+
+def actor(version: int = 1, *, chunk: int = 10, bias: float = 0.0, critics: float | None = None, **spec: Any) -> Actor:
+    """See `weights`."""
     made = ActorSpec(BUNDLE, TOKEN, JOINTS, chunk, **spec)
-    size = TOKEN + 2 * JOINTS + chunk * JOINTS
-    weight = np.zeros((size, chunk * JOINTS), dtype=np.float32)
-    return Actor(made, [(weight, np.full(chunk * JOINTS, bias, dtype=np.float32))], version)
+    return Actor(made, weights(TOKEN, JOINTS, chunk, bias=bias, critics=critics), version)
 
 
 def session(phase: Phase = Phase.CRITICAL, **changes: Any) -> SessionView:

@@ -16,6 +16,7 @@ from rlt_ros.bringup.parameter_file import read_parameter_file
 from rlt_ros.bringup.parameters import PARAMETERS
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.control.config import ExecutorParameters
+from rlt_ros.rl.config import RECIPES
 from rlt_ros.session.config import SessionParameters
 from rlt_ros.share import share_directory
 from rlt_ros.sim.config import CELL, SimParameters
@@ -65,6 +66,7 @@ class Bringup:
         headless: do not open a window.
         seed: of start positions, exploration and learning; None for the file's.
         learner: namespace of a learner that runs elsewhere and records too; None: both are started here.
+        recipe: named settings of learning, see `rlt_ros.rl.config.RECIPES`.
         human: `none`: whoever holds the joystick; `simulated`: the cell's scripted human does (sim only).
         trained: no learner; the actor that ships with the bundle flies every other episode, the base the others.
         run_dir: where logs, journal and checkpoints go; None: neither journal nor checkpoints.
@@ -83,6 +85,7 @@ class Bringup:
     headless: bool = True
     seed: int | None = None
     learner: str | None = None
+    recipe: str = "default"
     human: str = "none"
     trained: bool = False
     run_dir: Path | None = None
@@ -110,16 +113,25 @@ class Bringup:
         return self.task or str(named)
 
     def parameters(self, node: str) -> dict[str, Any]:
-        """The parameters of `node`: of the parameter file, overridden by the settings, beneath them the cell's."""
-        return {**self._of_robot(node), **self._from_file.get(node, {}), **self._settings(node)}
+        """The parameters of `node`: settings, beneath them the parameter file, the recipe, and what the robot is."""
+        return {**self._beneath(node), **self._from_file.get(node, {}), **self._settings(node)}
 
     @cached_property
     def _from_file(self) -> dict[str, dict[str, Any]]:
         return read_parameter_file(self.config_path, self.namespace)
 
-    def _of_robot(self, node: str) -> dict[str, Any]:
-        """What all nodes are told of the robot, where neither file nor settings say it."""
-        return dict(CELL.get(node, {})) if self.target == "sim" else {}
+    @cached_property
+    def _from_recipe(self) -> dict[str, dict[str, Any]]:
+        if self.recipe == "default":
+            return {}
+        if self.recipe not in RECIPES:
+            raise ConfigError(f"unknown recipe '{self.recipe}': choose {' or '.join(RECIPES)}")
+        return read_parameter_file(share_directory() / "config" / f"recipe_{self.recipe}.yaml", self.namespace)
+
+    def _beneath(self, node: str) -> dict[str, Any]:
+        """What a node is told of the robot, and by the recipe, where neither file nor settings say it."""
+        robot = CELL.get(node, {}) if self.target == "sim" else {}
+        return {**robot, **self._from_recipe.get(node, {})}
 
     def nodes(self) -> list[NodeSpec]:
         """The processes in the reverse of the order in which they start.
@@ -243,7 +255,7 @@ class Bringup:
     def _completed(self, spec: NodeSpec) -> NodeSpec:
         """With what the robot is beneath the parameter file, and the settings above everything."""
         file = self._from_file.get(spec.name, {})
-        beneath = {name: value for name, value in self._of_robot(spec.name).items() if name not in file}
+        beneath = {name: value for name, value in self._beneath(spec.name).items() if name not in file}
         return dataclasses.replace(spec, parameters={**beneath, **spec.parameters, **self._settings(spec.name)})
 
     @cached_property

@@ -11,6 +11,7 @@ from launch_ros.actions import Node
 
 from launch import LaunchContext, LaunchDescription
 from rlt_ros.bringup.graph import Bringup, NodeSpec
+from rlt_ros.rl.config import RECIPES
 from rlt_ros.share import PACKAGE
 
 _RESPAWN_DELAY = 1.0
@@ -25,6 +26,7 @@ _ARGUMENTS = {
         "start learner and recorder here; false, or a namespace: they run elsewhere, there or in this one's namespace",
     ),
     "headless": ("true", "do not open the cell's window"),
+    "recipe": (RECIPES[0], f"named settings of learning: {' or '.join(RECIPES)}"),
     "human": ("none", "who holds the joystick: none (you) or simulated (sim only)"),
     "seed": ("", "seed of start positions, exploration and learning; empty: the file's"),
     "use_sim_time": ("false", "live by /clock, a simulator's"),
@@ -58,6 +60,7 @@ def _nodes(context: LaunchContext, target: str) -> list[Node]:
         learner=elsewhere.get(given["learner"].lower(), given["learner"]) if target != "learner" else None,
         headless=given["headless"].lower() != "false",
         seed=int(given["seed"]) if given["seed"] else None,
+        recipe=given["recipe"],
         human=given["human"],
         run_dir=path("run_dir"),
         use_sim_time=given["use_sim_time"].lower() == "true",

@@ -82,6 +82,7 @@ def write_record(bringup: Bringup, specs: list[NodeSpec], argv: list[str]) -> No
         "driver": bringup.driver,
         "seed": bringup.seed,
         "human": bringup.human,
+        "recipe": bringup.recipe,
         "learner": bringup.learner,
         "trained": bringup.trained,
         "settings": dict(bringup.settings),
@@ -131,6 +132,8 @@ def resumed(given: Bringup, run: Path) -> Bringup:
         raise ConfigError(f"{run} was begun without --trained")
     if given.human not in ("none", record["human"]):
         raise ConfigError(f"{run} was begun with --human {record['human']}")
+    if given.recipe not in (Bringup.recipe, record.get("recipe", Bringup.recipe)):
+        raise ConfigError(f"{run} was begun with another recipe than '{given.recipe}'; begin a new run")
     bundle = given.bundle or Path(record["bundle"])
     found = load_bundle(bundle).id
     if found != record["bundle_id"]:
@@ -147,6 +150,7 @@ def resumed(given: Bringup, run: Path) -> Bringup:
         driver=given.driver or record.get("driver", ""),
         seed=record["seed"] if given.seed is None else given.seed,
         human=record["human"],
+        recipe=record.get("recipe", Bringup.recipe),
         learner=given.learner or record.get("learner"),
         trained=record["trained"],
         settings={**record["settings"], **given.settings},
@@ -174,7 +178,10 @@ def _refuse_other_settings(bringup: Bringup, run: Path) -> None:
     mine = {name: getattr(learner, name) for name in ("chunk", "stride") if name in layout}
     changed = differences({**theirs, **{name: layout[name] for name in mine}}, {**settings(learner), **mine})
     if described.get("format", CHECKPOINT_FORMAT) != CHECKPOINT_FORMAT:
-        changed.append(f"checkpoint format {described['format']} -> {CHECKPOINT_FORMAT}")
+        raise ConfigError(
+            f"{run} has checkpoints of format {described['format']}, this version reads {CHECKPOINT_FORMAT}: begin a "
+            "new run, or go on with the version of rlt_ros that made it"
+        )
     if changed:
         raise ConfigError(
             f"{run} was trained with other settings (its -> now): {'; '.join(changed)}. "

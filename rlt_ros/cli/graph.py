@@ -12,7 +12,17 @@ import typer
 
 from rlt_ros.bringup.graph import TARGETS, Bringup
 from rlt_ros.bringup.runs import resumed
-from rlt_ros.cli.options import BundlePath, Json, OptionalSeed, OptionalTask, Seed, Task, Trained, parse_settings
+from rlt_ros.cli.options import (
+    BundlePath,
+    Json,
+    OptionalSeed,
+    OptionalTask,
+    Recipe,
+    Seed,
+    Task,
+    Trained,
+    parse_settings,
+)
 from rlt_ros.config import ConfigError
 
 
@@ -35,6 +45,7 @@ def up(
     human: Annotated[
         str, typer.Option(help="Who holds the joystick: none (you, if one is connected) or simulated (sim only).")
     ] = "none",
+    recipe: Recipe = "default",
     trained: Trained = False,
     learner: Annotated[
         str | None,
@@ -59,6 +70,7 @@ def up(
         headless=headless,
         seed=seed,
         human=human,
+        recipe=recipe,
         learner=learner,
         trained=trained,
         settings=parse_settings(settings or [], "node.parameter=value"),
@@ -73,6 +85,7 @@ def demo(
     duration: Annotated[float, typer.Option(min=0, help="Seconds from the first episode; 0: until Ctrl-C.")] = 180.0,
     task: Task = "ethernet",
     seed: Seed = 0,
+    recipe: Recipe = "default",
     trained: Trained = False,
     as_json: Json = False,
 ) -> None:
@@ -81,7 +94,7 @@ def demo(
     shown = (
         "In turn an episode is flown by the VLA's reference chunks and by the actor that was trained on top of it."
         if trained
-        else "A scripted human shows six insertions, the VLA's reference chunks fly six more; then the actor takes\n"
+        else "A scripted human shows six insertions, the VLA's reference chunks fly two more; then the actor takes\n"
         "over, and its weights are renewed while the robot moves. Where nothing moves on, the human helps."
     )
     print(
@@ -89,7 +102,7 @@ def demo(
         file=sys.stderr,
     )
     human = "none" if trained else "simulated"
-    bringup = Bringup(task=task, headless=False, seed=seed, human=human, trained=trained)
+    bringup = Bringup(task=task, headless=False, seed=seed, human=human, recipe=recipe, trained=trained)
     _run_graph(bringup, duration, Path("runs"), as_json)
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from rlt_ros.config import ConfigError
+from rlt_ros.rl.config import RECIPES
 from rlt_ros.yaml_file import parse_yaml
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
@@ -25,6 +26,7 @@ Seed = Annotated[int, typer.Option(min=0, help="Seed of start positions, explora
 Trained = Annotated[
     bool, typer.Option("--trained", help="The actor that ships with the bundle, in turn with the base; no learning.")
 ]
+Recipe = Annotated[str, typer.Option(help=f"Named settings of learning: {' or '.join(RECIPES)}.")]
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="VLA bundle; default: the shipped one.")]
 NewBundle = Annotated[Path, typer.Option("--out", help="Directory of the new bundle.")]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rlt_ros.bringup.graph import Bringup
-from rlt_ros.cli.options import BundlePath, Json, Seed, Task, parse_settings, progress_bars
+from rlt_ros.cli.options import BundlePath, Json, Recipe, Seed, Task, parse_settings, progress_bars
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.vla.bundle import load_bundle
@@ -26,8 +26,9 @@ def train(
     minutes: Annotated[float, typer.Option(min=0.1, help="Robot time, warm-up included.")] = 15.0,
     seed: Seed = 0,
     without: Annotated[
-        str, typer.Option(help="Switch off: token, chunk, anchor, passthrough, dropout or intervention.")
+        str, typer.Option(help="Switch off: token, chunk, anchor, Q, selection, passthrough, dropout or intervention.")
     ] = "",
+    recipe: Recipe = "default",
     bundle: BundlePath = None,
     resume: Annotated[
         Path | None, typer.Option(help="Directory of an interrupted run to go on with; only --minutes may change.")
@@ -41,10 +42,11 @@ def train(
 ) -> None:
     """Learn in the simulated cell as the live graph does, and evaluate on the way and at the end."""
     from rlt_ros.bringup.runs import new_run_dir
-    from rlt_ros.offline.train import ABLATIONS, TrainConfig, read_settings
+    from rlt_ros.offline.ablations import check
+    from rlt_ros.offline.train import TrainConfig, read_settings
 
     if resume is not None:
-        if without or settings or bundle is not None:
+        if without or settings or bundle is not None or recipe != "default":
             raise ConfigError("--resume takes everything but --minutes from the run")
         bundle_path, config, learner = read_settings(resume)
         config = dataclasses.replace(config, minutes=max(minutes, config.minutes))
@@ -59,14 +61,14 @@ def train(
     }
     own = {field.name for field in dataclasses.fields(TrainConfig)}
     config = from_mapping(TrainConfig, {key: value for key, value in given.items() if key in own}, "rlt train")
-    bringup = Bringup(target="sim", task=task, bundle=bundle)
+    check(without)
+    bringup = Bringup(target="sim", task=task, bundle=bundle, recipe=recipe)
     fields = {field.name for field in dataclasses.fields(LearnerConfig)}
     from_file = {key: value for key, value in bringup.parameters("learner_node").items() if key in fields}
     others = {key: value for key, value in given.items() if key not in own}
     learner = from_mapping(LearnerConfig, {**from_file, **others}, "rlt train")
-    if without and without not in ABLATIONS:
-        raise ConfigError(f"--without {without}: choose one of {', '.join(ABLATIONS)}")
-    run_dir = new_run_dir(runs, f"train-{task}" + (f"-without-{without}" if without else ""))
+    name = f"train-{task}" + (f"-{recipe}" if recipe != "default" else "") + (f"-without-{without}" if without else "")
+    run_dir = new_run_dir(runs, name)
     try:
         _run(bringup.bundle_path, config, learner, run_dir, as_json)
     except ValueError:

@@ -6,7 +6,7 @@ import time
 
 import numpy as np
 
-from rlt_ros.control.actor import Actor
+from rlt_ros.control.actor import OWN, Actor
 from rlt_ros.control.config import ExecutorConfig
 from rlt_ros.control.realtime import Histogram
 from rlt_ros.control.timeline import reference_actions, row_at
@@ -30,12 +30,16 @@ class ChunkPlayer:
         self._ease_ticks = self._eased = 0
         self._noise = np.random.default_rng(config.seed)
         self._noise_episode = -1
-        self._noise_speed = 0.0
 
     @property
     def has_actor(self) -> bool:
         """Whether one flies, or will from the next boundary on."""
         return self.actor is not None or self._next_actor is not None
+
+    @property
+    def candidate(self) -> float:
+        """Of the running chunk; see `ActionChunk`."""
+        return self._chunk.candidate if self._chunk is not None else OWN
 
     @property
     def row(self) -> int:
@@ -87,15 +91,15 @@ class ChunkPlayer:
         reference = reference_actions(policy_input, now, rows, self._normaliser)
         if reference is None:
             return "reference_too_short", None
-        actions, version = reference * np.float32(config.reference_speed), 0
+        actions, version, candidate = reference * np.float32(config.reference_speed), 0, OWN
         if source is State.ACTOR:
             assert self.actor is not None
             if policy_input.token.shape != (self.actor.spec.token_dim,):
                 return "token_size", None
             began = time.perf_counter()
-            actions = self.actor(policy_input.token, proprio, reference)
+            noise = self._noise_of(session) if session.explore else None
+            actions, candidate = self.actor.choose(policy_input.token, proprio, reference, noise)
             self.actor_time.add(time.perf_counter() - began)
-            actions = self._explored(actions, self.actor, session)
             version = self.actor.version
         elif config.blend_ticks:
             actions = self._blended(actions)
@@ -111,6 +115,7 @@ class ChunkPlayer:
             input_age=now - policy_input.captured,
             policy_version=version,
             base=base,
+            candidate=candidate,
         )
         self._next_row = 0
         return "", self._chunk
@@ -132,16 +137,12 @@ class ChunkPlayer:
             return np.zeros((0, len(command)))
         return self._normaliser.targets(self._chunk.actions[self._next_row : self._next_row + rows], command)
 
-    def _explored(self, actions: Array32, actor: Actor, session: SessionView) -> Array32:
-        """The chunk with this episode's and its own noise; as it is unless the session explores."""
-        if not session.explore:
-            return actions
+    def _noise_of(self, session: SessionView) -> np.random.Generator:
+        """What this episode's exploration is drawn from."""
         if session.episode != self._noise_episode:
             self._noise_episode = session.episode
             self._noise = np.random.default_rng([self._config.seed, session.episode])
-            self._noise_speed = float(self._noise.standard_normal())
-        speed = np.float32(np.exp(actor.spec.noise_speed * self._noise_speed))
-        return np.asarray(speed * actions + actor.exploration(self._noise))
+        return self._noise
 
     def _blended(self, actions: Array32) -> Array32:
         """A reference chunk whose first rows come out of what the one before would have gone on with."""

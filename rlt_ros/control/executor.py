@@ -331,6 +331,7 @@ class Executor:
             policy_version=self.actor.version if self.actor else 0,
             limited=told.limited,
             sent=told.sent,
+            candidate=self._player.candidate,
             chunk=started,
             ahead=told.ahead,
         )

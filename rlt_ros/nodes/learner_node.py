@@ -24,6 +24,7 @@ from std_srvs.srv import SetBool, Trigger
 from rlt_ros import msg, srv
 from rlt_ros.rl.checkpoint import Layout, Versions, prune_checkpoints, resume, save_checkpoint
 from rlt_ros.rl.config import LearnerParameters
+from rlt_ros.rl.export import export_actor
 from rlt_ros.rl.learner import Learner
 from rlt_ros.rl.replay import Replay, ReplaySpec
 from rlt_ros.ros.clock import STEADY, LoopClock
@@ -34,6 +35,7 @@ from rlt_ros.ros.node import read_parameters, run
 from rlt_ros.ros.qos import LATCHED_QOS
 from rlt_ros.ros.teller import Teller
 from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.vla.motion import moment_for
 
 _WORK_SLICE = 0.015
 """Seconds of updates between two looks at the inbox."""
@@ -55,8 +57,9 @@ class LearnerNode(Node):
         self._bundle = bundle
         self._layout = Layout(bundle.id, bundle.joints, bundle.normaliser)
         self._checkpoints = Path(p.checkpoint_dir) if p.checkpoint_dir else None
+        motion = moment_for(bundle, p.chunk)
         self._learner, found = resume(
-            lambda: Learner(p, Replay(spec), bundle.id),
+            lambda: Learner(p, Replay(spec), motion),
             self._checkpoints,
             layout=self._layout,
             tell=self.get_logger().error,
@@ -83,6 +86,7 @@ class LearnerNode(Node):
         self.create_service(Trigger, "~/save", self._save)
         self.create_service(SetBool, "~/pause", self._pause)
         self.create_service(srv.SetRatio, "~/set_ratio", self._set_ratio)
+        self._told_units = ""
         self.get_logger().info(f"learning for bundle {bundle.id}")
 
     # -- what was -----------------------------------------------------------------------------------------
@@ -126,9 +130,10 @@ class LearnerNode(Node):
             self._pace.worked(learner.updates - before, time.monotonic() - began)
         self._compare_with_checkpoint()
         now = time.monotonic()
+        self._tell_units()
         # Weights of an older epoch are refused by executors of a newer one: these are for it too.
         news = learner.updates > self._published_updates or self._inputs.epoch > self._published_epoch
-        news = news and learner.updates > 0 and not self._catching_up
+        news = (news or not self._published) and learner.ready and not self._catching_up
         if now >= self._next_publication and news:
             self._publish_weights()
             self._next_publication = now + self._config.publish_period
@@ -145,9 +150,15 @@ class LearnerNode(Node):
         behind = learner.updates < inputs.had_updates and learner.budget > 0
         return behind and inputs.epoch == inputs.last_epoch
 
+    def _tell_units(self) -> None:
+        """What RL's units come from, once it is known."""
+        if self._learner.units != self._told_units:
+            self._told_units = self._learner.units
+            self.get_logger().info(f"directions and units of RL: from {self._told_units}")
+
     def _publish_weights(self) -> None:
         learner, version = self._learner, self._versions.next()
-        data = learner.export(version)
+        data = export_actor(learner, self._bundle.id, version)
         message = msg.PolicyWeights()
         message.header.stamp = to_stamp(self._time.ros())
         message.epoch = self._inputs.epoch

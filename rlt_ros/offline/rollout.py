@@ -60,6 +60,7 @@ class Trial:
         lateral: lateral offset at the end, m.
         human_ticks: control periods in which the human flew.
         stopped: the robot stopped to protect the parts.
+        force: largest force on the plug's grasp, N.
         grasped: both parts were held at the end.
         asked: a phase head was to begin the critical phase.
         switched: control period in which it did; None: it did not.
@@ -72,6 +73,7 @@ class Trial:
     lateral: float
     human_ticks: int = 0
     stopped: bool = False
+    force: float = 0.0
     grasped: bool = True
     asked: bool = False
     switched: int | None = None
@@ -162,7 +164,7 @@ class Rollout:
         said, switched, switched_in_vain = 0, None, False
         on_the_way: deque[tuple[int, PolicyInput]] = deque()
         late: list[PolicyInput] = []
-        ticks, human_ticks = 0, 0
+        ticks, human_ticks, force = 0, 0, 0.0
         for tick in range(limit + pass_ticks + 1):
             now = self._now
             if tick % pass_ticks == 0:
@@ -195,7 +197,7 @@ class Rollout:
             self._now += CONTROL_PERIOD
             # The robot's clock starts with the first policy input, as in the graph.
             ticks = tick + 1 - pass_ticks
-            place = cell.insertion()
+            place, force = cell.insertion(), max(force, cell.force)
             if place.success or place.stopped or ticks >= limit:
                 break
         executor.intervention(self._now, False, None)
@@ -208,6 +210,7 @@ class Rollout:
             place.lateral,
             human_ticks,
             stopped=place.stopped,
+            force=force,
             grasped=place.held,
             asked=self._phase_head is not None,
             switched=switched,

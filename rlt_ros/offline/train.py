@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,34 +17,27 @@ import numpy as np
 import torch
 
 from rlt_ros.config import ConfigError, from_mapping, param
-from rlt_ros.control.actor import receive_actor
+from rlt_ros.control.actor import OWN, SPEEDS, receive_actor
+from rlt_ros.offline.ablations import ABLATIONS, ablated, by_encoder, helped
 from rlt_ros.offline.evaluate import Policy, evaluate, make_backend, summarise
 from rlt_ros.offline.rollout import VLA_RATE, Rollout, RolloutConfig, Trial, make_executor, outcome
 from rlt_ros.provenance import provenance
 from rlt_ros.rl.checkpoint import REPLAY_FILE, CheckpointError, Layout, load_checkpoint, save_checkpoint
 from rlt_ros.rl.config import LearnerConfig
+from rlt_ros.rl.export import export_actor
 from rlt_ros.rl.ingest import Ingest
 from rlt_ros.rl.learner import Learner
 from rlt_ros.rl.replay import Replay, ReplaySpec
-from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
+from rlt_ros.rl.samples import EpisodeBuilder
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
 from rlt_ros.sim.expert import Operator
 from rlt_ros.sim.tasks import get_task
-from rlt_ros.types import ControlStep, Phase, SessionView
+from rlt_ros.types import ControlStep, Phase, SessionView, State
 from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.vla.motion import moment_for
 
 FIRST_SEED = 3_000_000_000
 """Training starts lie from here on; see `rlt_ros.offline.evaluate.FIRST_SEED`."""
-ABLATIONS: dict[str, dict[str, Any]] = {
-    "token": {},
-    "chunk": {},
-    "anchor": {"anchor_weight": 0.0},
-    "passthrough": {"pass_through": False},
-    "dropout": {"reference_dropout": 0.0},
-    "intervention": {},
-}
-"""What `--without` switches off, as changes of `LearnerConfig`. Without the token a frozen ResNet-10 reads the
-pictures, without chunks C is 1."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +47,15 @@ class TrainConfig:
     task: str = param("ethernet", "task of the cell")
     clearance: float = param(0.0, "free play a side; 0: the task's own", unit="m", low=0.0, high=0.004)
     minutes: float = param(15.0, "robot time, warm-up included", unit="min", low=0.1)
-    warmup_episodes: int = param(20, "episodes flown by the reference first", low=1)
-    explore_share: float = param(0.5, "share of the actor's episodes with exploration noise", low=0.0, high=1.0)
+    warmup_episodes: int = param(2, "episodes flown by the reference first", low=0)
+    explore_share: float = param(0.6, "share of the actor's episodes with exploration noise", low=0.0, high=1.0)
     human_patience: float = param(
         1.0,
         "a scripted human takes over after this long without progress, on average, and finishes; 0: nobody does",
         unit="s",
         low=0.0,
     )
-    demonstrations: int = param(30, "episodes that the scripted human flies from the start, before the warm-up", low=0)
+    demonstrations: int = param(15, "episodes that the scripted human flies from the start, before the warm-up", low=0)
     publish_ticks: int = param(25, "ticks between two versions of the weights", low=1)
     evaluate_at: tuple[float, ...] = param(
         (5.0, 15.0, 30.0), "robot time of the evaluations on the way", unit="min", low=0.0
@@ -77,7 +71,7 @@ class TrainConfig:
         high=50.0,
     )
     backfill: bool = param(False, "give states of flight, after the episode, the token of their own moment")
-    without: str = param("", "what is switched off: token, chunk, anchor, passthrough, dropout or intervention")
+    without: str = param("", f"what is switched off: {', '.join(ABLATIONS)}")
     seed: int = param(0, "seed of starts, noise, weights and batches", low=0)
 
 
@@ -93,37 +87,30 @@ class Trainer:
             learner: of the learner, before the ablation.
             run_dir: where checkpoints and the curve go.
         """
-        ablation = ABLATIONS[config.without] if config.without else {}
-        chunk = 1 if config.without == "chunk" else 10
-        samples = SampleConfig(chunk, min(2, chunk), learner.human_replaces_reference)
-        learner = dataclasses.replace(learner, seed=config.seed, **ablation)
-        if samples.stride == 1:
-            # Twice the samples a second: as many updates and as long a warm-up as with chunks.
-            learner = dataclasses.replace(
-                learner, update_ratio=learner.update_ratio / 2, warmup_samples=2 * learner.warmup_samples
-            )
+        learner, samples = ablated(config.without, dataclasses.replace(learner, seed=config.seed))
         self.config, self.learner_config, self.run_dir = config, learner, run_dir
         self._episodes_file = run_dir / "episodes.csv"
         self._bundle_path = bundle
         self._bundle = loaded = load_bundle(bundle)
         self._layout = Layout(loaded.id, loaded.joints, loaded.normaliser)
         spec = ReplaySpec(
-            learner.capacity, loaded.token_dim, len(loaded.joints), chunk, samples.stride, learner.discount
+            learner.capacity, loaded.token_dim, len(loaded.joints), samples.chunk, samples.stride, learner.discount
         )
-        self.learner = Learner(learner, Replay(spec), loaded.id)
+        self.learner = Learner(learner, Replay(spec), moment_for(loaded, samples.chunk))
         builder = EpisodeBuilder(samples, loaded.normaliser, loaded.id, loaded.token_dim)
-        self._ingest = Ingest(builder, self.learner.replay, takeover=learner.takeover)
+        self._ingest = Ingest(builder, self.learner.replay)
         self._ingest.session(1)
         task = get_task(config.task, clearance=config.clearance or None)
-        self._executor = make_executor(loaded, config.vla_rate, seed=config.seed, chunk=chunk)
+        self._executor = make_executor(loaded, config.vla_rate, seed=config.seed, chunk=samples.chunk)
         cell = Cell(task, image_size=loaded.image_size)
-        backend = make_backend(loaded, encoder=config.without == "token")
+        backend = make_backend(loaded, encoder=by_encoder(config.without))
         delays = RolloutConfig(config.vla_rate, config.backfill)
         self._rollout = Rollout(cell, backend, loaded, self._executor, delays)
         self._coin = np.random.default_rng(config.seed)
-        helped = config.human_patience and config.without != "intervention"
         self._hand = np.random.default_rng(config.seed)
-        self._human = Operator(config.human_patience, self._hand) if helped else None
+        human = config.human_patience and helped(config.without)
+        self._human = Operator(config.human_patience, self._hand) if human else None
+        self._chunks: Counter[float] = Counter()
         self._version = 0
         self._ticks = 0
         self.episode = 0
@@ -146,6 +133,9 @@ class Trainer:
         view = SessionView(1, self.episode, Phase.CRITICAL, enabled, explore)
         seed = FIRST_SEED + self.config.seed * 1_000_000 + self.episode
         first = self.learner.replay.written
+        self._chunks.clear()
+        if self._version == 0 and self.learner.ready:
+            self._publish()  # exploration begins with the first episode that the actor flies, trained or not
         late = self._ingest.backfill.policy_input
         trial = self._rollout.run(seed, view, self._ingest.policy_input, self._on_step, self._human, late)
         self._ingest.end(1, self.episode, self._rollout.now - CONTROL_PERIOD / 2, outcome(trial))
@@ -168,12 +158,16 @@ class Trainer:
             "episode": self.episode,
             "minutes": round(self.minutes, 3),
             **{key: getattr(trial, key) for key in ("success", "ticks", "human_ticks", "stopped")},
+            "depth_mm": round(1e3 * trial.depth, 2),
+            "lateral_mm": round(1e3 * trial.lateral, 2),
+            "force_n": round(trial.force, 1),
             "actor": view.actor_enabled,
             "explore": view.explore,
             "version": self._version,
             "q_weight": round(self.learner.q_weight, 4),
             "q": expected,
             "return": returned,
+            **{f"share_{name}": share for name, share in self._shares().items()},
         }
         with self._episodes_file.open("a", newline="") as file:
             writer = csv.DictWriter(file, list(row))
@@ -181,7 +175,15 @@ class Trainer:
                 writer.writeheader()
             writer.writerow(row)
 
+    def _shares(self) -> dict[str, float | None]:
+        """Of the actor's chunks in this episode: how many were its own, how many the reference at each speed."""
+        total = sum(self._chunks.values())
+        names = {"own": OWN, **{f"{speed:g}": speed for speed in SPEEDS}}
+        return {name: round(self._chunks[key] / total, 3) if total else None for name, key in names.items()}
+
     def _on_step(self, step: ControlStep) -> None:
+        if step.chunk is not None and step.chunk.source is State.ACTOR:
+            self._chunks[step.chunk.candidate] += 1
         self._ingest.step(step)
         self._ticks += 1
         if self._ticks % 5 == 0:
@@ -192,7 +194,7 @@ class Trainer:
 
     def _publish(self) -> None:
         self._version += 1
-        data = self.learner.export(self._version)
+        data = export_actor(self.learner, self._bundle.id, self._version)
         digest = hashlib.sha256(data).hexdigest()
         self._executor.weights(receive_actor(data, digest, self._version, self._bundle.id, self._rollout.now))
 
@@ -202,7 +204,7 @@ class Trainer:
         Only the newest one holds the replay.
         """
         directory = self.run_dir / "checkpoints"
-        if self.learner.updates:
+        if self.learner.ready:
             self._publish()  # what flies on is what is saved
         path = save_checkpoint(
             self.learner,
@@ -244,14 +246,14 @@ class Trainer:
         # Heading and one line an episode: what was flown after the checkpoint is flown again.
         lines = self._episodes_file.read_text().splitlines(keepends=True)
         self._episodes_file.write_text("".join(lines[: 1 + self.episode]))
-        if self.learner.updates:
+        if self.learner.ready:
             self._version = described["version"] - 1
             self._publish()
 
     def evaluate(self, actor: Path | None, episodes: int) -> dict[str, Any]:
         """Success, speed and throughput of an actor without noise, or of the base, on the evaluation's starts."""
         cfg = self.config
-        encoder = actor is not None and cfg.without == "token"
+        encoder = actor is not None and by_encoder(cfg.without)
         policy = Policy(
             self._bundle_path,
             cfg.task,
@@ -297,6 +299,7 @@ def train(
     torch.set_num_threads(1)
     trainer = Trainer(bundle, config, learner, run_dir)
     curve: list[dict[str, Any]] = []
+    told = _Once()
     try:
         if resume:
             trainer.restore()
@@ -314,7 +317,7 @@ def train(
             saved = trainer.minutes
             while trainer.minutes < due:
                 trainer.run_episode()
-                progress(trainer, "")
+                progress(trainer, told.news(trainer.learner.units))
                 if trainer.minutes - saved >= config.save_minutes:
                     trainer.save()
                     saved = trainer.minutes
@@ -332,6 +335,18 @@ def train(
     except OSError as error:
         progress(trainer, f"error: {run_dir}/summary.json could not be written: {error}; the report follows")
     return report
+
+
+class _Once:
+    """Says once what RL's units come from."""
+
+    def __init__(self) -> None:
+        self._units = ""
+
+    def news(self, units: str) -> str:
+        """A line to print, or ""."""
+        new, self._units = units != self._units, units
+        return f"directions and units of RL: from {units}" if new else ""
 
 
 def read_settings(run_dir: Path) -> tuple[Path, TrainConfig, LearnerConfig]:

@@ -22,6 +22,8 @@ from torch import Tensor
 
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.rl.config import CHECKPOINT_FORMAT, differences, settings
+from rlt_ros.rl.directions import Directions
+from rlt_ros.rl.export import export_actor
 from rlt_ros.rl.learner import Learner
 
 REPLAY_FILE = "replay.safetensors"
@@ -97,7 +99,7 @@ def save_checkpoint(
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
     try:
-        networks = save(_tensors(learner))
+        networks = save(_stored(learner))
         (fresh / _NETWORKS).write_bytes(networks)
         description: dict[str, Any] = {
             "format": CHECKPOINT_FORMAT,
@@ -109,13 +111,15 @@ def save_checkpoint(
             "config": settings(learner.config),
             "sha256": hashlib.sha256(networks).hexdigest(),
             "generator": learner.generator_state,
+            "units": learner.units,
             "score": score,
             "extra": extra or {},
         }
         if with_replay:
             (fresh / REPLAY_FILE).write_bytes(save({k: v.contiguous() for k, v in learner.replay.stored().items()}))
         (fresh / _DESCRIPTION).write_text(json.dumps(description, indent=2))
-        (fresh / "actor.safetensors").write_bytes(learner.export(version))
+        if learner.ready:
+            (fresh / "actor.safetensors").write_bytes(export_actor(learner, layout.bundle_id, version))
         for path in (*fresh.iterdir(), fresh):
             _sync(path)
         older = sorted(directory.glob(f"{name}*"))
@@ -149,7 +153,10 @@ def load_checkpoint(learner: Learner, path: Path, *, layout: Layout) -> dict[str
     try:
         description: dict[str, Any] = json.loads((path / _DESCRIPTION).read_text())
         if description["format"] != CHECKPOINT_FORMAT:
-            raise CheckpointError(f"{path} has format {description['format']}, this version reads {CHECKPOINT_FORMAT}")
+            raise CheckpointError(
+                f"{path} has format {description['format']}, this version reads {CHECKPOINT_FORMAT}: begin a new run, "
+                "or go on with the version of rlt_ros that wrote it"
+            )
         changed = [
             *differences(description["layout"], layout.described(learner)),
             *differences(description["config"], settings(learner.config)),
@@ -165,7 +172,7 @@ def load_checkpoint(learner: Learner, path: Path, *, layout: Layout) -> dict[str
         stored = load(networks)
         if (path / REPLAY_FILE).is_file():
             learner.replay.restore(load((path / REPLAY_FILE).read_bytes()))
-        learner.restore(stored, description["updates"], description["generator"])
+        _restore(learner, stored, description)
     except CheckpointError:
         raise
     except (OSError, KeyError, TypeError, RuntimeError, ValueError, SafetensorError) as error:
@@ -270,5 +277,17 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _tensors(learner: Learner) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous().clone() for name, value in learner.stored().items()}
+def _stored(learner: Learner) -> dict[str, Tensor]:
+    """Networks, optimisers and directions by name."""
+    tensors = {f"{name}.{key}": v for name, part in learner.parts.items() for key, v in part.stored().items()}
+    tensors["directions"] = learner.view.directions.basis
+    return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+
+
+def _restore(learner: Learner, stored: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Take over what `_stored` gave: from here on every update is the one that would have followed."""
+    for name, part in learner.parts.items():
+        part.restore({key.removeprefix(f"{name}."): v for key, v in stored.items() if key.startswith(f"{name}.")})
+    learner.view.directions = Directions(stored["directions"].to(learner.device))
+    learner.units, learner.updates = description["units"], description["updates"]
+    learner.generator_state = description["generator"]

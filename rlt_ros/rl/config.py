@@ -8,7 +8,10 @@ from typing import Any
 
 from rlt_ros.config import ConfigError, param
 
-CHECKPOINT_FORMAT = 8
+CHECKPOINT_FORMAT = 9
+RECIPES = ("default", "paper")
+"""Named settings: the defaults here, and `config/recipe_paper.yaml`; docs/algorithm.md has them side by side."""
+PROPRIO = ("position", "all")
 _FREE_TO_CHANGE = ("device", "capacity", "seed", "update_ratio")
 """When a training goes on: the random state comes from its checkpoint, the ratio can be set while it runs."""
 
@@ -17,75 +20,60 @@ _FREE_TO_CHANGE = ("device", "capacity", "seed", "update_ratio")
 class LearnerConfig:
     """How the actor and its critics are trained. What the paper leaves open is in docs/delta_to_the_paper.md."""
 
-    hidden: tuple[int, ...] = param((256, 256), "sizes of the hidden layers of actor and critics", low=8, high=4096)
-    critics: int = param(2, "number of critics", low=1, high=16)
+    hidden: tuple[int, ...] = param((128, 128), "sizes of the hidden layers of actor and critics", low=8, high=4096)
+    critics: int = param(4, "number of critics", low=1, high=16)
     batch: int = param(128, "samples a gradient update", low=1, high=8192)
-    discount: float = param(0.99, "gamma, per tick", low=0.0, high=1.0)
+    discount: float = param(
+        0.998, "gamma, per tick; near 1 it orders policies as successes a minute do", low=0.0, high=1.0
+    )
     return_share: float = param(
         0.5, "share of the episode's observed return in the critics' targets, the rest is bootstrapped", low=0, high=1.0
     )
-    actor_rate: float = param(1e-4, "learning rate of the actor", low=0.0, high=1.0)
-    average_rate: float = param(
-        1.0,
-        "share of the trained actor that moves into the one that flies, an actor update; 1: the trained one flies",
-        low=1e-5,
-        high=1.0,
+    selection: bool = param(
+        True, "the critics choose what flies: the actor's chunk, or the reference at one of several speeds"
     )
+    actor_rate: float = param(3e-4, "learning rate of the actor", low=0.0, high=1.0)
     critic_rate: float = param(3e-4, "learning rate of the critics", low=0.0, high=1.0)
     target_rate: float = param(0.005, "share of the critics that moves into their targets an update", low=0.0, high=1.0)
-    q_weight: float = param(0.2, "weight of Q against the anchor (1 / beta), Q in units of its mean size", low=0.0)
-    q_weight_final: float = param(0.2, "the same at the end of its ramp, which is geometric", low=0.0)
-    q_ramp_updates: int = param(60_000, "updates after the burn-in over which it rises", low=0)
-    q_scale: str = param("mean", "the actor climbs Q in units of: its mean over the batch, or its own value (own)")
-    pessimism: float = param(
-        0.0, "the actor climbs the critics' mean less this many of their standard deviations", low=0.0, high=10.0
+    q_weight: tuple[float, ...] = param(
+        (0.1, 0.5),
+        "weight of Q against the anchor (1 / beta): after the burn-in, and from six times the burn-in on; one number: "
+        "always that",
+        low=0.0,
     )
     anchor_weight: float = param(1.0, "weight of the anchor; 0: the actor only climbs Q", low=0.0, high=1.0)
     directions: int = param(
-        0,
-        "RL sees and changes chunks along so many principal directions of the references, each in units of its own "
-        "size; 0: all numbers of a chunk",
-        low=0,
-        high=200,
+        24,
+        "RL sees and changes chunks along so many directions, those in which demonstrations moved most, each in units "
+        "of their size",
+        low=1,
+        high=1000,
     )
     proprio: str = param(
-        "all",
-        "what the networks see of the joints beside the token: all (positions and velocities), position, or none",
+        "position", "what the networks read of the joints beside the token: position, or all (velocities too)"
     )
     state_noise: float = param(
-        0.0, "noise on token and proprioception in training, against learning single episodes by heart", low=0.0
+        0.2, "noise on token and proprioception in training, against learning single episodes by heart", low=0.0
     )
     pass_through: bool = param(True, "the actor sees the reference and adds to it")
     reference_dropout: float = param(0.5, "share of a batch whose reference is hidden from the actor", low=0, high=1.0)
     human_replaces_reference: bool = param(
-        True,
+        False,
         "what a human flew is stored as the reference too; else the actor goes on seeing the VLA's there, as in flight",
     )
-    takeover: str = param(
-        "credit",
-        "what a human's takeover says of the policy before it: credit (what the human makes of it counts for it), fail "
-        "(it has failed there), or censor (nothing the human does counts for it)",
-    )
     human_mix: float = param(
-        0.0, "share of a batch drawn from what a human flew; the rest is drawn from everything", low=0.0, high=1.0
+        0.4, "share of a batch drawn from what a human flew; the rest is drawn from everything", low=0.0, high=1.0
     )
     actor_every: int = param(2, "critic updates per actor update", low=1, high=100)
-    burn_in_updates: int = param(2000, "updates in which the actor only clones the reference", low=0)
-    warmup_samples: int = param(500, "samples stored before the first update", low=1)
-    update_ratio: float = param(5.0, "updates per stored sample, at most", low=0.0, high=100.0)
-    gradient_clip: float = param(10.0, "largest norm of a gradient", low=0.0)
-    noise_chunk: float = param(0.1, "exploration noise constant over a chunk, in standard deviations", low=0.0, high=2)
-    noise_tick: float = param(0.03, "exploration noise drawn every tick, in standard deviations", low=0.0, high=2.0)
-    noise_reference: float = param(
-        0.0,
-        "exploration noise along `directions`, constant over a chunk, in units of the references' own size",
-        low=0.0,
-        high=2.0,
+    burn_in_updates: int = param(2000, "updates in which the actor only clones what was flown or planned", low=0)
+    warmup_samples: int = param(600, "samples stored before the first update", low=1)
+    update_ratio: float = param(1.0, "updates per stored sample, at most", low=0.0, high=100.0)
+    noise: float = param(
+        0.1, "exploration noise along the directions, constant over a chunk, in their units", low=0.0, high=2.0
     )
-    noise_speed: float = param(
-        0.0, "exploring episodes are flown at exp(z) times the speed, z normal with this deviation", low=0.0, high=1.0
+    random_candidates: float = param(
+        0.3, "share of an exploring episode's chunks for which one of the candidates is drawn", low=0.0, high=1.0
     )
-    layer_norm: bool = param(True, "layer norm in the critics")
     precision: str = param("auto", "of the products: float32, bfloat16, or auto (bfloat16 where the CPU has it)")
     device: str = param("cpu", "device of torch, for example cuda")
     capacity: int = param(200_000, "samples kept in the replay", low=100)
@@ -95,21 +83,15 @@ class LearnerConfig:
         """Look at what ranges cannot tell.
 
         Raises:
-            ConfigError: a name is unknown, or a setting needs another one.
+            ConfigError: a name is unknown, or a schedule cannot be followed.
         """
-        names = {
-            "precision": ("auto", "float32", "bfloat16"),
-            "q_scale": ("mean", "own"),
-            "proprio": ("all", "position", "none"),
-            "takeover": ("credit", "fail", "censor"),
-        }
-        for name, known in names.items():
+        for name, known in (("precision", ("auto", "float32", "bfloat16")), ("proprio", PROPRIO)):
             if getattr(self, name) not in known:
                 raise ConfigError(f"{name} '{getattr(self, name)}' is unknown: choose {', '.join(known)}")
-        if self.noise_reference and not self.directions:
-            raise ConfigError("noise_reference is noise along directions: set directions too")
-        if not self.q_weight and self.q_weight_final:
-            raise ConfigError("a geometric ramp cannot start at q_weight 0: set a small one")
+        if len(self.q_weight) not in (1, 2) or (len(self.q_weight) == 2 and not all(self.q_weight)):
+            raise ConfigError(
+                f"q_weight {list(self.q_weight)}: give one number, or two above 0, between which it rises geometrically"
+            )
 
 
 def settings(config: LearnerConfig) -> dict[str, Any]:

@@ -10,8 +10,6 @@ from rlt_ros.rl.replay import Replay
 from rlt_ros.rl.samples import EpisodeBuilder, Segment
 from rlt_ros.types import ControlStep, Outcome, Phase, PolicyInput, State
 
-TAKEOVERS = {"credit": None, "fail": Outcome.FAILURE, "censor": Outcome.ABORT}
-"""How the policy's part of an episode ends where a human takes over; None: it goes on."""
 _SAME_CLOCK = 60.0
 """Seconds that the end of an episode and its newest step may be apart."""
 
@@ -28,7 +26,6 @@ class Ingest:
         builder: EpisodeBuilder,
         replay: Replay,
         *,
-        takeover: str = "credit",
         whole_episodes: bool = False,
         patience: float = 25.0,
     ) -> None:
@@ -38,13 +35,9 @@ class Ingest:
             builder: of the samples.
             replay: that they go to.
             whole_episodes: others fill this replay too: an episode is stored when it is over, in one piece.
-            takeover: what a human's takeover says of the policy before it. `credit`: nothing, what the human made of
-                the episode counts for the policy too; `fail`: it ends as a failure there (as in RLIF, Luo et al.,
-                2023); `censor`: it ends there without an outcome, so that nothing the human did counts for it.
             patience: seconds of steps that are kept while the policy input they name, or the end of the episode before,
                 is on its way. A node that starts again is given the last 20 s of each topic, one topic after another.
         """
-        self._takeover = TAKEOVERS[takeover]
         self._builder = builder
         self._replay = replay
         self.refusals = builder.refusals
@@ -140,9 +133,6 @@ class Ingest:
             self._begin(counted=False)
         if held:
             return
-        if self._takeover is not None and self._builder.takes_over(step):
-            self._add(self._builder.end(self._builder.last_time, self._takeover))
-            self._begin(counted=False)
         self._add(self._builder.step(step))
 
     def end(self, epoch: int, episode: int, time: float, outcome: Outcome) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,112 +11,144 @@ from torch import Tensor
 from torch.nn import functional
 
 from rlt_ros.config import ConfigError
-from rlt_ros.control.actor import ActorSpec
-from rlt_ros.rl.actor_critic import ActorNetwork, CriticEnsemble, export_actor
+from rlt_ros.control.actor import SPEEDS
 from rlt_ros.rl.config import LearnerConfig
-from rlt_ros.rl.directions import Directions
-from rlt_ros.rl.packed import Packed, best_precision
+from rlt_ros.rl.directions import Directions, moment
+from rlt_ros.rl.networks import ActorNetwork, CriticEnsemble, candidates, lower_bound
+from rlt_ros.rl.packed import Packed, precision_of
 from rlt_ros.rl.replay import Batch, Replay
+from rlt_ros.rl.report import UpdateReport
+from rlt_ros.rl.view import Seen, View
 
 _REPORT_EVERY = 10
-_OWN_SCALE_FLOOR = 0.25
-_AVERAGED_SHARE = 10
-"""An average that is younger than its rate spans the last tenth of the actor's updates."""
-
-
-@dataclass
-class UpdateReport:
-    """Running means over the last updates, for people."""
-
-    critic_loss: float = 0.0
-    actor_loss: float = 0.0
-    q_mean: float = 0.0
-    target_mean: float = 0.0
-    anchor_distance: float = 0.0
-
-    def mix(self, **values: Tensor) -> None:
-        """Move each running mean a fifth towards a new value; called for every tenth update."""
-        for name, value in values.items():
-            old = getattr(self, name)
-            setattr(self, name, old + 0.2 * (float(value) - old))
+_RAMP = 5
+"""Burn-ins over which the weight of Q rises after the first one."""
+_VALUE_FLOOR = 0.25
+"""Smallest unit of a value that the actor climbs, as a share of the batch's mean."""
+_AVERAGE_RATE, _AVERAGED_SHARE = 0.002, 10
+"""What flies averages the last 500 updates of the actor; while there were fewer than 5000, the last tenth of them."""
+_ENOUGH_HUMAN = 100
+"""Chunks that a human flew, from which on their spectrum is believed."""
 
 
 class Learner:
-    """Twin (or K) critics, an anchored actor, and the budget that keeps them from over-training.
+    """An ensemble of critics, an anchored actor, and the budget that keeps them from over-training.
 
     Attributes:
-        actor, critics, targets: the networks, in float32.
-        averaged: the actor that is exported: a running average of `actor`.
+        view: what the networks see of a batch.
         updates: updates done.
         update_ratio: updates per stored sample, at most; may be changed at any time.
         report: running means.
+        units: what the directions and their units come from, for people; "" while they are not known.
     """
 
-    def __init__(self, config: LearnerConfig, replay: Replay, bundle_id: str) -> None:
+    def update(self) -> None:
+        """One turn of Algorithm 1: the critics, every second time the actor, and the targets that follow."""
+        batch = self._draw()
+        self._update_critics(batch)
+        self.updates += 1
+        if self.updates % self.config.actor_every == 0:
+            self._update_actor(batch)
+        self.targets.follow(self.critics, self.config.target_rate)
+
+    def _update_critics(self, batch: Seen) -> None:
+        """`target = sum gamma^(k-1) r_k + gamma^C Q'(x')`, clamped to what a sparse reward can give (equation 3)."""
+        with torch.no_grad():
+            target = (batch.rewards + batch.bootstrap * self._next_values(batch)).clamp(0.0, 1.0)
+            known = torch.where(batch.returned.isnan(), target, batch.returned)
+            target = target.lerp(known, self.config.return_share)
+        values = self.critics.compute(batch.state, batch.actions)
+        loss = functional.mse_loss(values, target.expand_as(values)) * self.config.critics
+        self.critics.descend(loss)
+        if self.updates % _REPORT_EVERY == 0:
+            self.report.mix(critic_loss=loss.detach(), q_mean=values.detach().mean(), target_mean=target.mean())
+
+    def _next_values(self, batch: Seen) -> Tensor:
+        """Value of what flies next, the smaller one of two target critics; shape (N,).
+
+        While burning in that is the reference; then the actor's chunk, or the best of the candidates.
+        """
+        actions = batch.next_reference
+        if self.burnt_in:
+            actions = self.actor.compute(batch.next_state, batch.next_reference)
+            if self.config.selection:
+                actions = candidates(batch.next_reference, actions, SPEEDS)
+        pair = None
+        if self.config.critics > 2:
+            pair = torch.from_numpy(self._generator.choice(self.config.critics, 2, replace=False))
+        smaller: Tensor = self.targets.compute(batch.next_state, actions, pair).amin(0)
+        return smaller.amax(1) if smaller.ndim == 2 else smaller
+
+    def _update_actor(self, batch: Seen) -> None:
+        """`-w Q(x, a) + || a - anchor ||^2` over executed rows (equation 5 with w = 1 / beta)."""
+        shown = torch.from_numpy(self._generator.random(len(batch.state)) >= self.config.reference_dropout)
+        shown = shown.to(self.device)
+        actions = self.actor.compute(batch.state, batch.reference, shown)
+        distance = self.view.distance(actions, batch)
+        # While burning in the actor clones the anchor, whatever its later weight.
+        loss = distance.mean() * (self.config.anchor_weight if self.burnt_in else 1.0)
+        if self.burnt_in and self.q_weight:
+            values = lower_bound(self.critics.compute(batch.state, actions))
+            # In units of itself: far from the goal values are small, and by their mean nothing would pull there.
+            unit = values.detach().clamp_min(_VALUE_FLOOR * float(values.detach().abs().mean().clamp_min(1e-3)))
+            loss = loss - self.q_weight * (values / unit).mean()
+        self.actor.descend(loss)
+        young = _AVERAGED_SHARE / (_AVERAGED_SHARE + self.updates / self.config.actor_every)
+        self.flown.follow(self.actor, max(_AVERAGE_RATE, young))
+        if self.updates % (_REPORT_EVERY * self.config.actor_every) == 0:
+            of_shown = (distance.detach() * shown).sum() / shown.sum().clamp_min(1)
+            self.report.mix(actor_loss=loss.detach(), anchor_distance=of_shown)
+
+    def _draw(self) -> Seen:
+        """A batch as the networks see it."""
+        if not self.view.directions.known:
+            self._find_directions()
+        drawn = self.replay.sample(self.config.batch, self._generator, self.config.human_mix)
+        return self.view.disturbed(self.view(drawn), self._generator)
+
+    # -- around the algorithm ------------------------------------------------------------------------------
+
+    def __init__(self, config: LearnerConfig, replay: Replay, motion: np.ndarray[Any, Any] | None = None) -> None:
         """Start with an actor that equals the reference.
 
         Args:
             config: how to train.
             replay: filled by the caller.
-            bundle_id: stamped on the weights.
+            motion: second moment of the chunks of demonstrations, shape (C J, C J): what RL's directions and units are
+                taken from. None: from what a human has flown when the first update is done, else from the references.
 
         Raises:
             ConfigError: a name is unknown, or the device absent.
         """
         config.check()
-        spec = replay.spec
         torch.manual_seed(config.seed)
-        self.config = config
-        self.replay = replay
+        self.config, self.replay = config, replay
         try:
             self.device = torch.device(config.device)
             torch.zeros(1, device=self.device)
         except (RuntimeError, AssertionError) as error:
             raise ConfigError(f"device '{config.device}' cannot be used: {str(error).splitlines()[0]}") from error
-        state_size, chunk_size = spec.token_dim + 2 * spec.joints, spec.chunk * spec.joints
-        action_size = min(config.directions, chunk_size) or chunk_size
-        self.actor = ActorNetwork(state_size, action_size, config.hidden, pass_through=config.pass_through)
-        self.critics = CriticEnsemble(
-            state_size, action_size, config.hidden, config.critics, layer_norm=config.layer_norm
-        )
-        self.targets = copy.deepcopy(self.critics)
-        self.averaged = copy.deepcopy(self.actor)
-        precision = self._precision(config.precision)
-        self._actor = Packed(self.actor.to(self.device), precision)
-        self._critics = Packed(self.critics.to(self.device), precision)
-        self._targets = Packed(self.targets.to(self.device), precision, trained=False)
-        self._averaged = Packed(self.averaged.to(self.device), torch.float32, trained=False)
-        self._actor_optimiser = self._adam(self._actor, config.actor_rate)
-        self._critic_optimiser = self._adam(self._critics, config.critic_rate)
+        self.view = View(config, replay.spec, self.device)
+        sizes = (self.view.state_size, self.view.coordinates, config.hidden)
+        actor = ActorNetwork(*sizes, pass_through=config.pass_through).to(self.device)
+        critics = CriticEnsemble(*sizes, config.critics).to(self.device)
+        precision = precision_of(config.precision, self.device)
+        self.flown = Packed(copy.deepcopy(actor), torch.float32)
+        self.targets = Packed(copy.deepcopy(critics), precision)
+        self.actor = Packed(actor, precision, config.actor_rate)
+        self.critics = Packed(critics, precision, config.critic_rate)
         self._generator = np.random.default_rng(config.seed)
-        self._spec = ActorSpec(
-            bundle_id,
-            spec.token_dim,
-            spec.joints,
-            spec.chunk,
-            config.noise_chunk,
-            config.noise_tick,
-            config.noise_speed,
-            config.pass_through,
-        )
-        self.directions = Directions(torch.zeros(action_size, chunk_size)) if config.directions else None
-        self._state_noise = torch.Generator(self.device)
-        self._state_mask = torch.ones(state_size, device=self.device)
-        self._state_mask[
-            state_size - {"all": 0, "position": spec.joints, "none": 2 * spec.joints}[config.proprio] :
-        ] = 0.0
+        self.units = ""
+        if motion is not None:
+            self._use(torch.from_numpy(motion), "demonstrations of the bundle")
         self.update_ratio = config.update_ratio
         self.updates = 0
         self.report = UpdateReport()
 
-    def _precision(self, name: str) -> torch.dtype:
-        if name == "auto":
-            return best_precision() if self.device.type == "cpu" else torch.float32
-        return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
-
-    @staticmethod
-    def _adam(packed: Packed[Any], rate: float) -> torch.optim.Adam:
-        return torch.optim.Adam([packed.parameters], lr=rate, fused=True)
+    @property
+    def ready(self) -> bool:
+        """Whether there is something to fly: an untrained actor too, as soon as its directions are known."""
+        return self.view.directions.known
 
     @property
     def budget(self) -> int:
@@ -128,179 +158,47 @@ class Learner:
         return max(0, int(self.update_ratio * self.replay.samples) - self.updates)
 
     @property
+    def burnt_in(self) -> bool:
+        """Whether the critics have seen enough to be asked."""
+        return self.updates >= self.config.burn_in_updates
+
+    @property
     def q_weight(self) -> float:
         """Weight of Q now: the anchor is strong first and gives way as the critics have seen more."""
-        config = self.config
-        done = self.updates - config.burn_in_updates
-        share = min(1.0, max(0.0, done / config.q_ramp_updates)) if config.q_ramp_updates else float(done >= 0)
-        return float(config.q_weight ** (1 - share) * config.q_weight_final**share)
-
-    @property
-    def generator_state(self) -> dict[str, Any]:
-        """Of the generator of batches, dropout and pairs, for `restore`."""
-        return dict(self._generator.bit_generator.state)
-
-    def stored(self) -> dict[str, Tensor]:
-        """Networks, optimisers and learnt directions by name, for `restore`."""
-        out = {
-            f"{name}.{key}": value
-            for name, part in self._packed.items()
-            for key, value in part.network.state_dict().items()
-        }
-        for name, optimiser in self._optimisers.items():
-            for key, value in optimiser.state_dict()["state"].get(0, {}).items():
-                out[f"{name}_optimiser.{key}"] = value
-        if self.directions is not None:
-            out["directions"] = self.directions.basis
-        return out
-
-    def restore(self, stored: Mapping[str, Tensor], updates: int, generator: Mapping[str, Any]) -> None:
-        """Take over what `stored` gave; from here on every update is the one that would have followed.
-
-        Raises:
-            KeyError, RuntimeError: something is missing, or has another shape.
-        """
-        for name, part in self._packed.items():
-            own = {key.removeprefix(f"{name}."): v for key, v in stored.items() if key.startswith(f"{name}.")}
-            part.network.load_state_dict(own)
-            part.refresh()
-        for name, optimiser in self._optimisers.items():
-            prefix = f"{name}_optimiser."
-            state = {key.removeprefix(prefix): value for key, value in stored.items() if key.startswith(prefix)}
-            if state:
-                optimiser.load_state_dict({**optimiser.state_dict(), "state": {0: state}})
-        if "directions" in stored:
-            self.directions = Directions(stored["directions"].to(self.device))
-        self.updates = updates
-        self._generator.bit_generator.state = dict(generator)
-
-    @property
-    def _packed(self) -> dict[str, Packed[Any]]:
-        return {"actor": self._actor, "flown": self._averaged, "critics": self._critics, "targets": self._targets}
-
-    @property
-    def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        return {"actor": self._actor_optimiser, "critics": self._critic_optimiser}
-
-    def update(self) -> None:
-        """One gradient update of the critics, and of the actor every `actor_every`-th time."""
-        if self.config.directions and not self.updates:
-            # Once and for all: other directions would be another meaning of all that was learnt.
-            self.directions = Directions.of(self.replay.references().to(self.device), self.config.directions)
-        batch = self._masked(self.replay.sample(self.config.batch, self._generator, self.config.human_mix))
-        if self.config.state_noise:
-            self._state_noise.manual_seed(int(self._generator.integers(2**62)))
-            for state in (batch.state, batch.next_state):
-                noise = torch.empty_like(state).normal_(generator=self._state_noise)
-                state.addcmul_(noise, self._state_mask, value=self.config.state_noise)
-        self._update_critics(batch)
-        self.updates += 1
-        if self.updates % self.config.actor_every == 0:
-            self._update_actor(batch)
-        with torch.no_grad():
-            self._targets.parameters.lerp_(self._critics.parameters, self.config.target_rate)
-            self._targets.refresh()
-
-    def _masked(self, batch: Batch) -> Batch:
-        """A batch as the networks see it: on their device, chunks as rows of numbers."""
-        if self.device.type != "cpu":
-            batch = Batch(*(tensor.to(self.device, non_blocking=True) for tensor in batch))
-        return batch._replace(
-            state=batch.state * self._state_mask,
-            next_state=batch.next_state * self._state_mask,
-            anchor=self._rows(batch.anchor),
-            actions=self._rows(batch.actions),
-            reference=self._rows(batch.reference),
-            next_reference=self._rows(batch.next_reference),
-        )
-
-    def _rows(self, chunks: Tensor) -> Tensor:
-        return chunks.flatten(1) if self.directions is None else self.directions.coordinates(chunks)
+        weights, burn_in = self.config.q_weight, self.config.burn_in_updates
+        share = min(1.0, max(0.0, (self.updates - burn_in) / (_RAMP * burn_in))) if burn_in else 1.0
+        return float(weights[0] if len(weights) == 1 else weights[0] ** (1 - share) * weights[1] ** share)
 
     @torch.no_grad()
     def values(self, batch: Batch) -> Tensor:
         """What the critics expect of the executed chunks, on average over the ensemble; shape (N,)."""
-        seen = self._masked(batch)
-        values: Tensor = self.critics(seen.state, seen.actions).mean(0).cpu()
+        seen = self.view(batch)
+        values: Tensor = self.critics.network(seen.state, seen.actions).mean(0).cpu()
         return values
 
-    def _anchor(self, actions: Tensor, batch: Batch) -> Tensor:
-        """Squared distance from the anchor in executed rows, on average over the numbers of a chunk; shape (N,)."""
-        difference = actions - batch.anchor
-        if self.directions is None:
-            joints = self.replay.spec.joints
-            difference = difference * batch.valid.repeat_interleave(joints, 1)
-        elif not batch.valid.all():
-            chunks = self.directions.chunks(difference).view(len(difference), *batch.valid.shape[1:], -1)
-            difference = self.directions.coordinates(chunks * batch.valid[..., None])
-        return difference.square().mean(1)
+    @property
+    def parts(self) -> dict[str, Packed[Any]]:
+        """What is kept of it, by name."""
+        return {"actor": self.actor, "flown": self.flown, "critics": self.critics, "targets": self.targets}
 
-    def _update_critics(self, batch: Batch) -> None:
-        """`target = sum gamma^(k-1) r_k + gamma^C min Q'(x', a')`, clamped to what a sparse reward can give."""
-        config = self.config
-        with torch.no_grad():
-            # During burn-in the reference itself is the policy that is evaluated.
-            next_actions = batch.next_reference
-            if self.updates >= config.burn_in_updates:
-                next_actions = self._actor.compute(batch.next_state, batch.next_reference)
-            pair = None
-            if config.critics > 2:
-                pair = torch.from_numpy(self._generator.choice(config.critics, 2, replace=False))
-            next_values = self._targets.compute(batch.next_state, next_actions, pair)
-            target = (batch.rewards + batch.bootstrap * next_values.amin(0)).clamp(0.0, 1.0)
-            if config.return_share:
-                known = torch.where(batch.returned.isnan(), target, batch.returned)
-                target = target.lerp(known, config.return_share)
-        values = self._critics.compute(batch.state, batch.actions)
-        loss = functional.mse_loss(values, target.expand_as(values)) * config.critics
-        self._descend(loss, self._critics, self._critic_optimiser)
-        if self.updates % _REPORT_EVERY == 0:
-            self.report.mix(critic_loss=loss.detach(), q_mean=values.detach().mean(), target_mean=target.mean())
+    @property
+    def generator_state(self) -> dict[str, Any]:
+        """Of the generator of batches, dropout and pairs; may be set."""
+        return dict(self._generator.bit_generator.state)
 
-    def _update_actor(self, batch: Batch) -> None:
-        """`-Q(x, a) + beta || a - ref ||^2` on executed rows, in the form `-w Q / mean|Q| + mean (a - ref)^2`."""
-        config = self.config
-        visible = torch.from_numpy(self._generator.random(len(batch.state)) >= config.reference_dropout).to(self.device)
-        actions = self._actor.compute(batch.state, batch.reference * visible[:, None])
-        distance = self._anchor(actions, batch)
-        burnt_in, weight = self.updates >= config.burn_in_updates, self.q_weight
-        # While burning in the actor clones the reference, whatever its later weight.
-        loss = distance.mean() * (config.anchor_weight if burnt_in else 1.0)
-        if burnt_in and weight > 0:
-            ensemble = self._critics.compute(batch.state, actions)
-            values = ensemble.mean(0)
-            if config.pessimism:
-                values = values - config.pessimism * ensemble.std(0)
-            loss = loss - weight * (values / self._q_scale(values.detach())).mean()
-        self._descend(loss, self._actor, self._actor_optimiser)
-        young = _AVERAGED_SHARE / (_AVERAGED_SHARE + self.updates / config.actor_every)
-        with torch.no_grad():
-            self._averaged.parameters.lerp_(self._actor.parameters, max(config.average_rate, young))
-        if self.updates % (_REPORT_EVERY * config.actor_every) == 0:
-            self.report.mix(
-                actor_loss=loss.detach(),
-                anchor_distance=(distance.detach() * visible).sum() / visible.sum().clamp_min(1),
-            )
+    @generator_state.setter
+    def generator_state(self, state: dict[str, Any]) -> None:
+        self._generator.bit_generator.state = state
 
-    def _q_scale(self, values: Tensor) -> Tensor:
-        """What a value is measured in when the actor climbs: the batch's mean, or the value itself.
+    def _find_directions(self) -> None:
+        """Once and for all: other directions would be another meaning of all that was learnt."""
+        human = self.replay.human_chunks()
+        if len(human) >= _ENOUGH_HUMAN:
+            self._use(moment(human), f"{len(human)} chunks that a human flew: the bundle does not know how people move")
+        else:
+            told = "the VLA's references: the bundle does not know how people move, and nobody showed it"
+            self._use(moment(self.replay.references()), told)
 
-        Far from the goal values are small; by the mean alone nothing would pull there.
-        """
-        mean = values.abs().mean().clamp_min(1e-3)
-        return values.clamp_min(_OWN_SCALE_FLOOR * mean) if self.config.q_scale == "own" else mean
-
-    def _descend(self, loss: Tensor, packed: Packed[Any], optimiser: torch.optim.Optimizer) -> None:
-        """One clipped step."""
-        gradient = packed.gradient(loss)
-        norm = torch.linalg.vector_norm(gradient)
-        gradient *= (self.config.gradient_clip / (norm + 1e-6)).clamp(max=1.0)
-        optimiser.step()
-        packed.refresh()
-
-    def export(self, version: int) -> bytes:
-        """The actor's weights for the executor."""
-        noise, share = None, self.config.noise_reference
-        if self.directions is not None and share:
-            noise = share * self.directions.basis
-        return export_actor(self.averaged, self._spec, version, self.directions, noise, self._state_mask)
+    def _use(self, of_chunks: Tensor, units: str) -> None:
+        self.view.directions = Directions.of(of_chunks, self.view.coordinates).to(self.device)
+        self.units = units

@@ -34,7 +34,7 @@ class ReplaySpec:
     joints: int
     chunk: int = 10
     stride: int = 2
-    discount: float = 0.99
+    discount: float = 0.998
 
 
 _DIGEST = 16
@@ -50,7 +50,7 @@ class Batch(NamedTuple):
     actions: Tensor  # (N, C, J)
     reference: Tensor  # (N, C, J)
     anchor: Tensor  # (N, C, J): what the actor is held to: the reference, in rows that a human flew the human's action
-    valid: Tensor  # (N, C): rows that were executed
+    executed: Tensor  # (N, C): rows that were; the others would have come after the end
     rewards: Tensor  # (N,)
     bootstrap: Tensor  # (N,)
     next_state: Tensor  # (N, D + 2 J)
@@ -263,6 +263,14 @@ class Replay:
         positions = torch.from_numpy(self._usable.all() % self.spec.capacity)
         return self._reference[positions[self._rows[positions] == self.spec.chunk]].float()
 
+    def human_chunks(self) -> Tensor:
+        """Whole chunks that a human flew from the first row to the last, shape (n, C, J)."""
+        spec = self.spec
+        positions = torch.from_numpy(self._usable_human.all() % spec.capacity)
+        positions = positions[self._rows[positions] == spec.chunk]
+        ticks = (positions[:, None] * spec.stride + self._tick_offsets) % (spec.capacity * spec.stride)
+        return self._actions[ticks[self._human[ticks].all(1)]].float()
+
     def sample(self, size: int, generator: np.random.Generator, human_mix: float = 0.0) -> Batch:
         """Draw with replacement, uniformly but for `human_mix`.
 
@@ -297,18 +305,18 @@ class Replay:
         start = torch.from_numpy(serials % spec.capacity)
         after = (start + self._ahead) % spec.capacity
         ticks = (start[:, None] * spec.stride + self._tick_offsets) % (spec.capacity * spec.stride)
-        valid = self._tick_offsets < self._rows[start][:, None]
+        executed = self._tick_offsets < self._rows[start][:, None]
         reference = self._reference[start].float()
         # Rows after the end were never executed: the critic sees there what the VLA would have done.
-        actions = torch.where(valid[..., None], self._actions[ticks].float(), reference)
-        rewards = (self._reward[ticks] * valid * self._discounts).sum(1)
+        actions = torch.where(executed[..., None], self._actions[ticks].float(), reference)
+        rewards = (self._reward[ticks] * executed * self._discounts).sum(1)
         bootstrap = torch.where(self._terminal[start], 0.0, spec.discount**spec.chunk)
         return Batch(
             state=self._state[start].float(),
             actions=actions,
             reference=reference,
-            anchor=torch.where((self._human[ticks] & valid)[..., None], actions, reference),
-            valid=valid,
+            anchor=torch.where((self._human[ticks] & executed)[..., None], actions, reference),
+            executed=executed,
             rewards=rewards,
             bootstrap=bootstrap,
             next_state=self._state[after].float(),

@@ -80,7 +80,7 @@ class SampleConfig:
 
     chunk: int = 10
     stride: int = 2
-    human_replaces_reference: bool = True
+    human_replaces_reference: bool = False
     human_clip: float = 5.0
     margin: int = 25
 
@@ -135,10 +135,6 @@ class EpisodeBuilder:
     def last_time(self) -> float:
         """Time of the newest step; minus infinity before the first."""
         return self._steps[-1].time if self._steps else -np.inf
-
-    def takes_over(self, step: ControlStep) -> bool:
-        """Whether a human takes over from the policy with this step."""
-        return bool(self._steps) and step.state is State.HUMAN and self._steps[-1].state is not State.HUMAN
 
     def step(self, step: ControlStep) -> Iterator[Segment]:
         """Add a step of the running episode; yields the segments it completes.

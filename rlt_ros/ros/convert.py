@@ -135,6 +135,7 @@ def step_to_msg(step: ControlStep, clock_offset: float, robot: str) -> msg.Contr
     message.row = step.row
     message.policy_version = step.policy_version
     message.limited = step.limited
+    message.candidate = step.candidate
     return message
 
 
@@ -168,6 +169,7 @@ def step_from_msg(message: msg.ControlStep) -> ControlStep:
         row=message.row,
         policy_version=message.policy_version,
         limited=message.limited,
+        candidate=round(message.candidate, 4),
     )
 
 
@@ -187,6 +189,7 @@ def chunk_to_msg(
     message.episode = episode
     message.source = int(chunk.source)
     message.policy_version = chunk.policy_version
+    message.candidate = chunk.candidate
     message.input_sequence = chunk.input_sequence
     message.input_age = chunk.input_age
     message.rows, message.joints = chunk.actions.shape

@@ -60,7 +60,6 @@ class LearnerInputs:
             robot or "/": Ingest(
                 EpisodeBuilder(samples, bundle.normaliser, bundle.id, bundle.token_dim),
                 replay,
-                takeover=config.takeover,
                 whole_episodes=len(self._robots) > 1,
             )
             for robot in self._robots

@@ -15,7 +15,7 @@ class SessionConfig:
     """Parameters of the session."""
 
     controlled: bool = param(True, "episodes start at the critical phase; false: with the base policy's approach")
-    warmup_episodes: int = param(8, "episodes flown by the reference before the actor may fly", low=0)
+    warmup_episodes: int = param(2, "episodes flown by the reference before the actor may fly", low=0)
     time_limit: float = param(10.0, "length of the phases BASE and CRITICAL that ends an episode", unit="s", low=0.1)
     clock_with_human: str = param(
         "runs", "what the time limit does while a human flies: runs, pauses, or restarts when the human lets go"
@@ -32,7 +32,7 @@ class SessionConfig:
     base_every: int = param(
         0, "after the warm-up each so-many-th episode is flown by the reference, for comparison; 0: none", low=0
     )
-    explore_share: float = param(0.5, "share of the actor's episodes with exploration noise", low=0.0, high=1.0)
+    explore_share: float = param(0.6, "share of the actor's episodes with exploration noise", low=0.0, high=1.0)
     max_episodes: int = param(0, "episodes after which the session goes idle; 0: no end", low=0)
     seed: int = param(0, "seed of which episodes explore", low=0)
 

@@ -140,3 +140,13 @@ def load_motion(bundle: Bundle) -> Motion | None:
     if motion.joints != len(bundle.joints) or moment.shape != (motion.rows * motion.joints,) * 2:
         raise BundleError(f"{path} is of a robot with {motion.joints} joints, the bundle has {len(bundle.joints)}")
     return motion
+
+
+def moment_for(bundle: Bundle, rows: int) -> Array32 | None:
+    """The moment of chunks of so many rows that RL takes its units from; None: the bundle does not have it.
+
+    Raises:
+        BundleError: see `load_motion`.
+    """
+    motion = load_motion(bundle)
+    return None if motion is None or rows > motion.rows else motion.of_chunk(rows)

@@ -18,6 +18,7 @@ from running import node, ros_arguments
 from sensor_msgs.msg import JointState
 from std_msgs.msg import Bool, Float64MultiArray, String
 from std_srvs.srv import Trigger
+from support import weights as actor_weights
 
 from rlt_ros import msg, srv
 from rlt_ros.bringup.graph import Bringup
@@ -147,10 +148,8 @@ FakeCell.process_may_end = False
 
 def weights(version: int, bias: float = 0.0, **changes: object) -> msg.PolicyWeights:
     """An actor that adds `bias` to the reference."""
-    size = BUNDLE.token_dim + 2 * JOINTS + 10 * JOINTS
     spec = ActorSpec(str(changes.get("bundle_id", BUNDLE.id)), BUNDLE.token_dim, JOINTS, 10)
-    layers = [(np.zeros((size, 10 * JOINTS), np.float32), np.full(10 * JOINTS, bias, np.float32))]
-    data = pack_actor(spec, layers, version)
+    data = pack_actor(spec, actor_weights(BUNDLE.token_dim, JOINTS, bias=bias), version)
     message = msg.PolicyWeights(epoch=int(changes.get("epoch", 1)), version=version, bundle_id=spec.bundle_id)
     message.sha256 = hashlib.sha256(data).hexdigest()
     message.data = octets(data)

@@ -296,7 +296,7 @@ def check_samples(rig: Rig, end: msg.EpisodeEvent) -> None:
     for sample, tick in enumerate(starts):
         rows = slice(tick, min(tick + config.chunk, ends[int(stretch[tick])]))
         count = rows.stop - rows.start
-        assert batch.valid[sample].sum() == count
+        assert batch.executed[sample].sum() == count
         assert np.allclose(batch.actions[sample, :count], clipped[rows], rtol=2e-3, atol=2e-3)
         by_human = human[rows]
         stored = batch.reference[sample, :count].numpy()

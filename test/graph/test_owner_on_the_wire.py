@@ -17,6 +17,7 @@ from running import node, ros_arguments
 from sensor_msgs.msg import Image, JointState, Joy
 from std_msgs.msg import Bool, Float64MultiArray
 from std_srvs.srv import Trigger
+from support import weights as actor_weights
 
 from rlt_ros import msg, srv
 from rlt_ros.bringup.graph import Bringup
@@ -247,9 +248,8 @@ def test_S3_the_pad_asks_until_a_step_confirms(domain: int, tmp_path: Path) -> N
 
 
 def weights(version: int, epoch: int = 0, made: float = 0.0) -> msg.PolicyWeights:
-    size = BUNDLE.token_dim + 2 * JOINTS + 10 * JOINTS
-    layers = [(np.zeros((size, 10 * JOINTS), np.float32), np.zeros(10 * JOINTS, np.float32))]
-    data = pack_actor(ActorSpec(BUNDLE.id, BUNDLE.token_dim, JOINTS, 10), layers, version)
+    spec = ActorSpec(BUNDLE.id, BUNDLE.token_dim, JOINTS, 10)
+    data = pack_actor(spec, actor_weights(BUNDLE.token_dim, JOINTS), version)
     message = msg.PolicyWeights(version=version, epoch=epoch, bundle_id=BUNDLE.id, data=octets(data))
     message.sha256 = hashlib.sha256(data).hexdigest()
     message.header.stamp = to_stamp(made)

@@ -5,17 +5,30 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.config import ConfigError
-from rlt_ros.offline.evaluate import Policy, evaluate
+from rlt_ros.control.actor import SPEEDS, unpack_actor
+from rlt_ros.offline.ablations import ABLATIONS
+from rlt_ros.offline.evaluate import Policy, evaluate, make_backend
 from rlt_ros.offline.report import read_run
-from rlt_ros.offline.train import ABLATIONS, TrainConfig, Trainer, read_settings, train
+from rlt_ros.offline.rollout import Rollout, make_executor
+from rlt_ros.offline.train import TrainConfig, Trainer, read_settings, train
 from rlt_ros.rl.checkpoint import CheckpointError
 from rlt_ros.rl.config import LearnerConfig
+from rlt_ros.rl.export import export_actor
+from rlt_ros.sim.cell import Cell
+from rlt_ros.sim.tasks import get_task
+from rlt_ros.types import ControlStep, Phase, SessionView, State
+from rlt_ros.vla.bundle import load_bundle
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
+from learner import filled_replay
 
 SHIPPED = Bringup().bundle_path
 LEARNER = LearnerConfig(hidden=(32,), batch=32, warmup_samples=50, update_ratio=1.0, burn_in_updates=50)
@@ -48,10 +61,43 @@ def test_a_run_flies_learns_evaluates_and_leaves_what_can_be_flown(tmp_path: Pat
     with (tmp_path / "run/episodes.csv").open() as file:
         episodes = list(csv.DictReader(file))
     assert [int(row["episode"]) for row in episodes] == list(range(1, last["training_episodes"] + 1))
+    assert all(float(row["force_n"]) > 0 and float(row["lateral_mm"]) >= 0 for row in episodes)
+    names = ("share_own", *(f"share_{speed:g}" for speed in SPEEDS))
+    shares = [[float(row[name]) for name in names] for row in episodes if row["actor"] == "True"]
+    assert all(sum(row) == pytest.approx(1.0, abs=0.01) for row in shares)
+    assert any(row[0] < 1.0 for row in shares), "from the first episode on candidates are tried"
+    assert all(row[names[0]] == "" for row in episodes if row["actor"] == "False")
     told = [row for row in episodes if row["q"]]
     assert told, "what the critics expect is written down beside what came of it"
     for row in told:
         assert (float(row["return"]) > 0) == (row["success"] == "True")
+
+
+@pytest.mark.parametrize("trained", [0, 40])
+def test_in_flight_an_actor_that_has_learnt_nothing_is_the_reference_command_by_command(trained: int) -> None:
+    """Also after updates in which half of the references were hidden from it (a clone, nobody helped)."""
+    bundle = load_bundle(SHIPPED)
+    trainer = Trainer(SHIPPED, CONFIG, dataclasses.replace(LEARNER, burn_in_updates=1000), SHIPPED)
+    learner = trainer.learner
+    learner.replay = filled_replay(learner.replay.spec, 100)
+    for _ in range(trained):
+        learner.update()
+    actor = unpack_actor(export_actor(learner, bundle.id, 1), bundle.id)
+    trainer.close()
+
+    def flown(by_actor: bool) -> list[np.ndarray]:
+        executor = make_executor(bundle, reference_rows=10, blend_ticks=0)
+        executor.weights(actor)
+        cell = Cell(get_task("ethernet"), image_size=bundle.image_size)
+        rollout = Rollout(cell, make_backend(bundle, encoder=False), bundle, executor)
+        steps: list[ControlStep] = []
+        rollout.run(1_000_000, SessionView(1, 1, Phase.CRITICAL, by_actor), on_step=steps.append)
+        cell.close()
+        assert {step.state for step in steps[5:]} == {State.ACTOR if by_actor else State.REFERENCE}
+        return [step.command for step in steps]
+
+    base, learnt = flown(by_actor=False), flown(by_actor=True)
+    assert np.array_equal(base, learnt)
 
 
 def test_the_actor_flies_after_the_warm_up_and_the_same_seed_gives_the_same_run(tmp_path: Path) -> None:
@@ -71,8 +117,7 @@ def test_the_actor_flies_after_the_warm_up_and_the_same_seed_gives_the_same_run(
 
 
 def test_a_resumed_run_is_the_run_that_would_have_been(tmp_path: Path) -> None:
-    learner = dataclasses.replace(LEARNER, directions=4, state_noise=0.1, noise_reference=0.3, precision="bfloat16")
-    learner = dataclasses.replace(learner, human_mix=0.5, human_replaces_reference=False, takeover="fail")
+    learner = dataclasses.replace(LEARNER, directions=4, noise=0.3, precision="bfloat16")
     config = dataclasses.replace(CONFIG, human_patience=1.0, demonstrations=1, vla_rate=12.0, backfill=True)
     first = Trainer(SHIPPED, config, learner, tmp_path)
     for _ in range(3):
@@ -88,10 +133,10 @@ def test_a_resumed_run_is_the_run_that_would_have_been(tmp_path: Path) -> None:
         trainer.close()
     assert first.trials == again.trials
     assert first.learner.updates == again.learner.updates > LEARNER.burn_in_updates
-    assert first.learner.export(1) == again.learner.export(1)
+    assert export_actor(first.learner, "b", 1) == export_actor(again.learner, "b", 1)
     assert first.learner.replay.samples_by_source.tolist() == again.learner.replay.samples_by_source.tolist()
     other = Trainer(SHIPPED, config, dataclasses.replace(learner, critics=3), tmp_path)
-    with pytest.raises(CheckpointError, match="critics 2 -> 3"):
+    with pytest.raises(CheckpointError, match="critics 4 -> 3"):
         other.restore()
     other.close()
 

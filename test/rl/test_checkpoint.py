@@ -22,21 +22,24 @@ from rlt_ros.rl.checkpoint import (
     resume,
     save_checkpoint,
 )
-from rlt_ros.rl.config import LearnerConfig
+from rlt_ros.rl.config import CHECKPOINT_FORMAT, LearnerConfig
+from rlt_ros.rl.export import export_actor
 from rlt_ros.rl.ingest import Ingest
 from rlt_ros.rl.learner import Learner
 from rlt_ros.rl.replay import Replay, ReplaySpec
 from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
 from rlt_ros.types import Outcome
 
-CONFIG = LearnerConfig(
-    hidden=(16, 16), batch=16, warmup_samples=10, burn_in_updates=4, state_noise=0.1, directions=6, human_mix=0.2
-)
+CONFIG = LearnerConfig(hidden=(16, 16), batch=16, warmup_samples=10, burn_in_updates=4, directions=6, human_mix=0.2)
 LAYOUT = Layout(BUNDLE, ("a", "b", "c"), normaliser())
 
 
 def learner(config: LearnerConfig = CONFIG) -> Learner:
-    return Learner(config, Replay(ReplaySpec(1000, TOKEN, JOINTS)), BUNDLE)
+    return Learner(config, Replay(ReplaySpec(1000, TOKEN, JOINTS)))
+
+
+def weights(made: Learner, version: int) -> bytes:
+    return export_actor(made, BUNDLE, version)
 
 
 def fly(made: Learner, episodes: int = 4) -> None:
@@ -71,7 +74,7 @@ def test_going_on_is_the_same_as_never_having_stopped(tmp_path: Path) -> None:
     again.replay.mark(found["replay"]["written"])
     fly(again)  # the journal's part
     assert again.replay.marked_digest.hex() == found["replay"]["digest"]
-    assert again.export(7) == whole.export(7) == (path / "actor.safetensors").read_bytes()
+    assert weights(again, 7) == weights(whole, 7) == (path / "actor.safetensors").read_bytes()
     mine, theirs = whole.replay.stored(), again.replay.stored()
     for name in mine:
         # Returns are NaN where they are not known; a NaN equals nothing.
@@ -79,8 +82,9 @@ def test_going_on_is_the_same_as_never_having_stopped(tmp_path: Path) -> None:
     for _ in range(20):
         whole.update()
         again.update()
-    assert again.export(8) == whole.export(8)
+    assert weights(again, 8) == weights(whole, 8)
     assert again.updates == whole.updates == 40
+    assert again.units == whole.units != ""
 
 
 def test_two_replays_have_one_digest_only_if_they_hold_the_same() -> None:
@@ -100,7 +104,7 @@ def test_two_replays_have_one_digest_only_if_they_hold_the_same() -> None:
         (dataclasses.replace(LAYOUT, joints=("a", "c", "b")), CONFIG, "joints"),
         (dataclasses.replace(LAYOUT, normaliser=normaliser(2e-3)), CONFIG, "normaliser"),
         (LAYOUT, dataclasses.replace(CONFIG, hidden=(32, 16)), "hidden"),
-        (LAYOUT, dataclasses.replace(CONFIG, discount=0.9), "discount 0.99 -> 0.9"),
+        (LAYOUT, dataclasses.replace(CONFIG, discount=0.9), "discount 0.998 -> 0.9"),
     ],
 )
 def test_another_training_is_refused_by_name(layout: Layout, config: LearnerConfig, named: str, tmp_path: Path) -> None:
@@ -112,9 +116,16 @@ def test_another_training_is_refused_by_name(layout: Layout, config: LearnerConf
     assert sorted((path, path.stat().st_mtime_ns) for path in tmp_path.rglob("*")) == before
 
 
+def test_an_older_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    described = save_checkpoint(learner(), tmp_path, version=1, layout=LAYOUT) / "checkpoint.json"
+    described.write_text(described.read_text().replace(f'"format": {CHECKPOINT_FORMAT}', '"format": 8'))
+    with pytest.raises(CheckpointError, match="format 8, this version reads 9: begin a new run, or go on with the ver"):
+        resume(learner, tmp_path, layout=LAYOUT)
+
+
 def test_another_chunk_is_refused(tmp_path: Path) -> None:
     save_checkpoint(learner(), tmp_path, version=1, layout=LAYOUT)
-    short = Learner(CONFIG, Replay(ReplaySpec(1000, TOKEN, JOINTS, chunk=4)), BUNDLE)
+    short = Learner(CONFIG, Replay(ReplaySpec(1000, TOKEN, JOINTS, chunk=4)))
     with pytest.raises(CheckpointError, match="chunk 10 -> 4"):
         resume(lambda: short, tmp_path, layout=LAYOUT)
 
@@ -132,7 +143,7 @@ def test_a_checkpoint_cut_anywhere_falls_back_to_the_one_before(file: str, tmp_p
     for _ in range(6):
         made.update()
     good = save_checkpoint(made, tmp_path / "run", version=1, layout=LAYOUT)
-    wanted = made.export(1)
+    wanted = weights(made, 1)
     made.update()
     made.update()
     newest = save_checkpoint(made, tmp_path / "run", version=2, layout=LAYOUT)
@@ -143,7 +154,7 @@ def test_a_checkpoint_cut_anywhere_falls_back_to_the_one_before(file: str, tmp_p
         again, found = resume(learner, tmp_path / "run", layout=LAYOUT, tell=told.append)
         assert found is not None
         assert found["version"] == 1
-        assert again.export(1) == wanted
+        assert weights(again, 1) == wanted
         assert "is damaged" in told[0]
         aside = newest.with_name(f"damaged-{newest.name}")
         assert (aside / file).read_bytes() == whole[:cut], (

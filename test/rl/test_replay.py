@@ -67,17 +67,17 @@ def test_samples_equal_the_stream(lengths: list[int], capacity: int, seed: int) 
         assert serial >= sum(lengths) - capacity
         end = starts[np.searchsorted(starts, serial, side="right")]
         rows = min(CHUNK, 2 * (end - serial))
-        assert batch.valid[i].sum() == rows
+        assert batch.executed[i].sum() == rows
         assert batch.actions[i, :rows, 0].tolist() == [2 * serial + k for k in range(rows)]
         assert (batch.actions[i, rows:] == -1.0).all()
         if end - serial <= 5:
             assert batch.bootstrap[i] == 0.0
-            assert batch.rewards[i] == pytest.approx(0.99 ** (rows - 1))
+            assert batch.rewards[i] == pytest.approx(0.998 ** (rows - 1))
         else:
-            assert batch.bootstrap[i] == pytest.approx(0.99**10)
+            assert batch.bootstrap[i] == pytest.approx(0.998**10)
             assert batch.rewards[i] == 0.0
             assert batch.next_state[i, 0] == serial + 5
-        assert batch.returned[i] == pytest.approx(0.99 ** (2 * (end - serial) - 1), rel=1e-4)
+        assert batch.returned[i] == pytest.approx(0.998 ** (2 * (end - serial) - 1), rel=1e-4)
 
 
 def test_what_a_state_was_worth_is_not_known_before_its_episode_ends() -> None:

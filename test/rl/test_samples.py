@@ -135,7 +135,7 @@ def test_an_outcome_later_than_the_margin_is_counted() -> None:
 
 
 def test_a_human_beyond_the_policys_scale_is_clipped_and_counted_a_policy_is_not() -> None:
-    made = builder()
+    made = builder(human_replaces_reference=True)
     flown = steps(20)
     scale = normaliser().action_std
     flown[4] = dataclasses.replace(flown[4], state=State.HUMAN, command=flown[4].previous + 100 * scale)
