@@ -44,12 +44,11 @@ class Run:
 def read(directory: Path) -> Run:
     """What `rlt train` left in a directory."""
     settings = json.loads((directory / "config.json").read_text())
-    train, learner = settings["train"], settings["learner"]
-    without = train["without"] or ("" if learner["q_weight_final"] else "Q")
+    train = settings["train"]
     with (directory / "episodes.csv").open() as file:
         episodes = list(csv.DictReader(file))
     base, curve = (json.loads((directory / name).read_text()) for name in ("base.json", "curve.json"))
-    return Run(train["task"], without, train["seed"], base, curve, episodes)
+    return Run(train["task"], train["without"], train["seed"], base, curve, episodes)
 
 
 def row(name: str, figures: dict[str, Any], base: float | None) -> str:

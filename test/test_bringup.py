@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import yaml
 from rlt_ros.bringup.graph import TARGETS, Bringup
 from rlt_ros.bringup.parameter_file import read_parameter_file
 from rlt_ros.bringup.parameters import PARAMETERS
-from rlt_ros.config import ConfigError
+from rlt_ros.config import ConfigError, from_mapping
+from rlt_ros.rl.config import LearnerConfig, LearnerParameters
 from rlt_ros.share import share_directory
 from rlt_ros.vla.bundle import load_bundle
 
@@ -70,6 +72,25 @@ def test_a_simulated_human_takes_the_joysticks_place() -> None:
 def test_a_choice_that_does_not_exist_is_refused_before_anything_starts() -> None:
     with pytest.raises(ConfigError, match="handover 'later' is unknown"):
         Bringup(settings={"session_node.handover": "later"}).nodes()
+
+
+def test_a_recipe_lies_beneath_file_and_settings(tmp_path: Path) -> None:
+    def learner(**changes: object) -> LearnerParameters:
+        made = Bringup(**changes)  # type: ignore[arg-type]
+        spec = next(spec for spec in made.nodes() if spec.name == "learner_node")
+        given = {**made.parameters("learner_node"), **spec.parameters}
+        return from_mapping(LearnerParameters, given, "learner_node")
+
+    for target in ("sim", "robot"):
+        mine = asdict(learner(target=target))
+        assert {name: mine[name] for name in asdict(LearnerConfig())} == asdict(LearnerConfig()), target
+    assert not learner(recipe="paper").selection
+    assert learner(recipe="paper", settings={"learner_node.critics": 3}).critics == 3
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**/learner_node:\n  ros__parameters:\n    update_ratio: 0.7\n")
+    assert learner(recipe="paper", config=file).update_ratio == 0.7
+    with pytest.raises(ConfigError, match="unknown recipe 'secret': choose default or paper"):
+        Bringup(recipe="secret").nodes()
 
 
 def test_settings_beat_the_file_and_land_at_their_node() -> None:

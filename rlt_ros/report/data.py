@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from rlt_ros.session.statistics import EpisodeRecord, base_band
 from rlt_ros.types import Outcome
 
 Array = NDArray[np.float64]
+Key = tuple[str, int, int]
+"""Of an episode: robot, epoch, number."""
 CONTROL_PERIOD = 0.02
 _LONGEST_PAUSE = 10.0
 """Seconds that a pause takes on the time axis: a night between two lives of a run is no robot time."""
@@ -53,6 +55,8 @@ class RunData:
         base: the base's figures as [low, value, high], see `session.statistics.alone`; None: not known.
         curve: evaluations of `rlt train`.
         series: name -> (minutes, values).
+        candidates: of every episode that an actor flew, minutes and of its chunks the shares by candidate (see
+            `ActionChunk`), where it is known.
         period_errors: of recorded ticks, ms.
         input_ages: of the inputs that recorded ticks used, ms.
         damaged: bytes of the journal that could not be read.
@@ -69,6 +73,7 @@ class RunData:
     base: dict[str, Any] | None = None
     curve: list[dict[str, Any]] = field(default_factory=list)
     series: dict[str, tuple[Array, Array]] = field(default_factory=dict)
+    candidates: list[tuple[float, dict[float, float]]] = field(default_factory=list)
     period_errors: Array = field(default_factory=lambda: np.empty(0))
     input_ages: Array = field(default_factory=lambda: np.empty(0))
     damaged: int = 0
@@ -127,6 +132,7 @@ def _live(directory: Path, record: dict[str, Any], progress: Callable[[int], Non
         return np.interp(np.asarray(at, np.float64), times, minutes) if times.size else np.empty(0)
 
     episodes = [Flown(float(when([at])[0]), ended) for at, ended in streams.episodes.values()]
+    ends = {key: float(when([at])[0]) for key, (at, _) in streams.episodes.items()}
     run = RunData(
         directory,
         str(record.get("task", "?")),
@@ -136,6 +142,7 @@ def _live(directory: Path, record: dict[str, Any], progress: Callable[[int], Non
         settings={"--set": record.get("settings", {}), "nodes": record.get("nodes", {})},
         episodes=sorted(episodes, key=lambda flown: flown.minutes),
         base=base_band(ended for _, ended in streams.episodes.values()),
+        candidates=_shares(streams.candidates, ends),
         period_errors=streams.period_errors(CONTROL_PERIOD),
         input_ages=np.asarray(streams.input_ages) * 1e3,
         damaged=streams.damaged,
@@ -153,7 +160,7 @@ def _trained(directory: Path, record: dict[str, Any]) -> RunData:
         directory,
         str(train["task"]),
         live=False,
-        without=train.get("without") or ("" if learner.get("q_weight_final", 1.0) else "Q"),
+        without=train.get("without", ""),
         seed=train.get("seed"),
         facts=_facts(record),
         settings={"train": train, "learner": learner},
@@ -162,12 +169,31 @@ def _trained(directory: Path, record: dict[str, Any]) -> RunData:
     )
     if (directory / "episodes.csv").is_file():
         with (directory / "episodes.csv").open() as file:
-            run.episodes = [_episode(line) for line in csv.DictReader(file)]
+            lines = list(csv.DictReader(file))
+        run.episodes = [_episode(line) for line in lines]
+        run.candidates = [(float(line["minutes"]), shares) for line in lines if (shares := _written_shares(line))]
     minutes = np.array([entry["minutes"] for entry in run.curve])
     for name in LEARNER_SERIES:
         if run.curve and name in run.curve[0]:
             run.series[name] = (minutes, np.array([entry[name] for entry in run.curve]))
     return run
+
+
+def _shares(
+    chunks: Mapping[Key, Mapping[float, int]], ended: Mapping[Key, float]
+) -> list[tuple[float, dict[float, float]]]:
+    """Of the chunks of every ended episode."""
+    return sorted(
+        (ended[key], {candidate: count / sum(counts.values()) for candidate, count in counts.items()})
+        for key, counts in chunks.items()
+        if key in ended
+    )
+
+
+def _written_shares(line: Mapping[str, str]) -> dict[float, float]:
+    """The columns `share_own`, `share_0.6`, ... of episodes.csv, if the actor flew."""
+    names = {name.removeprefix("share_"): value for name, value in line.items() if name.startswith("share_")}
+    return {0.0 if name == "own" else float(name): float(value) for name, value in names.items() if value}
 
 
 def _json(path: Path) -> Any:

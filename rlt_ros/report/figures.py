@@ -39,6 +39,12 @@ def figures(runs: Sequence[RunData]) -> dict[str, tuple[str, Figure]]:
         )
         out["lengths"] = ("Length of successful episodes, by who flew most of each.", _lengths(runs))
         out["human"] = ("The human's share of the ticks, last 20 episodes.", _human(runs))
+    if any(len(set().union(*(shares for _, shares in run.candidates))) > 1 for run in runs):
+        out["candidates"] = (
+            f"What the critics chose: share of the chunks by candidate, last {WINDOW} episodes; the actor's own chunk, "
+            "and the reference at so many times its motion.",
+            _candidates([run for run in runs if run.candidates]),
+        )
     if any(run.curve for run in runs):
         out["evaluations"] = (
             "Evaluations of the actor alone, without exploration, on seeded starts; bars are 95 % intervals.",
@@ -154,6 +160,26 @@ def _human(runs: Sequence[RunData]) -> Figure:
     axes[0, 0].set(xlabel="robot time, min", ylabel="% flown by the human", ylim=(0, 103))
     if len(runs) > 1:
         axes[0, 0].legend(fontsize=8)
+    return figure
+
+
+def _candidates(runs: Sequence[RunData]) -> Figure:
+    figure, axes = _panels(len(runs), 1, width=8.0, height=2.4)
+    for axis, run in zip(axes[:, 0], runs, strict=True):
+        names = sorted(set().union(*(shares for _, shares in run.candidates)))
+        values = np.array([[shares.get(name, 0.0) for name in names] for _, shares in run.candidates])
+        window = np.ones(WINDOW)
+        count = np.convolve(np.ones(len(values)), window)[: len(values)]
+        rolling = [100.0 * np.convolve(column, window)[: len(values)] / count for column in values.T]
+        colours = mpl.colormaps["viridis"](np.linspace(0.15, 0.95, max(1, len(names))))
+        labels = ["own" if name == 0 else f"{name:g} x" for name in names]
+        colours[[label == "own" for label in labels]] = mpl.colors.to_rgba("0.75")
+        axis.stackplot([at for at, _ in run.candidates], rolling, labels=labels, colors=list(colours))
+        axis.set(ylabel="% of the chunks", ylim=(0, 100))
+        if len(runs) > 1:
+            axis.set_title(run.name, fontsize=9)
+    axes[0, 0].legend(fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes[-1, 0].set_xlabel("robot time, min")
     return figure
 
 

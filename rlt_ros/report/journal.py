@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +30,7 @@ class Streams:
         series: name -> (times, values) of both statuses.
         ticks: epoch, number and time of recorded ticks.
         input_ages: of the inputs that they used, s.
+        candidates: of the actor's chunks by robot, epoch and episode: how many of each candidate.
         damaged: bytes that could not be read.
     """
 
@@ -36,6 +38,7 @@ class Streams:
     series: dict[str, tuple[list[float], list[float]]] = field(default_factory=dict)
     ticks: list[tuple[int, int, float]] = field(default_factory=list)
     input_ages: list[float] = field(default_factory=list)
+    candidates: dict[tuple[str, int, int], Counter[float]] = field(default_factory=dict)
     damaged: int = 0
 
     def times(self) -> list[list[float]]:
@@ -77,6 +80,9 @@ def read_streams(directory: Path, series: Mapping[str, Sequence[str]], progress:
             streams.ticks.append((message.epoch, message.sequence, at))
             if message.input_valid:
                 streams.input_ages.append(message.input_age)
+            if message.state == msg.ControlStep.STATE_ACTOR and message.row == 0:
+                key = (message.robot, message.epoch, message.episode)
+                streams.candidates.setdefault(key, Counter())[round(message.candidate, 4)] += 1
         elif kind == "episode":
             if message.kind in _ENDS:
                 key = (message.robot, message.epoch, message.episode)

@@ -18,6 +18,7 @@ from rlt_ros.config import ConfigError
 from rlt_ros.journal.journal import JournalWriter
 from rlt_ros.journal.segment import Record
 from rlt_ros.report.data import read
+from rlt_ros.report.figures import figures
 from rlt_ros.report.tables import ablations, comparison, last_of_actor, pooled
 from rlt_ros.ros.fields import floats, to_stamp
 from rlt_ros.ros.records import definition, stamp_of
@@ -46,8 +47,10 @@ def live(tmp_path: Path) -> Path:
         seconds = 2.0 if actor else 4.0
         for _ in range(5):
             step = msg.ControlStep(
-                robot="/rlt", sequence=tick, epoch=5, episode=episode, input_valid=True, input_age=0.018
+                robot="/rlt", sequence=tick, epoch=5, episode=episode, input_valid=True, input_age=0.018, row=tick % 5
             )
+            step.state = msg.ControlStep.STATE_ACTOR if actor else msg.ControlStep.STATE_REFERENCE
+            step.candidate = 1.5 if actor and episode % 2 else 0.0
             step.header.stamp = to_stamp(now + 0.02 * (tick % 5) + (0.003 if tick % 5 == 4 else 0.0))
             for name in ("command", "previous", "position", "velocity"):
                 setattr(step, name, floats(np.zeros(14)))
@@ -75,17 +78,18 @@ def live(tmp_path: Path) -> Path:
 def train(path: Path, without: str, seed: int, share: float) -> Path:
     path.mkdir()
     settings = {"task": "ethernet", "without": without, "seed": seed}
-    (path / "config.json").write_text(
-        json.dumps({"train": settings, "learner": {"q_weight_final": 2.0}, "bundle": "b"})
-    )
+    (path / "config.json").write_text(json.dumps({"train": settings, "learner": {}, "bundle": "b"}))
     ticks = [100 if index < 100 * share else None for index in range(100)]
     entry = {"minutes": 30.0, "episodes": 100, "success": share, "success_95": [share - 0.05, share + 0.02]}
     entry |= {"throughput": 300 * share, "throughput_95": [250 * share, 350 * share], "ticks": ticks}
     entry |= {"stopped": 0.0, "human_share": 0.2, "updates": 9000}
     (path / "curve.json").write_text(json.dumps([{**entry, "minutes": 15.0}, entry]))
     (path / "base.json").write_text(json.dumps({**entry, "throughput": 100.0, "throughput_95": [80.0, 120.0]}))
-    head = "episode,minutes,success,ticks,human_ticks,stopped,actor\n"
-    lines = [f"{n},{n * 0.05},{n % 10 != 0},{100},{20 if n < 20 else 0},False,{n > 30}" for n in range(1, 101)]
+    head = "episode,minutes,success,ticks,human_ticks,stopped,actor,share_own,share_2\n"
+    lines = [
+        f"{n},{n * 0.05},{n % 10 != 0},{100},{20 if n < 20 else 0},False,{n > 30},{'0.75,0.25' if n > 30 else ','}"
+        for n in range(1, 101)
+    ]
     (path / "episodes.csv").write_text(head + "\n".join(lines) + "\n")
     return path
 
@@ -114,7 +118,7 @@ def test_a_live_run_becomes_one_file_with_its_figures_and_how_to_have_it_again(
     parser.feed(html)
     assert parser.outside == []
     assert "script" not in parser.tags
-    assert parser.tags.count("img") == len(told["figures"]) == 5
+    assert parser.tags.count("img") == len(told["figures"]) == 6
     for path in told["figures"]:
         assert Path(path).read_bytes().startswith(b"\x89PNG")
     assert "rlt up sim --headless" in html
@@ -138,6 +142,7 @@ def test_figures_of_a_live_run(live: Path) -> None:
     assert row["ratio"].startswith("3.60 (")
     assert row["actor"] == f"2.0 ({ACTOR - 6})"
     assert run.episodes[-1].minutes < 6, "a night between two lives is no robot time"
+    assert [shares for _, shares in run.candidates] == [{1.5: 1.0}, {0.0: 1.0}] * (ACTOR // 2)
     assert np.median(run.period_errors) < 0.001
     assert run.period_errors.max() == pytest.approx(3.0, abs=0.01)
     assert np.median(run.input_ages) == pytest.approx(18.0, abs=0.01)
@@ -158,15 +163,17 @@ def test_trained_runs_are_compared_and_ablations_pooled_over_seeds(tmp_path: Pat
     assert rows[0]["success"].startswith("96% (")
     assert rows[1]["success"].startswith("50% (")
     assert comparison(runs)[1][0][5] == "2.88"
+    assert [shares for _, shares in runs[0].candidates] == [{0.0: 0.75, 2.0: 0.25}] * 70
+    assert "candidates" in figures(runs)
 
 
 def test_pooling_one_seed_is_that_seed() -> None:
     entry = {"ticks": [100] * 90 + [None] * 10, "stopped": 0.0, "human_share": 0.0}
-    figures = pooled([entry], "ethernet")
-    assert figures["success"] == 0.9
-    assert figures["throughput"] == pytest.approx(90 / ((90 * 100 + 10 * 500) * 0.02) * 600)
-    low, high = figures["throughput_95"]
-    assert low < figures["throughput"] < high
+    pool = pooled([entry], "ethernet")
+    assert pool["success"] == 0.9
+    assert pool["throughput"] == pytest.approx(90 / ((90 * 100 + 10 * 500) * 0.02) * 600)
+    low, high = pool["throughput_95"]
+    assert low < pool["throughput"] < high
 
 
 def test_what_is_no_run_is_named(tmp_path: Path) -> None:
