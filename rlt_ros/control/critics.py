@@ -15,7 +15,11 @@ _EPSILON = 1e-5
 
 
 class Critics:
-    """E perceptrons `Q(x, a)` with layer norm, as `rlt_ros.rl.networks.CriticEnsemble`."""
+    """E perceptrons `Q(x, a)` with layer norm, as `rlt_ros.rl.networks.CriticEnsemble`.
+
+    A layer norm takes the mean of what comes before it: the weights before it do so once and for all. What it divides
+    by is one number a row, which waits until after the next product, where there is less to divide.
+    """
 
     def __init__(self, layers: Sequence[Layer], state_size: int) -> None:
         """Use these weights, first layer first.
@@ -24,26 +28,36 @@ class Critics:
             layers: of all critics.
             state_size: numbers of a state; the rest of the first layer's inputs are coordinates of chunks.
         """
-        self.layers = [(weight, bias) for weight, bias in layers]
-        first, _ = self.layers[0]
+        *normed, last = layers
+        layers = [*(_centred(*layer) for layer in normed), last]
+        first, bias = layers[0]
         self._count, _, width = first.shape
         # Of the state there is one, of chunks several: its part is one product, the critics' side by side.
         self._state = np.ascontiguousarray(first[:, :state_size].transpose(1, 0, 2)).reshape(state_size, -1)
-        self._action, self._width = np.ascontiguousarray(first[:, state_size:]), width
+        self._action, self._bias = np.ascontiguousarray(first[:, state_size:]), bias.reshape(-1)
+        self._shape = (self._count, 1, width)
+        self._layers = [(np.ascontiguousarray(weight), bias[:, None]) for weight, bias in layers[1:]]
 
     def __call__(self, state: Array32, coordinates: Array32) -> Array32:
         """Values, shape (E, M), of M chunks with these coordinates, shape (M, K), in a state, shape (S,)."""
-        of_state = (state @ self._state).reshape(self._count, 1, self._width)
-        x = of_state + coordinates @ self._action + self.layers[0][1][:, None]
-        for weight, bias in self.layers[1:]:
-            centred = x - x.mean(-1, keepdims=True)
-            normed = centred / np.sqrt(np.square(centred).mean(-1, keepdims=True) + _EPSILON)
-            x = np.maximum(normed, 0.0) @ weight + bias[:, None]
-        return np.asarray(x[..., 0], dtype=np.float32)
+        x: Array32 = coordinates @ self._action
+        x += (state @ self._state + self._bias).reshape(self._shape)
+        for weight, bias in self._layers:
+            size = np.sqrt(np.einsum("emh,emh->em", x, x) / np.float32(x.shape[-1]) + np.float32(_EPSILON))
+            x = np.maximum(x, 0.0, out=x) @ weight
+            x /= size[..., None]
+            x += bias
+        return np.asarray(x[..., 0])
 
     def lower_bound(self, state: Array32, coordinates: Array32) -> Array32:
         """What the critics agree on at least: their mean less one standard deviation, shape (M,)."""
         values = self(state, coordinates)
-        if self._count == 1:
-            return np.asarray(values[0])
-        return np.asarray(values.mean(0) - values.std(0, ddof=1), dtype=np.float32)
+        mean = values.sum(0) / np.float32(self._count)
+        if self._count > 1:
+            mean -= np.sqrt(np.square(values - mean).sum(0) / np.float32(self._count - 1))
+        return mean
+
+
+def _centred(weight: Array32, bias: Array32) -> Layer:
+    """A layer whose outputs have no mean."""
+    return weight - weight.mean(-1, keepdims=True), bias - bias.mean(-1, keepdims=True)

@@ -16,7 +16,7 @@ from std_msgs.msg import Float64MultiArray
 
 from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
-from rlt_ros.control.actor import Actor, unpack_actor
+from rlt_ros.control.actor import unpack_actor
 from rlt_ros.control.timeline import reference_actions
 from rlt_ros.ros.convert import policy_input_from_msg
 from rlt_ros.ros.fields import from_stamp
@@ -42,13 +42,17 @@ KEYS = [
 ]
 
 
+BURN_IN = 20
+
+
 @pytest.fixture
 def graph(domain: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Graph]:
     settings = {
         "session_node.warmup_episodes": 0,
         "session_node.explore_share": 0.0,
         "learner_node.warmup_samples": 50,
-        "learner_node.burn_in_updates": 20,
+        "learner_node.burn_in_updates": BURN_IN,
+        "learner_node.update_ratio": 0.5,
         "executor_node.priority": 0,
         "sim_node.priority": 0,
         "sim_node.human_patience": 0.5,
@@ -73,8 +77,10 @@ def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph
     # 1. The learner's weights change what the actor commands within one episode.
     def versions_flown() -> dict[int, set[int]]:
         flown: dict[int, set[int]] = {}
+        # Until the burn-in is over all of them say the same: fly the reference.
+        burnt_in = {message.version for message in weights if message.updates > BURN_IN}
         for chunk in chunks:
-            if chunk.source == msg.ActionChunk.SOURCE_ACTOR:
+            if chunk.source == msg.ActionChunk.SOURCE_ACTOR and chunk.policy_version in burnt_in:
                 flown.setdefault(chunk.episode, set()).add(chunk.policy_version)
         return flown
 
@@ -91,11 +97,13 @@ def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph
         if chunk.input_sequence not in by_sequence:
             continue
         compared += 1
-        new, old = (recompute(actor, chunk, by_sequence[chunk.input_sequence]) for actor in (last, first))
+        seen = what_it_saw(chunk, by_sequence[chunk.input_sequence])
+        chosen, candidate = last.choose(*seen)
         base = np.array(chunk.target).reshape(chunk.rows, chunk.joints)
         moves = np.diff(base, axis=0) / BUNDLE.normaliser.action_std
-        assert np.allclose(moves, new[1:], atol=0.02), "the executor flies what the published weights say"
-        assert np.abs(new - old).max() > 0.0, "and the older weights say something else"
+        assert chunk.candidate == pytest.approx(candidate), "the executor chooses as the published critics do"
+        assert np.allclose(moves, chosen[1:], atol=0.02), "and flies what the published weights say"
+        assert np.abs(last(*seen) - first(*seen)).max() > 0.0, "the older weights say something else"
     assert compared > 0
 
     # 2. What is on the topics is sound.
@@ -204,12 +212,12 @@ def test_a_scripted_human_takes_over_finishes_and_is_learnt_from_and_a_dead_vla_
     assert graph.process.poll() is None
 
 
-def recompute(actor: Actor, chunk: msg.ActionChunk, message: msg.PolicyInput) -> np.ndarray:
-    """What `actor` says to the input that `chunk` came from."""
+def what_it_saw(chunk: msg.ActionChunk, message: msg.PolicyInput) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Token, proprioception and reference that `chunk` was decided from."""
     seen = policy_input_from_msg(message)
     reference = reference_actions(seen, from_stamp(chunk.header.stamp), chunk.rows, BUNDLE.normaliser)
     assert reference is not None
-    return actor(seen.token, np.array(chunk.proprio, dtype=np.float32), reference)
+    return seen.token, np.array(chunk.proprio, dtype=np.float32), reference
 
 
 def test_a_second_graph_on_the_same_domain_is_refused_and_a_dead_robot_stops_all(graph: Graph, tmp_path: Path) -> None:
