@@ -55,7 +55,7 @@ class Critics:
         mean = values.sum(0) / np.float32(self._count)
         if self._count > 1:
             mean -= np.sqrt(np.square(values - mean).sum(0) / np.float32(self._count - 1))
-        return mean
+        return np.asarray(mean)
 
 
 def _centred(weight: Array32, bias: Array32) -> Layer:
