@@ -36,7 +36,7 @@ class LearnerConfig:
     critic_rate: float = param(3e-4, "learning rate of the critics", low=0.0, high=1.0)
     target_rate: float = param(0.005, "share of the critics that moves into their targets an update", low=0.0, high=1.0)
     q_weight: tuple[float, ...] = param(
-        (0.1, 0.5),
+        (0.4, 2.0),
         "weight of Q against the anchor (1 / beta): after the burn-in, and from six times the burn-in on; one number: "
         "always that",
         low=0.0,
@@ -69,7 +69,7 @@ class LearnerConfig:
     warmup_samples: int = param(600, "samples stored before the first update", low=1)
     update_ratio: float = param(1.0, "updates per stored sample, at most", low=0.0, high=100.0)
     noise: float = param(
-        0.1, "exploration noise along the directions, constant over a chunk, in their units", low=0.0, high=2.0
+        0.2, "exploration noise along the directions, constant over a chunk, in their units", low=0.0, high=2.0
     )
     random_candidates: float = param(
         0.3, "share of an exploring episode's chunks for which one of the candidates is drawn", low=0.0, high=1.0
