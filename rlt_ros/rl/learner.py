@@ -52,7 +52,7 @@ class Learner:
         self.targets.follow(self.critics, self.config.target_rate)
 
     def _update_critics(self, batch: Seen) -> None:
-        """`target = sum gamma^(k-1) r_k + gamma^C Q'(x')`, clamped to what a sparse reward can give (equation 3)."""
+        """`target = sum gamma^(k-1) r_k + gamma^C Q'(x')`, clamped to what a sparse reward can give."""
         with torch.no_grad():
             target = (batch.rewards + batch.bootstrap * self._next_values(batch)).clamp(0.0, 1.0)
             known = torch.where(batch.returned.isnan(), target, batch.returned)
@@ -80,7 +80,7 @@ class Learner:
         return smaller.amax(1) if smaller.ndim == 2 else smaller
 
     def _update_actor(self, batch: Seen) -> None:
-        """`-w Q(x, a) + || a - anchor ||^2` over executed rows (equation 5 with w = 1 / beta)."""
+        """`-w Q(x, a) + || a - anchor ||^2` over executed rows; w is 1 / beta of the paper."""
         shown = torch.from_numpy(self._generator.random(len(batch.state)) >= self.config.reference_dropout)
         shown = shown.to(self.device)
         actions = self.actor.compute(batch.state, batch.reference, shown)
