@@ -299,11 +299,12 @@ def check_samples(rig: Rig, end: msg.EpisodeEvent) -> None:
         assert batch.executed[sample].sum() == count
         assert np.allclose(batch.actions[sample, :count], clipped[rows], rtol=2e-3, atol=2e-3)
         by_human = human[rows]
-        stored = batch.reference[sample, :count].numpy()
-        assert np.allclose(stored[by_human], clipped[rows][by_human], rtol=2e-3, atol=2e-3), "the human's own"
+        held_to, shown = batch.anchor[sample, :count].numpy(), batch.reference[sample, :count].numpy()
+        assert np.allclose(held_to[by_human], clipped[rows][by_human], rtol=2e-3, atol=2e-3), "the human's own"
+        assert np.array_equal(held_to[~by_human], shown[~by_human]), "the VLA's"
         if by_human.any() and not by_human.all():
             mixed += 1
-            assert not np.allclose(stored[~by_human], clipped[rows][~by_human], atol=1e-4), "the VLA's"
+            assert not np.allclose(shown[~by_human], clipped[rows][~by_human], atol=1e-4), "not what was flown"
     assert mixed > 0, "chunks hold rows of both"
     assert replay.samples_by_source[State.HUMAN] == human.sum()
     assert float(batch.rewards[-1]) > 0
