@@ -24,6 +24,7 @@ from rlt_ros.control.actor import unpack_actor
 from rlt_ros.control.config import ExecutorConfig
 from rlt_ros.journal.journal import read_journal, segments
 from rlt_ros.journal.segment import is_finished
+from rlt_ros.rl.config import LearnerParameters
 from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS
 from rlt_ros.ros.records import message_of
@@ -54,7 +55,7 @@ SETTINGS = {
     "recorder_node.segment_size": 2.0,
 }
 LIMITS = ExecutorConfig()
-RATIO = float(Bringup().parameters("learner_node")["update_ratio"])
+RATIO = LearnerParameters.update_ratio
 
 
 @dataclass
