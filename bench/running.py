@@ -25,16 +25,17 @@ from sensor_msgs.msg import JointState
 from std_msgs.msg import Float64MultiArray
 
 from rlt_ros import msg
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.control.actor import SPEEDS, ActorSpec, Weights, pack_actor
 from rlt_ros.control.realtime import PeriodicThread
 from rlt_ros.ros.fields import doubles, floats, to_stamp
 from rlt_ros.ros.qos import COMMAND_QOS, LATCHED_QOS, RECORD_QOS
-from rlt_ros.sim.config import CELL
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.types import Array32
 from rlt_ros.vla.bundle import Bundle
 
 PERIOD = 0.02
+_NAMES = ("robot", "joints", "cameras", "model", "frames", "model_joints")
 
 
 def own_domain() -> None:
@@ -86,9 +87,14 @@ def ros_arguments(
 ) -> list[str]:
     """What ROS is told of a node; see `node`."""
     arguments = ["--ros-args", "-r", f"__ns:={namespace}", *(["--params-file", str(file)] if file else [])]
-    for key, value in {**CELL.get(name, {}), **parameters}.items():
+    for key, value in {**of_cell(name), **parameters}.items():
         arguments += ["-p", f"{key}:={value}"]
     return arguments
+
+
+def of_cell(name: str) -> dict[str, Any]:
+    """What a node must know of the simulated cell to run at all: its names, without limits and topics."""
+    return {key: value for key, value in Bringup().of_robot(name).items() if key in _NAMES}
 
 
 @contextlib.contextmanager

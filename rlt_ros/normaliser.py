@@ -7,7 +7,7 @@ stored in the bundle, which every checkpoint names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float32]
 
+_SCALES = ("proprio_mean", "proprio_std", "action_std")
+_SAME = 1e-6
+"""Seconds by which two periods may differ and be the same."""
 MIN_ACTION_STD = 1e-4
 """Floor of a joint's action scale per tick (rad, or gripper units): a joint that never moved stays controllable."""
 MIN_PROPRIO_STD = 1e-3
@@ -29,15 +32,17 @@ class Normaliser:
         proprio_mean: mean of joint positions then velocities, shape (2 J,).
         proprio_std: their standard deviation, shape (2 J,).
         action_std: standard deviation of the joint target's change per tick, shape (J,).
+        period: of a tick, s; 0: not known, that of the reference's rows.
     """
 
     proprio_mean: Array
     proprio_std: Array
     action_std: Array
+    period: float = 0.0
 
     def __post_init__(self) -> None:
         joints = len(self.action_std)
-        for name in ("proprio_mean", "proprio_std", "action_std"):
+        for name in _SCALES:
             value = np.asarray(getattr(self, name), dtype=np.float32)
             expected = (joints,) if name == "action_std" else (2 * joints,)
             if value.shape != expected:
@@ -45,6 +50,18 @@ class Normaliser:
             if not np.isfinite(value).all() or (name != "proprio_mean" and (value <= 0).any()):
                 raise ValueError(f"normaliser: {name} must be finite" + ("" if "mean" in name else " and positive"))
             object.__setattr__(self, name, value)
+
+    def at(self, period: float) -> Normaliser:
+        """The scales of a loop with another period: what moves as fast changes less in a shorter tick.
+
+        Raises:
+            ValueError: the period that these scales are of is not known.
+        """
+        if abs(period - self.period) < _SAME:
+            return self
+        if not self.period:
+            raise ValueError("normaliser: the period of its actions is not known")
+        return replace(self, action_std=self.action_std * np.float32(period / self.period), period=period)
 
     def proprio(self, position: NDArray[Any], velocity: NDArray[Any]) -> Array:
         """Normalised proprioception, shape (..., 2 J), from positions and velocities of shape (..., J)."""
@@ -87,7 +104,7 @@ class Normaliser:
 
     def to_dict(self) -> dict[str, list[float]]:
         """Plain lists, for YAML and JSON."""
-        return {name: [float(f"{v:.7g}") for v in getattr(self, name)] for name in self.__dataclass_fields__}
+        return {name: [float(f"{v:.7g}") for v in getattr(self, name)] for name in _SCALES}
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Normaliser:
@@ -96,7 +113,8 @@ class Normaliser:
         Raises:
             ValueError: a field is missing, unknown or malformed.
         """
-        expected = set(cls.__dataclass_fields__)
+        expected = set(_SCALES)
         if set(data) != expected:
             raise ValueError(f"normaliser: fields are {sorted(data)}, expected {sorted(expected)}")
-        return cls(**{name: np.asarray(values, dtype=np.float32) for name, values in data.items()})
+        mean, std, action_std = (np.asarray(data[name], dtype=np.float32) for name in _SCALES)
+        return cls(mean, std, action_std)

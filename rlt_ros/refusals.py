@@ -65,10 +65,25 @@ REFUSALS: dict[str, Refusal] = {
         "look for a second publisher (`ros2 topic info -v /joint_states`) and at the encoders; where joints really "
         "are that fast raise executor_node.max_joint_speed",
     ),
+    "joint_source_silent": Refusal(
+        "joint_states",
+        "one of the robot's sources of joint states is silent, and the robot holds still",
+        "start its driver; compare the topic in robot.yaml with `ros2 topic list`",
+    ),
     "joint_state_second_publisher": Refusal(
         "joint_states",
         "two publishers tell where these joints are",
         "find them with `ros2 topic info -v /joint_states`, and stop the stray one (often a joint_state_publisher)",
+    ),
+    "gripper_unanswered": Refusal(
+        "<gripper>",
+        "nobody offers the action that moves a gripper",
+        "start its driver; compare grippers.action in robot.yaml with `ros2 action list`",
+    ),
+    "gripper_refused": Refusal(
+        "<gripper>",
+        "the driver refused a gripper's goal",
+        "look at its log: is it active, are closed and open in robot.yaml its numbers?",
     ),
     # -- what the VLA says
     "input_wrong_bundle": Refusal("policy_input", "it was made with another bundle", _BUNDLE),

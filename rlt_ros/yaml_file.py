@@ -126,3 +126,26 @@ def read_yaml(path: Path, kind: type[E], *, ros: bool = False) -> Any:
         raise kind(f"{path}{line} is not valid YAML: {error.problem}") from error
     except yaml.YAMLError as error:
         raise kind(f"{path} is not valid YAML: {error}") from error
+
+
+def lines_of(text: str) -> dict[tuple[str | int, ...], int]:
+    """The line on which every value of a YAML text stands, by the keys and numbers that lead to it.
+
+    Raises:
+        yaml.YAMLError: it is none.
+    """
+    found: dict[tuple[str | int, ...], int] = {}
+
+    def look(node: yaml.Node, at: tuple[str | int, ...], line: int) -> None:
+        found[at] = line + 1
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                look(value, (*at, str(key.value)), key.start_mark.line)
+        elif isinstance(node, yaml.SequenceNode):
+            for number, value in enumerate(node.value):
+                look(value, (*at, number), value.start_mark.line)
+
+    root = yaml.compose(text, Loader=_Loader)
+    if root is not None:
+        look(root, (), root.start_mark.line)
+    return found

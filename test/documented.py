@@ -52,7 +52,11 @@ COMMANDS = (
         "--runs RUNS",
     ),
     Documented(r"\./rlt up sim --config my\.yaml", "./rlt up sim --config FILE --headless --duration 1 --runs RUNS"),
-    Documented(r"\./rlt up robot --config my_robot\.yaml", "./rlt up robot --config ROBOT --runs RUNS", seconds=3.0),
+    Documented(
+        r"\./rlt up robot --robot my_robot\.yaml --bundle BUNDLE",
+        "./rlt up robot --robot ROBOT --runs RUNS",
+        seconds=3.0,
+    ),
     Documented(r"\./rlt up learner --namespace /fleet", "./rlt up learner --namespace /fleet --duration 2 --runs RUNS"),
     Documented(r"\./rlt demo --trained", "./rlt demo --trained --duration 3"),
     Documented(r"\./rlt eval --base --task ethernet", "./rlt eval --base --task ethernet --episodes 2 --no-variants"),

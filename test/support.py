@@ -22,7 +22,7 @@ BUNDLE = "test-bundle"
 
 def normaliser(scale: float = 1e-3) -> Normaliser:
     """Unit proprioception, actions of `scale` a tick."""
-    return Normaliser(np.zeros(2 * JOINTS), np.ones(2 * JOINTS), np.full(JOINTS, scale))
+    return Normaliser(np.zeros(2 * JOINTS), np.ones(2 * JOINTS), np.full(JOINTS, scale), PERIOD)
 
 
 def limits(velocity: float = 1.0) -> JointLimits:

@@ -11,7 +11,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "rlt_ros"
 ROOMS = (
-    *("cli", "offline", "bringup", "nodes", "report", "ros", "vla", "rl", "console"),
+    *("cli", "offline", "bringup", "nodes", "report", "ros", "robot", "vla", "rl", "console"),
     *("cameras", "teleop", "session", "sim", "journal", "control"),
 )
 """Of the tree in CONTRIBUTING, from the top: each knows those below it."""
@@ -25,6 +25,7 @@ FORBIDDEN = {
     "cameras": ("rclpy", "torch", "mujoco"),
     "journal": ("rclpy", "torch", "mujoco"),
     "sim": ("rclpy", "torch"),
+    "robot": ("rclpy", "torch", "mujoco"),
     "console": ("rclpy", "torch", "mujoco"),
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,17 +10,23 @@ import pytest
 import yaml
 
 from rlt_ros.bringup.graph import TARGETS, Bringup
-from rlt_ros.bringup.parameter_file import read_parameter_file
 from rlt_ros.bringup.parameters import PARAMETERS
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.rl.config import LearnerConfig, LearnerParameters
 from rlt_ros.share import share_directory
 from rlt_ros.vla.bundle import load_bundle
 
+ALOHA = share_directory() / "config" / "robots" / "aloha.yaml"
+
+
+def robot(**changes: object) -> Bringup:
+    """The cell's robot as a real one."""
+    return Bringup(target="robot", robot_file=ALOHA, **changes)  # type: ignore[arg-type]
+
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_the_shipped_parameters_are_valid(target: str) -> None:
-    specs = Bringup(target=target).nodes()
+    specs = Bringup(target=target, robot_file=ALOHA if target == "robot" else None).nodes()
     assert {spec.name for spec in specs} <= set(PARAMETERS)
     assert ("sim_node" in {spec.name for spec in specs}) == (target == "sim")
 
@@ -39,7 +46,7 @@ def test_who_may_die_and_who_starts_again(tmp_path: Path) -> None:
 
 
 def test_a_learner_elsewhere_records_too(tmp_path: Path) -> None:
-    specs = {spec.name: spec for spec in Bringup(target="robot", learner="/fleet", run_dir=tmp_path).nodes()}
+    specs = {spec.name: spec for spec in robot(learner="/fleet", run_dir=tmp_path).nodes()}
     assert not {"learner_node", "recorder_node"} & set(specs)
     assert specs["executor_node"].remappings["policy"] == "/fleet/policy"
     assert specs["session_node"].remappings["policy"] == "/fleet/policy"
@@ -64,7 +71,7 @@ def test_a_simulated_human_takes_the_joysticks_place() -> None:
     alone = {spec.name: spec for spec in Bringup().nodes()}
     assert alone["sim_node"].parameters["human"] is False
     with pytest.raises(ConfigError, match="lives in the simulated cell only"):
-        Bringup(target="robot", human="simulated").nodes()
+        robot(human="simulated").nodes()
     with pytest.raises(ConfigError, match="choose none or simulated"):
         Bringup(human="robot").nodes()
 
@@ -75,15 +82,15 @@ def test_a_choice_that_does_not_exist_is_refused_before_anything_starts() -> Non
 
 
 def test_a_recipe_lies_beneath_file_and_settings(tmp_path: Path) -> None:
-    def learner(**changes: object) -> LearnerParameters:
-        made = Bringup(**changes)  # type: ignore[arg-type]
+    def learner(make: Callable[..., Bringup] = Bringup, **changes: object) -> LearnerParameters:
+        made = make(**changes)
         spec = next(spec for spec in made.nodes() if spec.name == "learner_node")
         given = {**made.parameters("learner_node"), **spec.parameters}
         return from_mapping(LearnerParameters, given, "learner_node")
 
-    for target in ("sim", "robot"):
-        mine = asdict(learner(target=target))
-        assert {name: mine[name] for name in asdict(LearnerConfig())} == asdict(LearnerConfig()), target
+    for make in (Bringup, robot):
+        mine = asdict(learner(make))
+        assert {name: mine[name] for name in asdict(LearnerConfig())} == asdict(LearnerConfig()), make
     assert not learner(recipe="paper").selection
     assert learner(recipe="paper", settings={"learner_node.critics": 3}).critics == 3
     file = tmp_path / "mine.yaml"
@@ -155,9 +162,50 @@ def test_an_unknown_target_names_the_known_ones() -> None:
         Bringup(target="mars").nodes()
 
 
-def test_every_joint_of_the_robot_file_has_its_limits() -> None:
-    executor = read_parameter_file(share_directory() / "config" / "robot.yaml")["executor_node"]
-    assert {len(executor[name]) for name in ("joints", "joint_low", "joint_high", "joint_velocity")} == {14}
+def test_every_joint_of_the_described_robot_has_its_limits() -> None:
+    executor = robot().parameters("executor_node")
+    lists = ("joints", "joint_low", "joint_high", "joint_velocity", "joint_acceleration", "joint_following")
+    assert {len(executor[name]) for name in lists} == {14}
+
+
+def test_file_and_settings_beat_the_description(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("/**/executor_node: {ros__parameters: {joint_velocity: [0.1], robot: other}}")
+    specs = {spec.name: spec for spec in robot(config=file, settings={"executor_node.robot": "third"}).nodes()}
+    assert "joint_velocity" not in specs["executor_node"].parameters, "ROS takes the file's"
+    assert specs["executor_node"].parameters["robot"] == "third"
+    assert specs["executor_node"].parameters["joints"] == specs["vla_node"].parameters["joints"]
+
+
+def test_a_robot_that_nobody_describes_is_told_how() -> None:
+    with pytest.raises(ConfigError, match=r"which robot.*rlt init robot"):
+        Bringup(target="robot").nodes()
+    with pytest.raises(ConfigError, match="goes with 'rlt up robot'"):
+        Bringup(robot_file=ALOHA).nodes()
+
+
+def test_a_described_robots_topics_are_its_drivers(tmp_path: Path) -> None:
+    file = tmp_path / "robot.yaml"
+    file.write_text(
+        "name: r\nrate: 50\narms: {a: {joints: [j]}}\nlimits: {j: {low: -1, high: 1, velocity: 1}}\n"
+        "sources: [{topic: /driver/joint_states, joints: {joint_1: j}}]\n"
+        "controllers: [{topic: my_controller/commands, joints: [j]}]\n"
+        "cameras: {wrist: /camera/camera/color/image_raw, base: cam/image_raw/compressed}\n"
+    )
+    bringup = Bringup(target="robot", robot_file=file, driver="/cell", run_dir=tmp_path / "run")
+    assert bringup.command_topics() == ["/cell/my_controller/commands"]
+    assert bringup.remappings() == {
+        "joy": "/cell/joy",
+        "robot_description": "/cell/robot_description",
+        "my_controller/commands": "/cell/my_controller/commands",
+        "wrist/color/image_raw": "/camera/camera/color/image_raw",
+        "wrist/color/camera_info": "/camera/camera/color/camera_info",
+        "base/color/image_raw": "/cell/cam/image_raw/compressed",
+        "base/color/camera_info": "/cell/cam/camera_info",
+    }
+    specs = {spec.name: spec for spec in bringup.nodes()}
+    for node in ("vla_node", "recorder_node", "console_node"):
+        assert specs[node].parameters["cameras"] == ["wrist", "base"]
 
 
 def test_launch_files_start_the_same_nodes() -> None:
@@ -190,7 +238,7 @@ def test_parameter_files_are_plain_ros_parameter_files() -> None:
 
 
 def test_a_second_robots_driver_has_a_namespace_of_its_own() -> None:
-    one, two = Bringup(target="robot"), Bringup(target="robot", namespace="/cell_2", driver="/right_robot")
+    one, two = robot(), robot(namespace="/cell_2", driver="/right_robot")
     assert one.command_topics() == ["/forward_position_controller/commands"]
     assert two.command_topics() == ["/right_robot/forward_position_controller/commands"]
     assert set(one.remappings()) == set(two.remappings())

@@ -72,7 +72,7 @@ def test_everything_has_help(command: list[str]) -> None:
         (["adapt", "--out", "b", "--data", "nowhere"], "nowhere is not a LeRobot dataset"),
         (["adapt", "--out", "b", "--device", "cuda"], "finds no CUDA"),
         (["bench", "luck"], "unknown benchmark 'luck'"),
-        (["doctor", "weather"], "doctor looks at 'all', 'bundle', 'joystick' or 'cameras'"),
+        (["doctor", "weather"], "doctor looks at 'all', 'bundle', 'joystick', 'cameras' or 'robot'"),
         (["doctor", "cameras", "--pick", "base=1,2,3,4"], "--pick needs the cameras' parameter file"),
         (["doctor", "bundle", "--bundle", "/nowhere"], "no bundle at /nowhere"),
     ],

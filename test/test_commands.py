@@ -21,15 +21,8 @@ _WITHIN = 240.0
 def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     root = tmp_path_factory.mktemp("newcomer")
     shutil.copy(ROOT / "config" / "sim.yaml", root / "my.yaml")
-    # A robot's file names the robot and its bundle: that of the cell flies no other.
-    bundle = root / "mine"
-    shutil.copytree(ROOT / "bundles" / "small_aloha", bundle)
-    described = bundle / "bundle.yaml"
-    described.write_text(described.read_text().replace("robot: sim_aloha", "robot: my_robot"))
-    given = (ROOT / "config" / "robot.yaml").read_text()
-    (root / "my_robot.yaml").write_text(
-        given.replace("robot: my_robot", f"robot: my_robot\n    bundle: {bundle}\n   ", 1)
-    )
+    # A description names the robot: the bundle of the cell flies no other.
+    shutil.copy(ROOT / "config" / "robots" / "aloha.yaml", root / "my_robot.yaml")
     return {
         **{name: str(root / name.lower()) for name in ("RUNS", "OUT", "DATASET", "BUNDLE", "TRAINED")},
         "FILE": str(root / "my.yaml"),

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from support import JOINTS, limits
 
-from rlt_ros.bringup.graph import Bringup
+from rlt_ros.bringup.graph import CELL, Bringup
 from rlt_ros.bringup.runs import new_run_dir
 from rlt_ros.bringup.up import tell_summary
 from rlt_ros.cameras.camera import CameraConfig, CameraError
@@ -53,9 +53,14 @@ def test_S5_the_cells_bundle_flies_no_real_robot(tmp_path: Path) -> None:
     assert specs["executor_node"].parameters["robot"] == specs["vla_node"].parameters["robot"] == "sim_aloha"
 
 
-def test_S5_the_shipped_file_of_a_robot_names_none_that_a_shipped_bundle_flies() -> None:
-    with pytest.raises(BundleError, match="my_robot"):
+def test_S5_the_shipped_files_of_robots_name_none_that_a_shipped_bundle_flies() -> None:
+    with pytest.raises(ConfigError, match="does not name the robot"):
         Bringup(target="robot").check_robot()
+    others = [path for path in CELL.parent.glob("*.yaml") if path != CELL]
+    assert len(others) >= 3
+    for path in others:
+        with pytest.raises(BundleError, match="flies robot 'sim_aloha', this one is"):
+            Bringup(target="robot", robot_file=path).check_robot()
 
 
 # -- W6: a bundle is all of its files --------------------------------------------------------------------------

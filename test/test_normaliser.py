@@ -45,3 +45,15 @@ def test_a_scale_that_would_give_nonsense_is_refused(broken: dict[str, np.ndarra
     good = {"proprio_mean": np.zeros(2 * JOINTS), "proprio_std": np.ones(2 * JOINTS), "action_std": np.ones(JOINTS)}
     with pytest.raises(ValueError, match="normaliser"):
         Normaliser(**{**good, **broken})
+
+
+def test_the_same_motion_is_the_same_number_of_action_units_a_second() -> None:
+    here = normaliser(1e-3)
+    slow = here.at(0.04)
+    assert slow.period == 0.04
+    assert np.allclose(slow.action_std, 2e-3)
+    assert here.at(here.period) is here
+    assert slow.at(here.period).action_std == pytest.approx(here.action_std)
+    assert np.array_equal(slow.proprio_std, here.proprio_std)
+    with pytest.raises(ValueError, match="period of its actions is not known"):
+        Normaliser(np.zeros(2 * JOINTS), np.ones(2 * JOINTS), np.ones(JOINTS)).at(0.02)

@@ -17,9 +17,12 @@ from rlt_ros.bringup.parameters import PARAMETERS
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.control.config import ExecutorParameters
 from rlt_ros.rl.config import RECIPES
+from rlt_ros.robot import derive
+from rlt_ros.robot.description import read_robot
+from rlt_ros.robot.sections import Robot
 from rlt_ros.session.config import SessionParameters
 from rlt_ros.share import share_directory
-from rlt_ros.sim.config import CELL, SimParameters
+from rlt_ros.sim.config import SimParameters
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.teleop.config import TeleopParameters
 from rlt_ros.vla.bundle import load_bundle, shipped_actor
@@ -27,6 +30,8 @@ from rlt_ros.vla.bundle import load_bundle, shipped_actor
 TARGETS = ("sim", "robot", "learner")
 HUMANS = ("none", "simulated")
 DEFAULT_BUNDLE = "small_aloha"
+CELL = share_directory() / "config" / "robots" / "aloha.yaml"
+"""What the simulated cell is to the nodes."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Bringup:
         task: task of the cell or name of the work on a robot; None for the file's.
         bundle: directory of the VLA bundle; None for the file's, or the shipped one.
         config: ROS parameter file; None for the target's default.
+        robot_file: description of the robot (robot.yaml), which parameter file and settings override; None: there is
+            only a parameter file.
         namespace: of all nodes.
         driver: namespace of the robot's driver, cameras and joystick; empty: their names are global.
         headless: do not open a window.
@@ -80,6 +87,7 @@ class Bringup:
     task: str | None = None
     bundle: Path | None = None
     config: Path | None = None
+    robot_file: Path | None = None
     namespace: str = "/rlt"
     driver: str = ""
     headless: bool = True
@@ -128,10 +136,28 @@ class Bringup:
             raise ConfigError(f"unknown recipe '{self.recipe}': choose {' or '.join(RECIPES)}")
         return read_parameter_file(share_directory() / "config" / f"recipe_{self.recipe}.yaml", self.namespace)
 
+    def of_robot(self, node: str) -> dict[str, Any]:
+        """What all nodes are told of the robot, where neither file nor settings say it."""
+        return dict(self._described.get(node, {}))
+
     def _beneath(self, node: str) -> dict[str, Any]:
         """What a node is told of the robot, and by the recipe, where neither file nor settings say it."""
-        robot = CELL.get(node, {}) if self.target == "sim" else {}
-        return {**robot, **self._from_recipe.get(node, {})}
+        return {**self.of_robot(node), **self._from_recipe.get(node, {})}
+
+    @cached_property
+    def described(self) -> Robot | None:
+        """The robot that `robot_file` describes, or the simulated cell's."""
+        return read_robot(self._described_in) if self._described_in is not None else None
+
+    @property
+    def _described_in(self) -> Path | None:
+        return CELL if self.target == "sim" else self.robot_file
+
+    @cached_property
+    def _described(self) -> dict[str, dict[str, Any]]:
+        if self.described is None or self._described_in is None:
+            return {}
+        return derive.node_parameters(self.described, self._described_in)
 
     def nodes(self) -> list[NodeSpec]:
         """The processes in the reverse of the order in which they start.
@@ -169,7 +195,14 @@ class Bringup:
         if self.human not in HUMANS:
             raise ConfigError(f"unknown human '{self.human}': choose {' or '.join(HUMANS)}")
         if self.target == "sim":
+            if self.robot_file is not None:
+                raise ConfigError("--robot describes a robot: it goes with 'rlt up robot'")
             get_task(self.task_name)
+        elif self.target == "robot" and self.described is None and not self.parameters("executor_node").get("joints"):
+            raise ConfigError(
+                "which robot? Describe it with --robot FILE: 'rlt init robot' writes a first one from what its driver "
+                f"says, {share_directory() / 'config' / 'robots'} has examples"
+            )
         elif self._simulated_human:
             raise ConfigError("a simulated human lives in the simulated cell only: 'rlt up sim --human simulated'")
 
@@ -269,6 +302,12 @@ class Bringup:
         """The robot's name: the executor's in file and settings, or the simulated cell's."""
         return str(self.parameters("executor_node").get("robot", ""))
 
+    @property
+    def period(self) -> float:
+        """Seconds between two commands."""
+        given = self.parameters("executor_node").get("period", ExecutorParameters.period)
+        return float(given or load_bundle(self.bundle_path).period)
+
     def check_robot(self) -> None:
         """A bundle flies only the robot that it names.
 
@@ -278,8 +317,8 @@ class Bringup:
         bundle = load_bundle(self.bundle_path)
         if not self.robot:
             raise ConfigError(
-                f"{self.config_path} does not name the robot: set executor_node.robot to the name that its bundle has "
-                f"(the bundle in use, {self.bundle_path}, flies '{bundle.robot}')"
+                f"{self.config_path} does not name the robot: describe it (--robot FILE), or set executor_node.robot "
+                f"to the name that its bundle has (the bundle in use, {self.bundle_path}, flies '{bundle.robot}')"
             )
         bundle.check_fits(bundle.joints, bundle.cameras, robot=self.robot)
 
@@ -287,24 +326,43 @@ class Bringup:
         """Where a robot's commands go, as everybody names it; none in the simulated cell."""
         if self.target != "robot":
             return []
-        topics = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node").wire_topics
-        return [name if name.startswith("/") else f"{self.driver.rstrip('/')}/{name}" for name in topics]
+        return [self._outside(name) for name in self._command_topics]
+
+    @property
+    def _command_topics(self) -> list[str]:
+        parameters = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node")
+        if self.described is not None and parameters.described:
+            return derive.command_topics(self.described)
+        return list(parameters.wire_topics)
 
     def remappings(self) -> dict[str, str]:
-        """Names of a ros2_control robot and of realsense-ros cameras, seen from inside our namespace."""
+        """Names of a robot's driver and of its cameras, seen from inside our namespace."""
         if self.target != "robot":
             return {}
-        topics = from_mapping(ExecutorParameters, self.parameters("executor_node"), "executor_node").wire_topics
+        pictures = {
+            f"{name}/color/{topic}": f"{name}/color/{topic}"
+            for name in self.cameras
+            for topic in ("image_raw", "camera_info")
+        }
+        if self.described is not None:
+            pictures |= derive.camera_topics(self.described)
+            known = ("joy", *derive.topics(self.described), *self._command_topics)
+            names = {name: name for name in known if not name.startswith("/")}
+            return {ours: self._outside(theirs) for ours, theirs in {**names, **pictures}.items()}
         leader = self.parameters("teleop_node").get("leader_topic", TeleopParameters.leader_topic)
         ours = [
             "joint_states",
             "robot_description",
             "joy",
             leader,
-            *topics,
-            *(f"{name}/color/{topic}" for name in self.cameras for topic in ("image_raw", "camera_info")),
+            *self._command_topics,
+            *pictures,
         ]
-        return {name: f"{self.driver.rstrip('/')}/{name}" for name in ours if not name.startswith("/")}
+        return {name: self._outside(name) for name in ours if not name.startswith("/")}
+
+    def _outside(self, name: str) -> str:
+        """A name of the robot's, as everybody has it."""
+        return name if name.startswith("/") else f"{self.driver.rstrip('/')}/{name}"
 
     def _settings(self, node: str) -> dict[str, Any]:
         prefix = f"{node}."

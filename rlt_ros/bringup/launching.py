@@ -19,6 +19,7 @@ _ARGUMENTS = {
     "namespace": ("/rlt", "namespace of all nodes"),
     "driver": ("", "namespace of the robot's driver, cameras and joystick; empty: global names"),
     "config": ("", "ROS parameter file; empty: the target's default"),
+    "robot": ("", "description of the robot (robot.yaml); empty: the parameter file says everything"),
     "bundle": ("", "directory of the VLA bundle; empty: the shipped one"),
     "task": ("", "task of the cell, or name of the work; empty: the file's"),
     "learner": (
@@ -55,6 +56,7 @@ def _nodes(context: LaunchContext, target: str) -> list[Node]:
         task=given["task"] or None,
         bundle=path("bundle"),
         config=path("config"),
+        robot_file=path("robot"),
         namespace=given["namespace"],
         driver=given["driver"],
         learner=elsewhere.get(given["learner"].lower(), given["learner"]) if target != "learner" else None,

@@ -16,12 +16,14 @@ from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.journal.journal import is_being_written, read_journal
 from rlt_ros.provenance import provenance
 from rlt_ros.rl.config import CHECKPOINT_FORMAT, LearnerParameters, differences, settings
+from rlt_ros.robot.description import portable
 from rlt_ros.session.statistics import EpisodeRecord, summarise
 from rlt_ros.vla.bundle import load_bundle
 
 RECORD = "run.json"
 SUMMARY = "summary.json"
 PARAMETERS = "parameters.yaml"
+ROBOT = "robot.yaml"
 JOURNAL = "journal"
 CHECKPOINTS = "checkpoints"
 
@@ -80,6 +82,7 @@ def write_record(bringup: Bringup, specs: list[NodeSpec], argv: list[str]) -> No
         "config": str(bringup.config_path),
         "namespace": bringup.namespace,
         "driver": bringup.driver,
+        "period": bringup.period,
         "seed": bringup.seed,
         "human": bringup.human,
         "recipe": bringup.recipe,
@@ -97,6 +100,8 @@ def write_record(bringup: Bringup, specs: list[NodeSpec], argv: list[str]) -> No
             _keep(run / PARAMETERS, lives)
         record = {**earlier, "resumed": [*earlier.get("resumed", []), now], "settings": dict(bringup.settings)}
     _write(run / RECORD, json.dumps(record, indent=2) + "\n")
+    if bringup.robot_file is not None:
+        _write(run / ROBOT, portable(bringup.robot_file))
     if not (run / PARAMETERS).is_file():
         (run / PARAMETERS).write_bytes(parameters)
 
@@ -146,6 +151,7 @@ def resumed(given: Bringup, run: Path) -> Bringup:
         task=record["task"],
         bundle=bundle,
         config=given.config or run / PARAMETERS,
+        robot_file=given.robot_file or (run / ROBOT if (run / ROBOT).is_file() else None),
         namespace=record["namespace"],
         driver=given.driver or record.get("driver", ""),
         seed=record["seed"] if given.seed is None else given.seed,

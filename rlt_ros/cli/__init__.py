@@ -14,6 +14,7 @@ from rlt_ros.cli.checks import doctor
 from rlt_ros.cli.collect import collect
 from rlt_ros.cli.evaluation import evaluate
 from rlt_ros.cli.graph import demo, up
+from rlt_ros.cli.init import init
 from rlt_ros.cli.journal import export, replay, runs
 from rlt_ros.cli.report import report
 from rlt_ros.cli.serve import serve
@@ -39,6 +40,7 @@ for command in (train, collect):
 app.add_typer(adapt.app, name="adapt", rich_help_panel=_LEARN)
 app.command("eval", rich_help_panel=_LEARN)(evaluate)
 app.command(rich_help_panel=_CHECK)(doctor)
+app.command(rich_help_panel=_CHECK)(init)
 # The benchmark's own options are its own parser's business.
 _FOREIGN = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 app.command(context_settings=_FOREIGN, rich_help_panel=_CHECK)(bench)

@@ -11,7 +11,7 @@ import yaml
 from rich.console import Console
 
 from rlt_ros.bringup.graph import Bringup
-from rlt_ros.cli.options import BundlePath, Json
+from rlt_ros.cli.options import BundlePath, Json, RobotFile
 from rlt_ros.config import ConfigError
 
 
@@ -20,7 +20,8 @@ def doctor(
         str,
         typer.Argument(
             help="'all'; 'bundle': the probe of a bundle; 'joystick': what is held and what it does, live; 'cameras': "
-            "what is connected, and whether the configured ones keep up."
+            "what is connected, and whether the configured ones keep up; 'robot': whether a running driver fits its "
+            "description (--robot)."
         ),
     ] = "all",
     bundle: BundlePath = None,
@@ -34,6 +35,11 @@ def doctor(
         list[str] | None, typer.Option(metavar="NAME=X,Y,W,H", help="Crop to draw into the still (cameras).")
     ] = None,
     stills: Annotated[Path, typer.Option(help="Where a still of each camera goes (cameras).")] = Path("runs/stills"),
+    robot: RobotFile = None,
+    driver: Annotated[str, typer.Option(metavar="NAMESPACE", help="Of the robot's driver (robot).")] = "",
+    move: Annotated[
+        bool, typer.Option("--move", help="Move every joint by a degree, after asking twice (robot).")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Say what works on this machine, and what to do about the rest."""
@@ -48,8 +54,12 @@ def doctor(
         from rlt_ros.cli.cameras import doctor_cameras
 
         raise typer.Exit(doctor_cameras(config, pick or [], stills, seconds or 5.0, as_json))
+    if what == "robot":
+        from rlt_ros.cli.robot import doctor_robot
+
+        raise typer.Exit(doctor_robot(robot, driver, seconds or 5.0, move=move, as_json=as_json))
     if what != "all":
-        raise ConfigError(f"doctor looks at 'all', 'bundle', 'joystick' or 'cameras', not '{what}'")
+        raise ConfigError(f"doctor looks at 'all', 'bundle', 'joystick', 'cameras' or 'robot', not '{what}'")
     from rlt_ros.bringup.doctor import checks
 
     console = Console(highlight=False)

@@ -19,6 +19,7 @@ from rlt_ros.cli.options import (
     Clearance,
     Json,
     Randomisation,
+    RobotFile,
     Seed,
     Setting,
     Task,
@@ -49,6 +50,7 @@ def collect(
     config: Annotated[
         Path | None, typer.Option(help="The robot's parameter file (--live); default: the simulated cell.")
     ] = None,
+    robot: RobotFile = None,
     bundle: BundlePath = None,
     video: Annotated[
         bool, typer.Option("--video", help="Pictures as video: a tenth of the size, and faster for LeRobot to read.")
@@ -64,7 +66,7 @@ def collect(
 
     counters: Mapping[str, int] = {}
     if live:
-        contents, source, counters = _live(task, instruction, human_share, namespace, bundle, config)
+        contents, source, counters = _live(task, instruction, human_share, namespace, bundle, config, robot)
     else:
         contents, source = _expert(task, setting, episodes or 50, clearance, randomisation, seed)
     lengths: list[int] = []
@@ -90,21 +92,35 @@ def collect(
 
 
 def _live(
-    task: str, instruction: str, human_share: float, namespace: str, bundle: Path | None, config: Path | None
+    task: str,
+    instruction: str,
+    human_share: float,
+    namespace: str,
+    bundle: Path | None,
+    config: Path | None,
+    robot: Path | None,
 ) -> tuple[Contents, Iterator[Episode], Mapping[str, int]]:
     from rlt_ros.cli.collect_live import record
+    from rlt_ros.config import from_mapping
     from rlt_ros.vla.bundle import load_bundle
     from rlt_ros.vla.config import VlaParameters
     from rlt_ros.vla.dataset import Contents
     from rlt_ros.vla.live import LiveEpisodes
 
-    bringup = Bringup(target="robot" if config else "sim", task=task, bundle=bundle, config=config, namespace=namespace)
+    bringup = Bringup(
+        target="robot" if config or robot else "sim",
+        task=task,
+        bundle=bundle,
+        config=config,
+        robot_file=robot,
+        namespace=namespace,
+    )
     loaded = load_bundle(bringup.bundle_path)
-    contents = Contents(loaded.robot, loaded.joints, loaded.cameras, loaded.image_size, loaded.period)
-    skew = float(bringup.parameters("vla_node").get("max_camera_skew", VlaParameters.max_camera_skew))
-    streams = LiveEpisodes(contents, task, instruction or loaded.instruction(task), human_share, skew)
+    contents = Contents(loaded.robot, loaded.joints, loaded.cameras, loaded.image_size, bringup.period)
+    vla = from_mapping(VlaParameters, bringup.parameters("vla_node"), "vla_node")
+    streams = LiveEpisodes(contents, task, instruction or loaded.instruction(task), human_share, vla.max_camera_skew)
     print("recording; Ctrl-C ends it", file=sys.stderr)
-    return contents, record(contents, streams, namespace, bringup.remappings()), streams.counters
+    return contents, record(contents, streams, namespace, bringup.remappings(), vla.crop_boxes), streams.counters
 
 
 def _expert(

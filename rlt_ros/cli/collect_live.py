@@ -1,6 +1,6 @@
 """Recording demonstrations from a running graph, for `rlt collect --live`.
 
-Subscribes: `<camera>/color/image_raw` (Image), `step` (ControlStep), `episode` (EpisodeEvent).
+Subscribes: `<camera>/color/image_raw` (Image, CompressedImage), `step` (ControlStep), `episode` (EpisodeEvent).
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import rclpy
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from rlt_ros import endings, msg
 from rlt_ros.ros.convert import step_from_msg
 from rlt_ros.ros.fields import from_stamp
-from rlt_ros.ros.images import ImageError, model_pixels
-from rlt_ros.ros.qos import RECORD_QOS, SENSOR_QOS
+from rlt_ros.ros.images import WHOLE, Crop, ImageError, hear_pictures, model_pixels
+from rlt_ros.ros.qos import RECORD_QOS
 from rlt_ros.ros.teller import Teller
 from rlt_ros.types import Episode, Outcome
 from rlt_ros.vla.dataset import Contents
@@ -38,22 +38,23 @@ class CollectNode(Node):
         contents: Contents,
         live: LiveEpisodes,
         remappings: Mapping[str, str],
+        crops: Mapping[str, Crop],
     ) -> None:
-        """Subscribe; `remappings` are those of the graph's other nodes."""
+        """Subscribe; `remappings` are those of the graph's other nodes, `crops` what the model sees of pictures."""
         super().__init__("collect", namespace=namespace, context=context)
         self.done: SimpleQueue[Episode] = SimpleQueue()
-        self._live, self._size = live, contents.image_size
+        self._live, self._size, self._crops = live, contents.image_size, crops
         for camera in contents.cameras:
             topic = f"{camera}/color/image_raw"
             callback = partial(self._on_image, camera)
-            self.create_subscription(Image, remappings.get(topic, topic), callback, SENSOR_QOS)
+            hear_pictures(self, camera, callback, topic=remappings.get(topic, topic))
         self.create_subscription(msg.ControlStep, "step", self._on_step, RECORD_QOS)
         self.create_subscription(msg.EpisodeEvent, "episode", self._on_event, RECORD_QOS)
         Teller(self, live.refusals)
 
-    def _on_image(self, camera: str, message: Image) -> None:
+    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
         try:
-            picture = model_pixels(message, self._size)
+            picture = model_pixels(message, self._size, self._crops.get(camera, WHOLE))
         except ImageError as error:
             self._live.refusals.refuse(error.kind, f"{camera}: {error}")
             return
@@ -80,7 +81,13 @@ class CollectNode(Node):
             self._live.ended(message.epoch, message.episode, stamp, outcome)
 
 
-def record(contents: Contents, live: LiveEpisodes, namespace: str, remappings: Mapping[str, str]) -> Iterator[Episode]:
+def record(
+    contents: Contents,
+    live: LiveEpisodes,
+    namespace: str,
+    remappings: Mapping[str, str],
+    crops: Mapping[str, Crop] | None = None,
+) -> Iterator[Episode]:
     """Episodes of the running graph until Ctrl-C.
 
     A thread of its own takes in messages, so that writing an episode to disk delays none.
@@ -90,13 +97,14 @@ def record(contents: Contents, live: LiveEpisodes, namespace: str, remappings: M
         live: joins the streams.
         namespace: of the graph's nodes.
         remappings: topic names of ours -> of the robot, as in bring-up.
+        crops: what the model sees of a camera's picture, as `vla_node` has it.
     """
     stop = threading.Event()
     numbers = [n for n in endings.SIGNALS if n is not signal.SIGHUP or signal.getsignal(n) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, lambda *_: stop.set()) for number in numbers}
     context = rclpy.Context()
     rclpy.init(context=context, signal_handler_options=SignalHandlerOptions.NO)
-    node = CollectNode(context, namespace, contents, live, remappings)
+    node = CollectNode(context, namespace, contents, live, remappings, crops or {})
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
 

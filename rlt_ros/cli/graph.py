@@ -18,6 +18,7 @@ from rlt_ros.cli.options import (
     OptionalSeed,
     OptionalTask,
     Recipe,
+    RobotFile,
     Seed,
     Task,
     Trained,
@@ -31,6 +32,7 @@ def up(
     task: OptionalTask = None,
     bundle: BundlePath = None,
     config: Annotated[Path | None, typer.Option(help="ROS parameter file; default: config/TARGET.yaml.")] = None,
+    robot: RobotFile = None,
     namespace: Annotated[str, typer.Option(help="ROS namespace of all nodes.")] = "/rlt",
     driver: Annotated[
         str, typer.Option(metavar="NAMESPACE", help="Of the robot's driver, cameras, joystick; default: global names.")
@@ -65,6 +67,7 @@ def up(
         task=task,
         bundle=bundle,
         config=config,
+        robot_file=robot,
         namespace=namespace,
         driver=driver,
         headless=headless,

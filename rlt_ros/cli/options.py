@@ -28,6 +28,9 @@ Trained = Annotated[
 ]
 Recipe = Annotated[str, typer.Option(help=f"Named settings of learning: {' or '.join(RECIPES)}.")]
 BundlePath = Annotated[Path | None, typer.Option("--bundle", help="VLA bundle; default: the shipped one.")]
+RobotFile = Annotated[
+    Path | None, typer.Option("--robot", metavar="FILE", help="Description of the robot (robot.yaml).")
+]
 NewBundle = Annotated[Path, typer.Option("--out", help="Directory of the new bundle.")]
 
 

@@ -20,13 +20,14 @@ _PER_JOINT = (
     *("joint_acceleration", "joint_deceleration", "joint_following"),
 )
 _STOP_WITHIN = 0.2
+_SHORTEST_PERIOD = 0.002
 
 
 @dataclass(frozen=True)
 class ExecutorConfig:
     """Parameters of the executor."""
 
-    period: float = param(0.02, "time between commands", unit="s", low=0.002, high=1.0)
+    period: float = param(0.0, "time between commands; 0: that of the bundle's rows", unit="s", low=0.0, high=1.0)
     chunk: int = param(10, "rows of an actor chunk (C)", low=1, high=100)
     reference_rows: int = param(20, "rows of the reference flown before the next one is taken", low=1, high=100)
     max_input_age: float = param(0.3, "oldest policy input a chunk may start from", unit="s", low=0.0, high=5.0)
@@ -64,6 +65,9 @@ class ExecutorParameters(ExecutorConfig):
     bundle: str = param("", "directory of the VLA bundle")
     robot: str = param("", "name of the robot, as the bundle's `robot` has it; empty: it is not compared")
     actor: str = param("", "file of an actor that flies from the start on; empty: the learner's weights are awaited")
+    robot_file: str = param(
+        "", "description of the robot (robot.yaml): who tells of its joints, who takes its targets; empty: see below"
+    )
     joints: tuple[str, ...] = param(("",), "the robot's joints, in the order of its command topic")
     # Of these lists, one entry for each of `joints`; a single one holds for all.
     joint_low: tuple[float, ...] = param(
@@ -92,11 +96,13 @@ class ExecutorParameters(ExecutorConfig):
         unit="rad, grippers 0-1",
         low=0.0,
     )
-    command_interface: str = param("forward_position", "forward_position or joint_trajectory")
+    command_interface: str = param(
+        "", "forward_position or joint_trajectory; empty: as robot_file says, otherwise forward_position"
+    )
     command_topics: tuple[str, ...] = param(
         ("",),
         "where commands go: one topic, or several that share the joints evenly in their order (one for each arm); "
-        "empty: the usual topic of the interface",
+        "empty: as robot_file says, otherwise the usual topic of the interface",
     )
     home: tuple[float, ...] = param(
         (0.0,),
@@ -119,6 +125,8 @@ class ExecutorParameters(ExecutorConfig):
             raise ConfigError(
                 "executor_node.joints is not set: name the robot's joints, in the order of its command topic"
             )
+        if 0 < self.period < _SHORTEST_PERIOD:
+            raise ConfigError(f"period is {self.period} s: {_SHORTEST_PERIOD} s is the shortest")
         for name in _PER_JOINT:
             self.per_joint(name)
 
@@ -134,15 +142,25 @@ class ExecutorParameters(ExecutorConfig):
         return np.broadcast_to(np.array(values, dtype=np.float64), len(self.joints)).copy()
 
     @property
+    def interface(self) -> str:
+        """Of the controllers that the description does not name."""
+        return self.command_interface or next(iter(COMMAND_TOPICS))
+
+    @property
+    def described(self) -> bool:
+        """Whether the description says who takes commands; what is said here beats it."""
+        return bool(self.robot_file) and not self.command_interface and not any(self.command_topics)
+
+    @property
     def wire_topics(self) -> tuple[str, ...]:
         """Where commands go.
 
         Raises:
             ConfigError: the command interface is unknown, or the topics cannot share the joints evenly.
         """
-        if self.command_interface not in COMMAND_TOPICS:
+        if self.interface not in COMMAND_TOPICS:
             raise ConfigError(f"command_interface '{self.command_interface}' is unknown: {' or '.join(COMMAND_TOPICS)}")
-        topics = self.command_topics if any(self.command_topics) else (COMMAND_TOPICS[self.command_interface],)
+        topics = self.command_topics if any(self.command_topics) else (COMMAND_TOPICS[self.interface],)
         if not all(topics) or len(self.joints) % len(topics):
             raise ConfigError(f"command_topics: {len(topics)} topics cannot share {len(self.joints)} joints evenly")
         return topics
@@ -158,7 +176,7 @@ class ExecutorParameters(ExecutorConfig):
             return None
         if len(self.home) != len(self.joints):
             raise ConfigError(f"home has {len(self.home)} entries for {len(self.joints)} joints")
-        if self.command_interface != "joint_trajectory":
+        if not self.described and self.interface != "joint_trajectory":
             raise ConfigError("home needs command_interface joint_trajectory: its controller brings the robot there")
         outside = [
             name

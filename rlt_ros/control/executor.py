@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from rlt_ros.control.chunks import ChunkPlayer
 from rlt_ros.control.config import ExecutorConfig
 from rlt_ros.control.kept_command import KeptCommand
 from rlt_ros.control.limits import JointLimits, Limit, guard
-from rlt_ros.control.measured import MeasuredJoints
+from rlt_ros.control.measured import MeasuredRobot
 from rlt_ros.control.policy_inputs import PolicyInputs
 from rlt_ros.control.realtime import Histogram
 from rlt_ros.control.stops import Stops
@@ -63,18 +63,20 @@ class Executor:
         normaliser: Normaliser,
         limits: JointLimits,
         stop_sources: Sequence[str] = (),
+        joint_sources: Sequence[Sequence[int]] = (),
     ) -> None:
         """Start in HOLD, knowing nothing of the robot.
 
         Args:
-            config: parameters.
+            config: parameters; without a period that of the normaliser.
             bundle_id: the only bundle whose inputs are flown.
-            normaliser: the bundle's.
+            normaliser: the bundle's; its actions are taken over to the loop's period.
             limits: of every joint.
             stop_sources: whose silence is a stop, where `stop_heartbeat` is set; see `stop_source`.
+            joint_sources: places of the joints that each source of joint states tells of; see `MeasuredRobot`.
         """
-        self.config = config
-        self.normaliser = normaliser
+        self.config = config = replace(config, period=config.period or normaliser.period)
+        self.normaliser = normaliser = normaliser.at(config.period)
         self.limits = limits
         self.refusals = Refusals()
         self.holds: Counter[str] = Counter()
@@ -87,7 +89,7 @@ class Executor:
         self._joints = len(limits.low)
         self._session = SessionView()
         self._session_time = -np.inf
-        self._measured = MeasuredJoints(self._joints, config.max_joint_speed, self.refusals)
+        self._measured = MeasuredRobot(self._joints, config.max_joint_speed, self.refusals, joint_sources)
         self._inputs = PolicyInputs(bundle_id, self._joints, config.period, self.refusals)
         self._command = KeptCommand(self._joints, config.period, config.hold_time)
         self._human_target: Array | None = None
@@ -140,9 +142,9 @@ class Executor:
 
     # -- what arrives --------------------------------------------------------------------------------------
 
-    def joint_state(self, time: float, position: Array, velocity: Array, source: str = "") -> None:
-        """The robot's measured state; see `MeasuredJoints.read`."""
-        self._measured.read(time, position, velocity, source, others_move=self._others_move(self._state))
+    def joint_state(self, time: float, position: Array, velocity: Array, source: str = "", part: int = 0) -> None:
+        """What a source of joint states measured; see `MeasuredRobot.read`."""
+        self._measured.read(time, position, velocity, source, part=part, others_move=self._others_move(self._state))
         if self._measured.relocated:
             self._command.forget_at_rest()
 

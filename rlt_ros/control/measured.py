@@ -6,6 +6,8 @@ says zeros, in degrees. Commands start from what is believed here, and from noth
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from rlt_ros.refusals import Refusals
@@ -172,3 +174,88 @@ class MeasuredJoints:
             return self.velocity
         share = elapsed / (elapsed + _SMOOTHING)
         return np.asarray(self.velocity + share * ((position - self.position) / elapsed - self.velocity))
+
+
+_WORST_FIRST = ("joint_states_two_publishers", "no_joint_states", "joint_states_implausible", "joint_states_stale")
+
+
+class MeasuredRobot:
+    """The joints of a robot, told by one source or by several, each judged by itself: every joint has its own age."""
+
+    def __init__(self, joints: int, speed: float, refusals: Refusals, parts: Sequence[Sequence[int]] = ()) -> None:
+        """Know nothing yet.
+
+        Args:
+            joints: their number, J.
+            speed: fastest that a joint moves, by itself or by hand, rad/s.
+            refusals: where refused readings are counted.
+            parts: places of the joints that each source tells of, every joint once; none: one source tells of all.
+
+        Raises:
+            ValueError: a joint is told of by no source, or by two.
+        """
+        told = sorted(place for part in parts for place in part)
+        if parts and told != list(range(joints)):
+            raise ValueError(f"joint states: {joints} joints, and sources for {told}")
+        self._places = [np.array(part, dtype=np.intp) for part in parts] or [np.arange(joints)]
+        self._parts = [MeasuredJoints(len(part), speed, refusals) for part in self._places]
+        self.position: Array | None = None
+        self.velocity = np.zeros(joints)
+
+    @property
+    def time(self) -> float:
+        """When the joint that was not heard of for longest was measured."""
+        return min(part.time for part in self._parts)
+
+    def forget(self) -> None:
+        """See `MeasuredJoints.forget`."""
+        for part in self._parts:
+            part.forget()
+        self._gather()
+
+    def fault(self, now: float, longest: float) -> str:
+        """See `MeasuredJoints.fault`; the worst of all sources."""
+        if len(self._parts) == 1:
+            return self._parts[0].fault(now, longest)
+        faults = {part.fault(now, longest) for part in self._parts}
+        return next((fault for fault in _WORST_FIRST if fault in faults), "")
+
+    def read(
+        self,
+        time: float,
+        position: Array,
+        velocity: Array,
+        source: str = "",
+        *,
+        part: int = 0,
+        others_move: bool = False,
+    ) -> None:
+        """A reading of one source's joints; see `MeasuredJoints.read`."""
+        self._parts[part].read(time, position, velocity, source, others_move=others_move)
+        self._gather()
+
+    def adopt(self) -> None:
+        """See `MeasuredJoints.adopt`."""
+        for part in self._parts:
+            part.adopt()
+        self._gather()
+
+    @property
+    def relocated(self) -> bool:
+        """See `MeasuredJoints.relocated`."""
+        told = [part.relocated for part in self._parts]  # of every part, which tells it once
+        return any(told)
+
+    def _gather(self) -> None:
+        if len(self._parts) == 1:
+            self.position, self.velocity = self._parts[0].position, self._parts[0].velocity
+            return
+        position, velocity = np.empty(len(self.velocity)), np.empty(len(self.velocity))
+        known = True
+        for places, part in zip(self._places, self._parts, strict=True):
+            velocity[places] = part.velocity
+            if part.position is None:
+                known = False
+            else:
+                position[places] = part.position
+        self.position, self.velocity = position if known else None, velocity

@@ -2,7 +2,7 @@
 
 Subscribes: `session` (SessionState), `episode` (EpisodeEvent), `executor_status` (ExecutorStatus), `learner_status`
 (LearnerStatus), `action_chunk` (ActionChunk), `/diagnostics` (DiagnosticArray), `/rosout` (Log); while a page is open
-also `step` (ControlStep) and `<camera>/color/image_raw` (Image).
+also `step` (ControlStep) and `<camera>/color/image_raw` (Image, CompressedImage).
 Services called: `session_node/start`, `stop`, `begin_critical`, `reset_done` (Trigger), `session_node/label` (Label),
 `teleop_node/set_intervention` (SetIntervention), `executor_node/estop`, `clear_estop` (Trigger),
 `executor_node/set_mode` (SetMode).

@@ -1,11 +1,11 @@
-"""The 50 Hz control loop: reference or actor, guarded, on the wire.
+"""The control loop: reference or actor, guarded, on the wire.
 
 Publishes: `<command_topics>` (Float64MultiArray or JointTrajectory), `action_chunk` (ActionChunk), `step`
 (ControlStep), `executor_status` (ExecutorStatus), `/diagnostics` (DiagnosticArray).
 Subscribes: `policy_input` (PolicyInput), `joint_states` (JointState), `intervention` (Intervention), `policy`
 (PolicyWeights), `session` (SessionState), `<stop_topics>` (Bool), `robot_description` (String).
 Services: `~/set_mode` (SetMode), `~/estop`, `~/clear_estop`, `~/home` (Trigger).
-Actions called: `<controller>/follow_joint_trajectory` (FollowJointTrajectory) for `~/home`.
+Actions called: `<controller>/follow_joint_trajectory` (FollowJointTrajectory), `<gripper>` (GripperCommand).
 Parameters: `rlt_ros.control.config.ExecutorParameters`.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from rlt_ros.control.actor import WeightsError, read_actor
 from rlt_ros.control.config import ExecutorParameters
 from rlt_ros.control.executor import Executor
 from rlt_ros.control.realtime import PeriodicThread, raise_priority, wait_until
+from rlt_ros.robot.wire import executor_wire
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.convert import chunk_to_msg, diagnostics_to_msg, status_to_msg, step_to_msg
 from rlt_ros.ros.executor_inputs import ExecutorInputs
@@ -63,35 +65,35 @@ class ExecutorNode(ManagedNode):
         """Load the bundle's description and connect."""
         p = self._config
         bundle = load_bundle(p.bundle)
-        if abs(bundle.period - p.period) > 1e-6:
-            raise ConfigError(f"period is {p.period} s, the bundle's rows are {bundle.period} s apart")
+        p = self._config = replace(p, period=p.period or bundle.period)
         bundle.check_fits(p.joints, bundle.cameras, robot=p.robot)
         self._bundle = bundle
-        self._executor = Executor(p, bundle.id, bundle.normaliser, p.limits(bundle.joints), p.stops)
+        self._wire = wire = executor_wire(p)
+        limits, places = p.limits(bundle.joints), wire.places(bundle.joints)
+        self._executor = Executor(p, bundle.id, bundle.normaliser, limits, p.stops, places)
         if p.actor:
             try:
-                actor = read_actor(Path(p.actor), bundle.id)
+                actor = read_actor(Path(p.actor), bundle.actions_id(p.period))
                 self._executor.check_actor(actor)
             except WeightsError as error:
                 raise ConfigError(f"actor {p.actor} refused: {error}") from error
             self._executor.weights(actor)
         self._last_step: ControlStep | None = None
-        self._chunks = 0
-        self._robot_id = self.get_namespace()
+        self._chunks, self._robot_id = 0, self.get_namespace()
         self._connect()
 
     def _connect(self) -> None:
         p = self._config
-        self._robot = RobotOutput(self, p, self._bundle.joints)
+        self._robot = RobotOutput(self, self._wire, p.period, self._bundle.joints, self._executor.refusals)
         self._steps = self.create_publisher(msg.ControlStep, "step", HISTORY_QOS)
         self._chunk_publisher = self.create_publisher(msg.ActionChunk, "action_chunk", RECORD_QOS)
         self._status = self.create_publisher(msg.ExecutorStatus, "executor_status", 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         to_thread = (self._while_active, self._always)
-        self._inputs = ExecutorInputs(self, self._executor, self._bundle, self._time, p.stops, *to_thread)
-        self._homing = Homing(self, self._executor, p, self._bundle.joints, self._while_active)
+        self._inputs = ExecutorInputs(self, self._executor, self._bundle, self._wire, self._time, p.stops, *to_thread)
+        self._homing = Homing(self, self._executor, p, self._wire, self._bundle.joints, self._while_active)
         self.handles = [
-            *self._robot.publishers,
+            *self._robot.handles,
             self._steps,
             self._chunk_publisher,
             self._status,
@@ -158,7 +160,7 @@ class ExecutorNode(ManagedNode):
                     self._chunks,
                     step.session.episode,
                     self._bundle.joints,
-                    self._bundle.normaliser,
+                    self._executor.normaliser,
                     self._config.period,
                     offset,
                 )
@@ -230,6 +232,7 @@ class ExecutorNode(ManagedNode):
 
     def _publish_status(self) -> None:
         loop, executor = self._loop, self._executor
+        self._inputs.look()
         if loop is None or self._last_step is None:
             return
         rate, self._last_ticks = loop.statistics.ticks - self._last_ticks, loop.statistics.ticks

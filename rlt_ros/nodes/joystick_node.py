@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rlt_ros.teleop.device import JoyState
 
 _POLL = 0.005
-_REPEAT = 0.02
+_REPEAT = 1 / 50
 """Seconds between two messages while nothing changes: teleop_node takes silence for a lost joystick."""
 _LOOK_AROUND = 1.0
 """Seconds between two looks for other publishers."""

@@ -53,9 +53,10 @@ class LearnerNode(Node):
         os.nice(p.nice)
         torch.set_num_threads(p.threads)
         bundle = load_bundle(p.bundle)
+        period = p.period or bundle.period
         spec = ReplaySpec(p.capacity, bundle.token_dim, len(bundle.joints), p.chunk, p.stride, p.discount)
-        self._bundle = bundle
-        self._layout = Layout(bundle.id, bundle.joints, bundle.normaliser)
+        self._bundle, self._actions = bundle, bundle.actions_id(period)
+        self._layout = Layout(bundle.id, bundle.joints, bundle.normaliser.at(period))
         self._checkpoints = Path(p.checkpoint_dir) if p.checkpoint_dir else None
         motion = moment_for(bundle, p.chunk)
         self._learner, found = resume(
@@ -158,7 +159,7 @@ class LearnerNode(Node):
 
     def _publish_weights(self) -> None:
         learner, version = self._learner, self._versions.next()
-        data = export_actor(learner, self._bundle.id, version)
+        data = export_actor(learner, self._actions, version)
         message = msg.PolicyWeights()
         message.header.stamp = to_stamp(self._time.ros())
         message.epoch = self._inputs.epoch

@@ -3,7 +3,7 @@
 Publishes: `/diagnostics` (DiagnosticArray).
 Subscribes, of every robot: `step` (ControlStep), `policy_input` (PolicyInput), `backfill` (PolicyInput), `episode`
 (EpisodeEvent), `session` (SessionState), `executor_status` (ExecutorStatus), and with images
-`<camera>/color/image_raw` (Image); `learner_status` (LearnerStatus).
+`<camera>/color/image_raw` (Image, CompressedImage); `learner_status` (LearnerStatus).
 Services: `~/status` (Trigger), which answers with a JSON object.
 Parameters: `rlt_ros.journal.config.RecorderParameters`.
 """
@@ -35,7 +35,7 @@ from rlt_ros.missing import remedy
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import STEADY
 from rlt_ros.ros.fields import octets
-from rlt_ros.ros.images import ImageError, pixels_of
+from rlt_ros.ros.images import ImageError, hear_pictures, pixels_of
 from rlt_ros.ros.node import read_parameters, robots_of, run
 from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS, PICTURES_QOS
 from rlt_ros.ros.records import definition, stamp_of
@@ -110,7 +110,7 @@ class RecorderNode(Node):
             for camera in named(self._config.cameras):
                 name = f"{robot}/{camera}/color/image_raw"
                 heard = partial(self._on_image, selection, robot, name)
-                self.create_subscription(Image, name, heard, PICTURES_QOS)
+                hear_pictures(self, camera, heard, PICTURES_QOS, topic=name)
 
     # -- what arrives --------------------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ class RecorderNode(Node):
             self._sessions[robot] = state
             self._write(self._record(topic, msg.SessionState, data))
 
-    def _on_image(self, selection: Selection, robot: str, topic: str, message: Image) -> None:
+    def _on_image(self, selection: Selection, robot: str, topic: str, message: Image | CompressedImage) -> None:
         idle = self._sessions.get(robot, (0, 0, Phase.IDLE))[2] == Phase.IDLE
         if idle or self._space is not Space.AMPLE or self._jpeg is None:
             if not idle:

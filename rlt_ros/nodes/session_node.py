@@ -32,7 +32,8 @@ from rlt_ros.session.config import SessionParameters
 from rlt_ros.session.episodes import Event, EventKind, Session, SessionError
 from rlt_ros.types import Outcome, Phase
 
-_TICK = 0.02
+_RATE = 50.0
+"""Looks at the clock a second."""
 _HEARTBEAT = 0.2
 _SENSOR_GAP = 1.0
 """Seconds between two words of a success sensor that still are one."""
@@ -74,7 +75,7 @@ class SessionNode(Node):
         for name in ("start", "stop", "begin_critical", "reset_done"):
             self.create_service(Trigger, f"~/{name}", self._trigger(getattr(self._session, name), name))
         self.create_service(srv.Label, "~/label", self._label)
-        self.create_timer(_TICK, self._tick)
+        self.create_timer(1 / _RATE, self._tick)
         Teller(self, self._refusals)
 
     def _tick(self) -> None:

@@ -1,6 +1,6 @@
 """A human takes over, corrects, hands back, marks the hard part and says how it ended.
 
-Publishes: `intervention` (Intervention) at 50 Hz while a human flies, `/diagnostics` (DiagnosticArray).
+Publishes: `intervention` (Intervention) once a period while a human flies, `/diagnostics` (DiagnosticArray).
 Subscribes: `joy` (Joy), `step` (ControlStep), `session` (SessionState), with leader arms `<leader_topic>` (JointState).
 Services: `~/set_intervention` (SetIntervention).
 Services called: `session_node/start`, `reset_done`, `begin_critical` (Trigger), `session_node/label` (Label),
@@ -20,13 +20,13 @@ from std_srvs.srv import Trigger
 
 from rlt_ros import msg, srv
 from rlt_ros.config import ConfigError
-from rlt_ros.control.measured import reading_fault
 from rlt_ros.missing import remedy
 from rlt_ros.refusals import Refusals
+from rlt_ros.robot.wire import leader_sources
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.ears import Ears
 from rlt_ros.ros.fields import floats, to_stamp
-from rlt_ros.ros.joint_order import JointOrder
+from rlt_ros.ros.joint_sources import LeaderArms, hear_sources
 from rlt_ros.ros.node import read_parameters, run
 from rlt_ros.ros.qos import LATCHED_QOS, SENSOR_QOS
 from rlt_ros.ros.service_calls import ServiceCalls
@@ -39,7 +39,6 @@ from rlt_ros.teleop.teleop import Grip, Teleop
 from rlt_ros.types import Phase
 from rlt_ros.vla.bundle import load_bundle
 
-_PERIOD = 0.02
 _MAPPINGS = share_directory() / "config" / "joystick"
 _LABELS = {
     Function.SUCCESS: srv.Label.Request.OUTCOME_SUCCESS,
@@ -70,7 +69,6 @@ class TeleopNode(Node):
                 raise ConfigError(f"{remedy(error, 'teleop')}, or empty teleop_node.model") from error
             kinematics = Arms(_model(p.model), p.frames, names)
         self._teleop = Teleop(p, self._mapping, kinematics, arm_slots(names))
-        self._order = JointOrder(bundle.joints)
         self._phase = Phase.IDLE
         self._grip = Grip.OFF
         self._unknown_device = ""
@@ -78,8 +76,9 @@ class TeleopNode(Node):
         Ears(self, Joy, "joy", self._on_joy, depth=50)
         self.create_subscription(msg.ControlStep, "step", self._on_step, SENSOR_QOS)
         self.create_subscription(msg.SessionState, "session", self._on_session, LATCHED_QOS)
+        self._leaders = LeaderArms(leader_sources(p.robot_file, p.leader_topic, bundle.joints), bundle.joints)
         if p.source == "leader":
-            self.create_subscription(JointState, p.leader_topic, self._on_leader, SENSOR_QOS)
+            hear_sources(self, self._leaders.sources, self._on_leader)
         self.create_service(srv.SetIntervention, "~/set_intervention", self._set_intervention)
         self._triggers = {
             name: self.create_client(Trigger, f"session_node/{name}")
@@ -89,7 +88,7 @@ class TeleopNode(Node):
         self._calls = ServiceCalls(self, self._refusals)
         Teller(self, self._refusals)
         self._label = self.create_client(srv.Label, "session_node/label")
-        self.create_timer(_PERIOD, self._speak)
+        self.create_timer(p.period or bundle.period, self._speak)
 
     # -- what arrives --------------------------------------------------------------------------------------
 
@@ -146,16 +145,14 @@ class TeleopNode(Node):
         except ValueError:
             self._refusals.refuse("session_malformed", f"phase {message.phase}")
 
-    def _on_leader(self, message: JointState) -> None:
+    def _on_leader(self, message: JointState, part: int) -> None:
         try:
-            position, _ = self._order.read(message)
+            heard = self._leaders.read(message, part, self._time.now())
         except ValueError as error:
             self._refusals.refuse("leader_malformed", str(error))
             return
-        if fault := reading_fault(position):
-            self._refusals.refuse("leader_malformed", " ".join(fault))
-        else:
-            self._teleop.leader(self._time.now(), position)
+        if heard is not None:
+            self._teleop.leader(*heard)
 
     def _set_intervention(
         self, request: srv.SetIntervention.Request, response: srv.SetIntervention.Response

@@ -2,8 +2,8 @@
 
 Publishes: `policy_input` (PolicyInput), `backfill` (PolicyInput) with what it says later of a critical phase,
 `/diagnostics` (DiagnosticArray).
-Subscribes: `<camera>/color/image_raw` (Image) for each of the bundle's cameras, `joint_states` (JointState), `session`
-(SessionState).
+Subscribes: `<camera>/color/image_raw` (Image, CompressedImage) for each camera of the bundle, `joint_states`
+(JointState), `session` (SessionState).
 Services: `~/set_instruction` (SetInstruction).
 Parameters: `rlt_ros.vla.config.VlaParameters`.
 """
@@ -17,16 +17,19 @@ from functools import partial
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image
 
 from rlt_ros import msg, srv
 from rlt_ros.cameras.sets import FrameSet
 from rlt_ros.config import named
 from rlt_ros.refusals import Refusals
+from rlt_ros.robot.wire import joint_sources
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.fields import floats, to_stamp
+from rlt_ros.ros.images import hear_pictures
+from rlt_ros.ros.joint_sources import hear_sources
 from rlt_ros.ros.node import ManagedNode, read_parameters, run
-from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS, SENSOR_QOS
+from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS
 from rlt_ros.ros.teller import Teller
 from rlt_ros.ros.vla_inputs import VlaInputs
 from rlt_ros.types import Phase
@@ -72,21 +75,23 @@ class VlaNode(ManagedNode):
             self.get_logger().warning(told)
         skipped = f" (not available: {', '.join(self._vla.skipped)})" if self._vla.skipped else ""
         self.get_logger().info(f"bundle {self._bundle.id} on {self._vla.provider}{skipped}")
+        sources = joint_sources(p.robot_file, self._bundle.joints)
         self._inputs = VlaInputs(
             self._bundle.cameras,
             self._bundle.joints,
+            sources,
             self._bundle.image_size,
             p.max_camera_skew,
             self._time,
             self._refusals,
+            p.crop_boxes,
         )
         self._sequence = time.time_ns() // 1_000_000
         self._same_token = 0
         self._last: tuple[NDArray[np.float32], NDArray[np.uint8]] | None = None
-        self._passes = 0
+        self._passes = self._dropped = 0
         self._seconds: deque[float] = deque(maxlen=200)
         self._age = 0.0
-        self._dropped = 0
         answered = self.create_guard_condition(self._on_answers)
         self._worker = PassWorker(self._infer, answered.trigger, lambda: self._vla.batch)
         self._critical = False
@@ -99,13 +104,8 @@ class VlaNode(ManagedNode):
             self._late,
             self._diagnostics,
             self.create_subscription(msg.SessionState, "session", self._on_session, LATCHED_QOS),
-            self.create_subscription(JointState, "joint_states", self._inputs.joint_state, SENSOR_QOS),
-            *(
-                self.create_subscription(
-                    Image, f"{camera}/color/image_raw", partial(self._on_image, camera), SENSOR_QOS
-                )
-                for camera in self._bundle.cameras
-            ),
+            *hear_sources(self, sources, self._inputs.joint_state),
+            *(hear_pictures(self, name, partial(self._on_image, name)) for name in self._bundle.cameras),
             self.create_service(srv.SetInstruction, "~/set_instruction", self._set_instruction),
             self.create_timer(1.0, self._publish_diagnostics),
             Teller(self, self._refusals),
@@ -131,7 +131,7 @@ class VlaNode(ManagedNode):
         if self.handles:
             self.release()
 
-    def _on_image(self, camera: str, message: Image) -> None:
+    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
         made = self._inputs.image(camera, message)
         if made is not None and self._active:
             self._submit(made)

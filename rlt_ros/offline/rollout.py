@@ -46,7 +46,7 @@ class RolloutConfig:
 
 
 Human = Callable[[Cell, int], NDArray[np.float64] | None]
-"""Joint targets, shape (14,) in the order of `JOINT_NAMES`, while a human flies in this tick of the episode."""
+"""Joint targets, shape (J,) in the order of `JOINT_NAMES`, while a human flies in this tick of the episode."""
 
 
 @dataclass(frozen=True)

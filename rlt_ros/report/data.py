@@ -19,7 +19,8 @@ from rlt_ros.types import Outcome
 Array = NDArray[np.float64]
 Key = tuple[str, int, int]
 """Of an episode: robot, epoch, number."""
-CONTROL_PERIOD = 0.02
+CELL_PERIOD = 1 / 50
+"""Of runs without ROS, which are of the cell, and of those that do not tell."""
 _LONGEST_PAUSE = 10.0
 """Seconds that a pause takes on the time axis: a night between two lives of a run is no robot time."""
 LEARNER_SERIES = ("updates_per_s", "update_ratio", "q_mean", "target_mean", "critic_loss", "anchor_distance")
@@ -143,7 +144,7 @@ def _live(directory: Path, record: dict[str, Any], progress: Callable[[int], Non
         episodes=sorted(episodes, key=lambda flown: flown.minutes),
         base=base_band(ended for _, ended in streams.episodes.values()),
         candidates=_shares(streams.candidates, ends),
-        period_errors=streams.period_errors(CONTROL_PERIOD),
+        period_errors=streams.period_errors(record.get("period", CELL_PERIOD)),
         input_ages=np.asarray(streams.input_ages) * 1e3,
         damaged=streams.damaged,
     )
@@ -214,7 +215,7 @@ def _episode(line: dict[str, str]) -> Flown:
     record = EpisodeRecord(
         episode=int(line["episode"]),
         outcome=Outcome.SUCCESS if line["success"] == "True" else Outcome.FAILURE,
-        duration=ticks * CONTROL_PERIOD,
+        duration=ticks * CELL_PERIOD,
         actor_enabled=line["actor"] == "True",
         ticks=ticks,
         human_ticks=min(human, ticks),

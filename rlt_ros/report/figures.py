@@ -54,8 +54,8 @@ def figures(runs: Sequence[RunData]) -> dict[str, tuple[str, Figure]]:
         out["learner"] = ("The learner.", _learner(runs))
     if any(run.period_errors.size for run in runs):
         out["loop"] = (
-            "The control loop: how far the distance of two recorded ticks was from 20 ms, and how old the newest input "
-            "was at each tick.",
+            "The control loop: how far the distance of two recorded ticks was from its period, and how old the newest "
+            "input was at each tick.",
             _loop(runs),
         )
     return out

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rlt_ros.report.data import CONTROL_PERIOD, Array, RunData
+from rlt_ros.report.data import CELL_PERIOD, Array, RunData
 from rlt_ros.session.statistics import EpisodeRecord, alone, throughput_samples, wilson
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.types import Outcome
@@ -124,7 +124,7 @@ def pooled(evaluations: Sequence[dict[str, Any]], task: str) -> dict[str, Any]:
     """Figures of the same evaluation of several seeds: means over seeds, intervals over seeds and episodes."""
     ticks = np.array([entry["ticks"] for entry in evaluations], dtype=np.float64)  # None becomes NaN
     seeds, count = ticks.shape
-    limit = round(get_task(task).limit / CONTROL_PERIOD)
+    limit = round(get_task(task).limit / CELL_PERIOD)
     rng = np.random.default_rng(0)
     who, which = rng.integers(0, seeds, (_RESAMPLES, seeds, 1)), rng.integers(0, count, (_RESAMPLES, seeds, count))
     each = throughput(ticks, limit)
@@ -145,6 +145,6 @@ def pooled(evaluations: Sequence[dict[str, Any]], task: str) -> dict[str, Any]:
 
 def throughput(ticks: Array, limit: int) -> Array:
     """Successes per 10 minutes; the last axis are episodes, NaN a failure, which takes `limit` ticks."""
-    flown = np.where(np.isnan(ticks), limit, ticks).sum(-1) * CONTROL_PERIOD
+    flown = np.where(np.isnan(ticks), limit, ticks).sum(-1) * CELL_PERIOD
     rates: Array = 600.0 * (~np.isnan(ticks)).sum(-1) / flown
     return rates

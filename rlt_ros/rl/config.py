@@ -121,6 +121,7 @@ class LearnerParameters(LearnerConfig):
     """Of `learner_node`."""
 
     bundle: str = param("", "directory of the VLA bundle")
+    period: float = param(0.0, "time between commands; 0: that of the bundle's rows", unit="s", low=0.0, high=1.0)
     chunk: int = param(10, "rows of an action chunk (C); the executor's", low=1, high=100)
     stride: int = param(2, "ticks between the starts of two samples; divides the chunk", low=1, high=100)
     publish_period: float = param(0.5, "time between two publications of weights", unit="s", low=0.1, high=60.0)

@@ -1,6 +1,6 @@
 """The directions in which chunks move: what RL sees of an action and may change of it.
 
-A chunk of 10 rows of 14 joints is 140 numbers, but people move in a handful of directions (approach, aim, turn).
+A chunk of 10 rows of two arms is 140 numbers, but people move in a handful of directions (approach, aim, turn).
 Critics that see all 140 learn slopes along directions no data supports, and the actor climbs them; in the coordinates
 of the principal directions neither can happen. Their units are the size of what people do along each, not of what the
 VLA plans: along the small ones a VLA hardly moves, but the corrections that help are there.

@@ -1,4 +1,4 @@
-"""From 50 Hz control steps and policy inputs to what the replay stores: ticks, and states at every stride.
+"""From control steps and policy inputs to what the replay stores: ticks, and states at every stride.
 
 Definitions (RL Token, section 3.2): a state is `x = (token, proprioception)`; a sample that starts at tick s is
 `(x_s, a_s..s+C-1, ref_s, r_s..s+C-1, x_s+C, ref_s+C)`. Chunks that flew began every C ticks, samples begin every

@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image as Pillow
 from rclpy.node import Node
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from rlt_ros import msg
 from rlt_ros.console.config import ConsoleParameters
@@ -18,7 +18,7 @@ from rlt_ros.console.state import ConsoleState, Picture
 from rlt_ros.refusals import Refusals
 from rlt_ros.ros.clock import STEADY
 from rlt_ros.ros.fields import from_stamp
-from rlt_ros.ros.images import ImageError, pixels_of
+from rlt_ros.ros.images import ImageError, hear_pictures, pixels_of
 from rlt_ros.ros.node import destroy
 from rlt_ros.ros.qos import SENSOR_QOS
 from rlt_ros.types import State
@@ -59,7 +59,7 @@ class ConsoleViews:
         self._refusals = refusals
         self._node, self._state, self._config, self._changed = node, state, config, changed
         self._handles: list[Any] = []
-        self._newest: dict[str, Image] = {}
+        self._newest: dict[str, Image | CompressedImage] = {}
 
     def show(self, shown: bool) -> None:
         """Begin or cease to listen."""
@@ -70,15 +70,12 @@ class ConsoleViews:
             return
         subscribe = self._node.create_subscription
         self._handles = [
-            *(
-                subscribe(Image, f"{camera}/color/image_raw", partial(self._on_image, camera), SENSOR_QOS)
-                for camera in self._state.cameras
-            ),
+            *(hear_pictures(self._node, name, partial(self._on_image, name)) for name in self._state.cameras),
             subscribe(msg.ControlStep, "step", self._on_step, SENSOR_QOS),
             self._node.create_timer(1.0 / self._config.picture_rate, self._encode, clock=STEADY),
         ]
 
-    def _on_image(self, camera: str, message: Image) -> None:
+    def _on_image(self, camera: str, message: Image | CompressedImage) -> None:
         self._newest[camera] = message
         self._state.captured(camera, from_stamp(message.header.stamp))
         self._state.heard(f"camera {camera}")

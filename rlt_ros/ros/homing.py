@@ -17,6 +17,7 @@ from trajectory_msgs.msg import JointTrajectory, JointTrajectoryPoint
 
 from rlt_ros.control.config import ExecutorParameters
 from rlt_ros.control.executor import Executor
+from rlt_ros.robot.wire import Wire, Words
 from rlt_ros.ros.fields import doubles, to_duration
 from rlt_ros.ros.joint_order import JointOrder
 
@@ -33,22 +34,24 @@ _LONGER = 2.0
 
 
 class Homing:
-    """One goal for each command topic's controller; all end together."""
+    """One goal for each trajectory controller; all end together. What another controller moves stays where it is."""
 
     def __init__(
         self,
         node: Node,
         executor: Executor,
         parameters: ExecutorParameters,
+        wire: Wire,
         order: tuple[str, ...],
         to_control_thread: Callable[[Callable[[], object]], None],
     ) -> None:
-        """Connect to the action beside each command topic: `<controller>/follow_joint_trajectory`.
+        """Connect to the action beside each trajectory controller's topic: `<controller>/follow_joint_trajectory`.
 
         Args:
             node: that acts.
             executor: that hands off the robot.
-            parameters: home, joints, topics.
+            parameters: home, joints.
+            wire: the controllers.
             order: of the executor's joints.
             to_control_thread: has the control thread, which alone may change the executor, call something.
 
@@ -61,6 +64,7 @@ class Homing:
         self._order = JointOrder(parameters.joints).index(order)
         self._velocity = parameters.per_joint("joint_velocity")
         self._clients: dict[str, ActionClient] = {}
+        self._words: dict[str, Words] = {}
         self._goals: list[Any] = []
         self._running = self._number = 0
         self._waiting_until = 0.0
@@ -69,10 +73,11 @@ class Homing:
         if self._home is not None and importlib.util.find_spec("control_msgs") is not None:
             from control_msgs.action import FollowJointTrajectory  # not everywhere installed
 
-            for topic in parameters.wire_topics:
-                controller = node.resolve_topic_name(topic).rpartition("/")[0]
-                action = f"{controller}/follow_joint_trajectory"
-                self._clients[action] = ActionClient(node, FollowJointTrajectory, action)
+            for controller in wire.controllers:
+                if controller.interface == "joint_trajectory":
+                    action = f"{node.resolve_topic_name(controller.topic).rpartition('/')[0]}/follow_joint_trajectory"
+                    self._clients[action] = ActionClient(node, FollowJointTrajectory, action)
+                    self._words[action] = controller.words
 
     def start(self) -> str:
         """Ask the executor for the robot; returns why that is impossible, or "". `watch` goes on."""
@@ -118,11 +123,9 @@ class Homing:
             self._stop(f"no answer within {_LONGER * (self._seconds + 1.0):.0f} s: is the controller active?")
 
     def _send(self) -> None:
-        share = len(self._joints) // len(self._clients)
-        for index, client in enumerate(self._clients.values()):
-            arm = slice(index * share, (index + 1) * share)
+        for action, client in self._clients.items():
             answered = partial(self._answered, self._number)
-            client.send_goal_async(self._goal(arm, self._seconds)).add_done_callback(answered)
+            client.send_goal_async(self._goal(action, self._seconds)).add_done_callback(answered)
         self._node.get_logger().info(f"homing, {self._seconds:.1f} s")
 
     def halt(self) -> None:
@@ -136,16 +139,15 @@ class Homing:
             client.destroy()
         self._clients = {}
 
-    def _goal(self, arm: slice, seconds: float) -> FollowJointTrajectory.Goal:
+    def _goal(self, action: str, seconds: float) -> FollowJointTrajectory.Goal:
         from control_msgs.action import FollowJointTrajectory
 
         assert self._home is not None
-        target = self._home[arm]
+        words = self._words[action]
+        target = words.theirs(self._home[[self._joints.index(name) for name in words.joints]])
         point = JointTrajectoryPoint(positions=doubles(target), velocities=doubles(np.zeros(len(target))))
         point.time_from_start = to_duration(seconds)
-        return FollowJointTrajectory.Goal(
-            trajectory=JointTrajectory(joint_names=list(self._joints[arm]), points=[point])
-        )
+        return FollowJointTrajectory.Goal(trajectory=JointTrajectory(joint_names=list(words.names), points=[point]))
 
     def _answered(self, number: int, answer: Future) -> None:
         goal = answer.result()

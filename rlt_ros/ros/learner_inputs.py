@@ -55,10 +55,11 @@ class LearnerInputs:
         except ValueError as error:
             raise ConfigError(str(error)) from error
         self._node, self._replay = node, replay
+        normaliser = bundle.normaliser.at(config.period or bundle.period)
         self._robots = robots_of(node, config.robots)
         self._ingests = {
             robot or "/": Ingest(
-                EpisodeBuilder(samples, bundle.normaliser, bundle.id, bundle.token_dim),
+                EpisodeBuilder(samples, normaliser, bundle.id, bundle.token_dim),
                 replay,
                 whole_episodes=len(self._robots) > 1,
             )

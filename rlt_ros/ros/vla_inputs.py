@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from sensor_msgs.msg import Image, JointState
+from sensor_msgs.msg import CompressedImage, Image, JointState
 
 from rlt_ros.cameras.camera import Frame
 from rlt_ros.cameras.sets import FrameSet, SetBuilder
 from rlt_ros.control.clocks import SourceClock
 from rlt_ros.control.measured import reading_fault
 from rlt_ros.refusals import Refusals
+from rlt_ros.robot.wire import WireSource
 from rlt_ros.ros.clock import LoopClock
 from rlt_ros.ros.fields import from_stamp
-from rlt_ros.ros.images import ImageError, model_pixels
-from rlt_ros.ros.joint_order import JointOrder
+from rlt_ros.ros.images import WHOLE, Crop, ImageError, model_pixels
+from rlt_ros.ros.joint_sources import SourceReader
 
 _HISTORY = 1.0
 """Seconds of joint states that are kept: pictures may be that old, at whatever rate the driver speaks."""
@@ -33,55 +34,65 @@ class VlaInputs:
         self,
         cameras: Sequence[str],
         joints: Sequence[str],
+        sources: Sequence[WireSource],
         size: int,
         skew: float,
         clock: LoopClock,
         refusals: Refusals,
+        crops: Mapping[str, Crop] | None = None,
     ) -> None:
         """Hear nothing yet.
 
         Args:
             cameras: names in the bundle's order.
             joints: names in the bundle's order.
+            sources: who tells of them.
             size: of the square pictures, pixels.
             skew: largest time between two pictures of a set, s.
             clock: that times are told on.
             refusals: where refused messages are counted.
+            crops: what the model sees of a camera's picture; of others the largest square in the middle.
         """
         self._cameras, self._size, self._clock, self._refusals = tuple(cameras), size, clock, refusals
-        self._order = JointOrder(joints)
-        self._clocks = {name: SourceClock() for name in ("", *cameras)}
+        self._crops = dict(crops or {})
+        self._sources = [SourceReader(source) for source in sources]
+        self._places = [[list(joints).index(name) for name in source.words.joints] for source in sources]
+        self._clocks: dict[str | int, SourceClock] = {name: SourceClock() for name in (*range(len(sources)), *cameras)}
         self._taken = dict.fromkeys(cameras, -np.inf)
         self._stamps = dict.fromkeys(cameras, 0.0)
         self._sets = SetBuilder(cameras, skew)
         self._last_set = clock.now()
         self._nearest = np.inf
-        self._states: deque[tuple[float, NDArray[np.float64]]] = deque()
+        self._states: list[deque[tuple[float, NDArray[np.float64]]]] = [deque() for _ in sources]
 
-    def joint_state(self, message: JointState) -> None:
-        """A joint state."""
+    def joint_state(self, message: JointState, part: int = 0) -> None:
+        """A joint state of one of the sources."""
         try:
-            position, _ = self._order.read(message)
+            reading = self._sources[part].read(message)
         except ValueError as error:
             self._refusals.refuse("joint_state_shape", str(error))
             return
+        if reading is None:
+            return
+        position, _ = reading
         if fault := reading_fault(position):
             self._refusals.refuse(*fault)
             return
-        at = self._local("", message)
+        at = self._local(part, message)
         if at is None:
             self._refusals.refuse("joint_state_clock")
             return
-        while self._states and self._states[-1][0] >= at:
-            self._states.pop()  # a clock was set back: what is newer than now is not true
-        self._states.append((at, position))
-        while self._states[0][0] < at - _HISTORY:
-            self._states.popleft()
+        states = self._states[part]
+        while states and states[-1][0] >= at:
+            states.pop()  # a clock was set back: what is newer than now is not true
+        states.append((at, position))
+        while states[0][0] < at - _HISTORY:
+            states.popleft()
 
-    def image(self, camera: str, message: Image) -> FrameSet | None:
+    def image(self, camera: str, message: Image | CompressedImage) -> FrameSet | None:
         """A picture; the set that it completes."""
         try:
-            pixels = model_pixels(message, self._size)
+            pixels = model_pixels(message, self._size, self._crops.get(camera, WHOLE))
         except ImageError as error:
             self._refusals.refuse(error.kind, f"{camera}: {error}")
             return None
@@ -114,17 +125,20 @@ class VlaInputs:
 
     def position(self, captured: float, longest: float) -> NDArray[np.float64] | None:
         """The joint positions nearest to a moment, shape (J,); None: none was measured within `longest` seconds."""
-        times = [at for at, _ in self._states]
-        place = bisect_left(times, captured)
-        near = [self._states[index] for index in (place - 1, place) if 0 <= index < len(times)]
-        at, position = min(near, key=lambda state: abs(state[0] - captured), default=(np.inf, None))
-        if position is None or abs(at - captured) > longest:
-            oldest = f"{captured - times[0]:.3f} s before" if times else "never"
-            self._refusals.refuse("image_without_joints", f"known since {oldest}")
-            return None
-        return position
+        out = np.empty(sum(map(len, self._places)))
+        for places, states in zip(self._places, self._states, strict=True):
+            times = [at for at, _ in states]
+            place = bisect_left(times, captured)
+            near = [states[index] for index in (place - 1, place) if 0 <= index < len(times)]
+            at, position = min(near, key=lambda state: abs(state[0] - captured), default=(np.inf, None))
+            if position is None or abs(at - captured) > longest:
+                oldest = f"{captured - times[0]:.3f} s before" if times else "never"
+                self._refusals.refuse("image_without_joints", f"known since {oldest}")
+                return None
+            out[places] = position
+        return out
 
-    def _local(self, source: str, message: Image | JointState) -> float | None:
+    def _local(self, source: str | int, message: Image | CompressedImage | JointState) -> float | None:
         now = self._clock.now()
         at = self._clocks[source].local(from_stamp(message.header.stamp), now, self._clock.ros())
         return None if at is None else min(at, now)

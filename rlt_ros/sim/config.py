@@ -1,13 +1,10 @@
-"""Parameters of the simulated cell, and what the cell is to the other nodes."""
+"""Parameters of the simulated cell; what the cell is to the other nodes is in config/robots/aloha.yaml."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rlt_ros.config import param
-from rlt_ros.sim.names import ARM_JOINTS, ARMS, CAMERA_NAMES, JOINT_NAMES, SIMULATED_ROBOT
 
 
 @dataclass(frozen=True)
@@ -28,20 +25,3 @@ class SimParameters:
         1.0, "time without progress after which this human takes over, on average", unit="s", low=0.0
     )
     viewer: bool = param(False, "open MuJoCo's viewer (needs a display)")
-
-
-CELL: Mapping[str, Mapping[str, Any]] = {
-    "executor_node": {"robot": SIMULATED_ROBOT, "joints": list(JOINT_NAMES)},
-    "vla_node": {"robot": SIMULATED_ROBOT, "joints": list(JOINT_NAMES), "cameras": list(CAMERA_NAMES)},
-    "recorder_node": {"cameras": list(CAMERA_NAMES)},
-    "console_node": {"cameras": list(CAMERA_NAMES)},
-    "teleop_node": {
-        "joints": list(JOINT_NAMES),
-        "model": "cell",
-        "frames": [f"{arm}_grasp" for arm in ARMS],
-        "model_joints": [
-            "" if joint == "gripper" else f"vx300s_{arm}/{joint}" for arm in ARMS for joint in (*ARM_JOINTS, "gripper")
-        ],
-    },
-}
-"""What the other nodes must know of the cell, as a robot's parameter file says it of a robot."""

@@ -84,7 +84,9 @@ class TeleopParameters(TeleopConfig):
     """Of `teleop_node`."""
 
     bundle: str = param("", "directory of the VLA bundle: whose joints are flown")
+    robot_file: str = param("", "description of the robot (robot.yaml), for its leader arms; empty: see leader_topic")
     joints: tuple[str, ...] = param(("",), "the robot's joints; the bundle's must be among them; empty: the bundle's")
+    period: float = param(0.0, "time between targets; 0: that of the bundle's rows", unit="s", low=0.0, high=1.0)
     mapping: str = param(
         "auto", "name in config/joystick, or path, of what sticks and buttons mean; auto: by the device's name"
     )

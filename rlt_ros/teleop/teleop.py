@@ -154,7 +154,7 @@ class Teleop:
         self._command, self._command_time = command, now
 
     def leader(self, now: float, position: Array) -> None:
-        """Joint positions of a leader arm, in the order of the robot's joints; gripper 0-1."""
+        """Joint positions of leader arms, in the order of the robot's joints; gripper 0-1, NaN where nobody leads."""
         self._leader, self._leader_time = position, now
 
     def leader_is_silent(self, now: float) -> bool:
@@ -231,7 +231,8 @@ class Teleop:
             return before
         way = np.full(len(before), self.config.joint_speed * elapsed)
         way[self._grippers] = self.config.gripper_speed * elapsed
-        return np.asarray(before + np.clip(self._leader - before, -way, way))
+        led = np.where(np.isnan(self._leader), before, self._leader)
+        return np.asarray(before + np.clip(led - before, -way, way))
 
     def _joints_moved(self, before: Array, elapsed: float) -> Array:
         """Six joints of each arm, one an axis: those of the page that is chosen."""

@@ -96,6 +96,10 @@ class Bundle:
         """Identity of the token space and action scale: stamped on every message and checkpoint."""
         return f"{self.name}-{_identity(self.sha256, self.files)[:12]}"
 
+    def actions_id(self, period: float) -> str:
+        """Identity of token space and actions of a loop with this period: an actor flies only where it is the same."""
+        return self.id if self.normaliser.at(period) is self.normaliser else f"{self.id}@{period:g}s"
+
     @property
     def vla(self) -> str:
         """Identity of the VLA alone, whatever encoder stands beside it."""
@@ -190,7 +194,7 @@ def load_bundle(directory: Path | str) -> Bundle:
             period=float(data["period"]),
             token_dim=int(data["token_dim"]),
             tasks={str(name): str(text) for name, text in dict(data["tasks"]).items()},
-            normaliser=Normaliser.from_dict(data["normaliser"]),
+            normaliser=replace(Normaliser.from_dict(data["normaliser"]), period=float(data["period"])),
             sha256=str(data["sha256"]),
             training=dict(data["training"]),
             files={str(name): str(digest) for name, digest in dict(optional["files"]).items()},

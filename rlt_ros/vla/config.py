@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rlt_ros.cameras.sets import MAX_SKEW
-from rlt_ros.config import param
+from rlt_ros.config import ConfigError, named, param
 
 HORIZON = 50
 """Rows of the reference chunk (H)."""
@@ -56,8 +56,16 @@ class VlaParameters:
     robot: str = param("", "name of the robot, as the bundle's `robot` has it; empty: it is not compared")
     task: str = param("", "task whose instruction the VLA is told; one the bundle does not know: its first")
     instruction: str = param("", "what the VLA is told instead; empty: the instruction of the task")
+    robot_file: str = param(
+        "", "description of the robot (robot.yaml): who tells of its joints; empty: they are on joint_states"
+    )
     joints: tuple[str, ...] = param(("",), "the robot's joints; the bundle's must be among them; empty: any")
     cameras: tuple[str, ...] = param(("",), "the robot's cameras; the bundle's must be among them; empty: any")
+    crops: tuple[int, ...] = param(
+        (0,),
+        "x, y, width, height of what the model sees of each of `cameras`; a single 0: the largest square",
+        unit="px",
+    )
     providers: tuple[str, ...] = param(
         ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"),
         "ONNX Runtime execution providers in order of preference",
@@ -74,3 +82,17 @@ class VlaParameters:
         high=100.0,
     )
     autostart: bool = param(True, "configure and activate at start")
+
+    @property
+    def crop_boxes(self) -> dict[str, tuple[int, int, int, int]]:
+        """The crop of every camera that has one.
+
+        Raises:
+            ConfigError: the list does not fit `cameras`.
+        """
+        if not any(self.crops):
+            return {}
+        cameras, c = named(self.cameras), self.crops
+        if len(c) != 4 * len(cameras):
+            raise ConfigError(f"crops has {len(c)} entries for {len(cameras)} cameras: x, y, width, height of each")
+        return {name: (c[4 * k], c[4 * k + 1], c[4 * k + 2], c[4 * k + 3]) for k, name in enumerate(cameras)}

@@ -379,3 +379,22 @@ def test_a_policy_input_that_is_not_finite_is_refused(change: dict[str, object])
     rig.see(**change)
     assert rig.executor.counters["input_not_finite"] == 1
     assert rig.tick().state is State.REFERENCE
+
+
+@pytest.mark.parametrize("period", [0.01, 0.04])
+def test_a_robot_of_another_rate_moves_as_fast_as_the_reference(period: float) -> None:
+    executor = Executor(ExecutorConfig(period=period), BUNDLE, normaliser(), limits())
+    now, robot, flown = 10.0, np.zeros(JOINTS), []
+    ramp = policy_input(0.0).reference
+    for tick in range(round(0.6 / period)):
+        now += period
+        executor.joint_state(now, robot.copy(), np.zeros(JOINTS))
+        executor.session(now, session())
+        if tick % round(0.04 / period) == 0:
+            executor.policy_input(now, policy_input(now, tick, position=robot.copy(), reference=robot + ramp))
+        step = executor.tick(now)
+        if step.state is State.REFERENCE:
+            robot = step.command.copy()
+            flown.append((now, robot[0]))
+    (began, first), (ended, last) = flown[0], flown[-1]
+    assert (last - first) / (ended - began) == pytest.approx(1e-3 / PERIOD, rel=0.05)

@@ -26,7 +26,6 @@ from rlt_ros.rl.samples import EpisodeBuilder, SampleConfig
 from rlt_ros.ros.convert import policy_input_from_msg, step_from_msg
 from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.qos import EVENT_QOS, LATCHED_QOS, RECORD_QOS
-from rlt_ros.sim.config import CELL
 from rlt_ros.sim.model import build_spec
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import get_task
@@ -59,7 +58,7 @@ class Rig:
         self.arms = Arms(
             build_spec(get_task("ethernet")).compile(),
             ("left_grasp", "right_grasp"),
-            from_mapping(TeleopParameters, CELL["teleop_node"], "teleop_node").model_joint(BUNDLE.joints),
+            from_mapping(TeleopParameters, Bringup().of_robot("teleop_node"), "teleop_node").model_joint(BUNDLE.joints),
         )
 
     def close(self) -> None:

@@ -15,7 +15,7 @@ from ros_support import Graph, listener, up_sim
 from std_msgs.msg import Float64MultiArray
 
 from rlt_ros import msg
-from rlt_ros.bringup.graph import Bringup
+from rlt_ros.bringup.graph import CELL, Bringup
 from rlt_ros.control.actor import unpack_actor
 from rlt_ros.control.timeline import reference_actions
 from rlt_ros.ros.convert import policy_input_from_msg
@@ -242,7 +242,19 @@ def test_a_robot_that_somebody_else_commands_already_is_refused(domain: int, tmp
     with listener() as ros:
         ros.node.create_publisher(Float64MultiArray, "/forward_position_controller/commands", 1)
         second = subprocess.run(
-            [sys.executable, "-m", "rlt_ros.cli", "up", "robot", "--namespace", "/cell_2", "--runs", str(tmp_path)],
+            [
+                sys.executable,
+                "-m",
+                "rlt_ros.cli",
+                "up",
+                "robot",
+                "--robot",
+                str(CELL),
+                "--namespace",
+                "/cell_2",
+                "--runs",
+                str(tmp_path),
+            ],
             capture_output=True,
             text=True,
             timeout=60,

@@ -30,7 +30,7 @@ def realsense() -> bool:
 STARTS = {
     ("executor_node", "unknown parameter perod"): {**BUNDLE, "perod": "0.02"},
     ("executor_node", "period must be float"): {**BUNDLE, "period": "fast"},
-    ("executor_node", "period is 0.05 s, the bundle's rows are 0.02 s apart"): {**BUNDLE, "period": "0.05"},
+    ("executor_node", "period is 0.001 s: 0.002 s is the shortest"): {**BUNDLE, "period": "0.001"},
     ("executor_node", "no bundle at /nowhere"): {"bundle": "/nowhere"},
     ("executor_node", "joints is not set: name the robot's joints"): {**BUNDLE, "joints": "['']"},
     ("executor_node", "joints left_waist, .* are not on this robot"): {**BUNDLE, "joints": "[a,b]"},

@@ -12,6 +12,7 @@ from support import BUNDLE, JOINTS, limits, normaliser
 
 from rlt_ros.control.config import ExecutorConfig, ExecutorParameters
 from rlt_ros.control.executor import Executor
+from rlt_ros.robot.wire import executor_wire
 from rlt_ros.ros import homing as module
 from rlt_ros.ros.homing import Homing
 
@@ -47,7 +48,7 @@ def rig(monkeypatch: pytest.MonkeyPatch) -> tuple[Homing, Executor, Client, Log,
     log, client, clock = Log(), Client(), [100.0]
     node = type("Node", (), {"get_logger": lambda _self: log})()
     parameters = ExecutorParameters(joints=("a", "b", "c"), joint_velocity=(1.0,) * JOINTS)
-    made = Homing(node, executor, parameters, ("a", "b", "c"), lambda call: call())  # type: ignore[arg-type]
+    made = Homing(node, executor, parameters, executor_wire(parameters), ("a", "b", "c"), lambda call: call())  # type: ignore[arg-type]
     made._home, made._clients = np.zeros(JOINTS), {"controller/follow_joint_trajectory": client}
     monkeypatch.setattr(made, "_goal", lambda _arm, _seconds: None)
     monkeypatch.setattr(module.time, "monotonic", lambda: clock[0])

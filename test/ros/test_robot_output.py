@@ -9,6 +9,7 @@ from trajectory_msgs.msg import JointTrajectory
 
 from rlt_ros.config import ConfigError
 from rlt_ros.control.config import ExecutorParameters
+from rlt_ros.robot.wire import executor_wire
 from rlt_ros.ros.robot_output import RobotOutput
 
 
@@ -26,7 +27,7 @@ class Recorder:
 def output(interface: str) -> tuple[RobotOutput, Recorder]:
     recorder = Recorder()
     parameters = ExecutorParameters(joints=("c", "a", "b"), command_interface=interface)
-    return RobotOutput(recorder, parameters, ("a", "b", "c")), recorder
+    return RobotOutput(recorder, executor_wire(parameters), 0.02, ("a", "b", "c")), recorder
 
 
 def test_forward_position_in_the_order_of_the_topic() -> None:

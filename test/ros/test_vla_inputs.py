@@ -11,6 +11,7 @@ from sensor_msgs.msg import Image, JointState
 
 from rlt_ros.cameras.sets import FrameSet
 from rlt_ros.refusals import Refusals
+from rlt_ros.robot.wire import one_source
 from rlt_ros.ros.fields import to_stamp
 from rlt_ros.ros.vla_inputs import VlaInputs
 
@@ -43,7 +44,7 @@ class Rig:
 
     def __init__(self) -> None:
         self.clock, self.refusals = Clock(), Refusals()
-        self.inputs = VlaInputs(CAMERAS, JOINTS, SIZE, 0.005, self.clock, self.refusals)  # type: ignore[arg-type]
+        self.inputs = VlaInputs(CAMERAS, JOINTS, one_source(JOINTS), SIZE, 0.005, self.clock, self.refusals)  # type: ignore[arg-type]
 
     def state(self, age: float = 0.0, x: float = 0.0) -> None:
         message = JointState(name=list(JOINTS), position=[x, -x])

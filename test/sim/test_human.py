@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.config import from_mapping
 from rlt_ros.share import share_directory
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
-from rlt_ros.sim.config import CELL
 from rlt_ros.sim.human import AXES, BEGIN_CRITICAL, BUTTONS, TAKEOVER, SimulatedHuman
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import TASKS, get_task
@@ -32,7 +32,7 @@ def test_the_mapping_is_what_the_human_speaks() -> None:
 def test_a_human_with_a_joystick_finishes_what_stands_still(task: str) -> None:
     cell = Cell(get_task(task))
     human = SimulatedHuman(0.3, 1, np.random.default_rng(0), **SPEEDS)
-    parameters = from_mapping(TeleopParameters, CELL["teleop_node"], "teleop_node")
+    parameters = from_mapping(TeleopParameters, Bringup().of_robot("teleop_node"), "teleop_node")
     names = parameters.model_joint(JOINT_NAMES)
     arms = Arms(cell.model, parameters.frames, names)
     done, taken = 0, []

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rlt_ros.bringup.graph import Bringup
 from rlt_ros.config import ConfigError, from_mapping
 from rlt_ros.share import share_directory
 from rlt_ros.sim.cell import home_position
-from rlt_ros.sim.config import CELL
 from rlt_ros.sim.model import build_spec
 from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.sim.tasks import TASKS
@@ -26,7 +26,7 @@ TAKEOVER, SUCCESS, ESTOP, SWITCH, SINGLE = 10, 0, 4, 13, 11
 GRIPPERS = np.array([6, 13])
 SLOTS = (ArmSlots((0, 1, 2, 3, 4, 5), 6), ArmSlots((7, 8, 9, 10, 11, 12), 13))
 MODEL = build_spec(next(iter(TASKS.values()))).compile()
-OF_CELL = from_mapping(TeleopParameters, CELL["teleop_node"], "teleop_node")
+OF_CELL = from_mapping(TeleopParameters, Bringup().of_robot("teleop_node"), "teleop_node")
 ARMS = Arms(MODEL, ("left_grasp", "right_grasp"), OF_CELL.model_joint(JOINT_NAMES))
 
 

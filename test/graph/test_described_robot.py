@@ -1,0 +1,108 @@
+"""executor_node on robots that are described: split joint states, degrees, several controllers, other rates."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from ros_support import listener
+from running import node, process
+from sensor_msgs.msg import JointState
+
+from rlt_ros import msg
+from rlt_ros.control.realtime import wait_until
+from rlt_ros.normaliser import Normaliser
+from rlt_ros.robot.derive import node_parameters
+from rlt_ros.robot.description import read_robot
+from rlt_ros.ros.fields import to_stamp
+from rlt_ros.ros.qos import LATCHED_QOS
+from rlt_ros.share import share_directory
+from rlt_ros.vla.bundle import Bundle
+
+pytestmark = pytest.mark.live
+PROGRAM = Path(__file__).parents[1] / "drivers.py"
+
+
+def description(name: str, tmp_path: Path) -> Path:
+    """The shipped one, without actions: they need control_msgs."""
+    data = yaml.safe_load((share_directory() / "config" / "robots" / f"{name}.yaml").read_text())
+    for gripper, values in data["grippers"].items():
+        if values.pop("action", ""):
+            values.pop("effort", None)
+            data["controllers"].append({"topic": "/hand_controller/commands", "joints": [gripper]})
+    path = tmp_path / "robot.yaml"
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
+    return path
+
+
+def bundle_for(name: str, joints: tuple[str, ...], directory: Path) -> Path:
+    """A bundle whose VLA is somewhere else: nothing of it is needed here."""
+    directory.mkdir()
+    count = len(joints)
+    scales = Normaliser(np.zeros(2 * count), np.ones(2 * count), np.full(count, 0.01))
+    Bundle(
+        directory, name, "1", name, ("base",), 64, joints, 50, 0.02, 16, {"task": "do"}, scales, "0" * 64, {},
+        backend="openpi", settings={"host": "nowhere"},
+    ).save()  # fmt: skip
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("name", "moved", "topic", "theirs", "scale", "tick"),
+    [
+        ("so101", "shoulder_pan", "/follower/joint_states", "shoulder_pan", np.degrees(1.0), 1 / 30),
+        ("franka", "hand", "/franka_gripper/joint_states", "fr3_finger_joint1", 0.04, 0.02),
+        ("ur5e_pair", "right_wrist_1", "/right/joint_states", "wrist_1_joint", 1.0, 0.01),
+    ],
+)
+def test_a_human_flies_it_in_our_units(
+    name: str, moved: str, topic: str, theirs: str, scale: float, tick: float, domain: int, tmp_path: Path
+) -> None:
+    path, log = description(name, tmp_path), tmp_path / "driver.log"
+    robot = read_robot(path)
+    parameters = {
+        **node_parameters(robot, path)["executor_node"],
+        "bundle": str(bundle_for(name, robot.joints, tmp_path / "bundle")),
+        "priority": 0,
+    }
+    with (
+        process([sys.executable, str(PROGRAM), name], log),
+        node("executor_node", parameters, tmp_path / "executor.log"),
+        listener() as ros,
+    ):
+        assert wait_until(lambda: "speaks" in log.read_text(), 20)
+        steps = ros.listen(msg.ControlStep, "step")
+        states = ros.listen(JointState, topic)
+        session = ros.node.create_publisher(msg.SessionState, "session", LATCHED_QOS)
+        human = ros.node.create_publisher(msg.Intervention, "intervention", 10)
+        goal: list[float] = []
+
+        def speak() -> None:
+            session.publish(msg.SessionState(epoch=1, episode=1, phase=msg.SessionState.PHASE_IDLE))
+            if goal:
+                message = msg.Intervention(active=True, joint_names=list(robot.joints), target=goal)
+                message.header.stamp = to_stamp(time.time())
+                human.publish(message)
+
+        ros.node.create_timer(0.02, speak)
+        place = robot.joints.index(moved)
+
+        def positions() -> list[float]:
+            return [float(m.position[list(m.name).index(theirs)]) for m in states if theirs in m.name]
+
+        ros.wait(lambda: bool(steps) and steps[-1].reason == "phase_idle", 30, "a pose that is believed")
+        ros.wait(lambda: bool(positions()), 10, "joint states")
+        start, before = list(steps[-1].position), positions()[-1]
+        goal[:] = start
+        goal[place] += 0.1
+        ros.wait(lambda: abs(positions()[-1] - before - 0.1 * scale) < 0.01 * scale, 20, f"{moved} at its target")
+        assert steps[-1].state == msg.ControlStep.STATE_HUMAN
+        ros.wait(lambda: abs(steps[-1].position[place] - goal[place]) < 0.01, 5, "the same in our units")
+        others = np.delete(np.abs(np.array(steps[-1].position) - start), place)
+        assert others.max() < 0.01, "nothing else moves"
+        first, last = (steps[k].header.stamp.sec + 1e-9 * steps[k].header.stamp.nanosec for k in (0, -1))
+        assert (last - first) / (steps[-1].sequence - steps[0].sequence) == pytest.approx(tick, rel=0.2)
