@@ -14,7 +14,7 @@ test: test-setup ## set up if needed, then run the whole test suite
 	./rlt exec python -m pytest -m live
 
 commands: setup ## run every command of README and docs/getting_started.md, shortened
-	./rlt exec python -m pytest -n 2 --dist loadgroup -m commands
+	./rlt exec python -m pytest -m commands
 
 setup: ## system packages, virtual environment, ROS 2, torch, build; does nothing when nothing changed
 	@PYTHON=$(PYTHON) bash scripts/setup.sh

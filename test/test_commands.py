@@ -1,4 +1,4 @@
-"""Every command of README and getting_started.md, shortened; what needs another's work comes after it."""
+"""Every command of README and getting_started.md, shortened, one after the other as a newcomer would run them."""
 
 from __future__ import annotations
 
@@ -30,22 +30,7 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def _lane(known: Documented) -> str:
-    """Commands of one lane run one after the other, in one process; lanes may run side by side."""
-    words = known.run.split()
-    if "RUN" in words or "RUNS" in words:
-        return "run"
-    return "made" if {"DATASET", "BUNDLE"} & set(words) else known.pattern
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        pytest.param(known, id=known.pattern[:60], marks=pytest.mark.xdist_group(_lane(known)))
-        for known in COMMANDS
-        if known.run
-    ],
-)
+@pytest.mark.parametrize("command", [known for known in COMMANDS if known.run], ids=lambda known: known.pattern[:60])
 def test_it_works_as_written(command: Documented, places: dict[str, str], domain: int) -> None:
     words = shlex.split(command.run)
     if "RUN" in words:
