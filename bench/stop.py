@@ -179,7 +179,7 @@ def main() -> None:
         stack.callback(director.close)
         for name, given in (
             ("sim_node", {"setting": "full", "image_every": 25, "seed": 0}),
-            ("executor_node", {"bundle": bundle.directory}),
+            ("executor_node", {**bringup.parameters("executor_node"), "bundle": bundle.directory}),
             ("teleop_node", {"bundle": bundle.directory, "mapping": "gamepad"}),
             ("console_node", {"port": PORT}),
         ):
