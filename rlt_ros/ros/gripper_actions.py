@@ -61,8 +61,8 @@ class GripperActions:
             self._wanted = command
 
     def look(self) -> None:
-        """Send what changed."""
-        wanted = self._wanted
+        """Send what changed; a wish counts once, so that nothing old goes out when nobody flies any more."""
+        wanted, self._wanted = self._wanted, None
         if wanted is None:
             return
         for gripper, name, place in self._grippers:

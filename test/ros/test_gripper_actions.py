@@ -97,10 +97,16 @@ def test_who_does_not_answer_or_refuses_is_told_and_asked_again(
     assert refusals.counts["gripper_unanswered"] == 1
     client.ready, client.accepts = True, False
     actions.look()
+    assert not client.goals, "what nobody wishes any more is never sent"
+    actions.wish(np.array([0.0, 1.0]))
+    actions.look()
     for _ in range(3):
         actions._answered(actions._grippers[0][0], _refused())
     assert refusals.counts["gripper_refused"] >= 3
     client.accepts = True
+    actions.look()
+    assert len(client.goals) == 1, "nobody flies"
+    actions.wish(np.array([0.0, 1.0]))
     actions.look()
     assert len(client.goals) == 2
 
