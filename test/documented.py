@@ -77,7 +77,7 @@ COMMANDS = (
     ),
     Documented(
         r"\./rlt adapt --out BUNDLE",
-        "./rlt adapt --out BUNDLE --data DATASET --steps 4 --token-steps 2",
+        "./rlt adapt --out BUNDLE --data DATASET --eyes 4 --steps 4 --token-steps 2",
     ),
     Documented(r"\./rlt adapt phase --data DATASET", "./rlt adapt phase --bundle BUNDLE --full-episodes 3"),
     Documented(r"\./rlt serve --bundle BUNDLE", "./rlt serve --bundle BUNDLE --port 0", seconds=1.0),

@@ -115,7 +115,7 @@ def test_the_whole_of_stage_1_from_a_dataset_to_an_evaluated_bundle(tmp_path: Pa
     recorded = json.loads(rlt("collect", "--out", str(data), "--episodes", "3", "--json").stdout.splitlines()[-1])
     assert recorded["episodes"] == 3
     assert recorded["successes"] >= 2
-    small = ["--steps", "3", "--token-steps", "2"]
+    small = ["--eyes", "3", "--steps", "3", "--token-steps", "2"]
     adapted = rlt("adapt", "--out", str(bundle), "--data", str(data), *small, "--json")
     assert adapted.returncode == 0, adapted.stderr
     assert json.loads(adapted.stdout.splitlines()[-1])["episodes"] == 3

@@ -46,6 +46,9 @@ Data = Annotated[
 ]
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Task for the expert, may be repeated; default: all.")]
 NetworkSeed = Annotated[int, typer.Option(min=0, help="Of demonstrations, weights and batches.")]
+Looks = Annotated[
+    float, typer.Option("--randomisation", min=0, max=1, help="How other half of the demonstrations look: see rlt up.")
+]
 Device = Annotated[str, typer.Option(help="Device of torch, for example cuda.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of torch.")]
 
@@ -72,12 +75,13 @@ def train(
     out: NewBundle,
     data: Data = None,
     tasks: Tasks = None,
-    episodes: Annotated[int, typer.Option(min=2, help="Demonstrations a task in the controlled setting.")] = 600,
-    full_episodes: Annotated[int, typer.Option(min=0, help="The same in the full setting.")] = 90,
+    episodes: Annotated[int, typer.Option(min=2, help="Demonstrations a task in the controlled setting.")] = 450,
+    full_episodes: Annotated[int, typer.Option(min=0, help="The same in the full setting.")] = 200,
+    eyes: Annotated[int, typer.Option(min=0, help="Gradient steps of the eyes, before all others.")] = AdaptConfig.eyes,
     steps: Annotated[int, typer.Option(min=1, help="Gradient steps of VLA and token.")] = AdaptConfig.steps,
     token_steps: Annotated[int, typer.Option(min=0, help="Further steps of the token.")] = AdaptConfig.token_steps,
     alpha: Annotated[float, typer.Option(min=0, help="Weight of the VLA's loss against the token's.")] = 1.0,
-    randomisation: Randomisation = 0.0,
+    randomisation: Looks = 0.5,
     seed: NetworkSeed = 0,
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = DEFAULT_BUNDLE,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that was interrupted.")] = False,
@@ -86,7 +90,7 @@ def train(
     as_json: Json = False,
 ) -> None:
     """Train the small VLA and the RL token on demonstrations, prove the token, export a bundle."""
-    config = AdaptConfig(steps=steps, token_steps=token_steps, alpha=alpha, seed=seed)
+    config = AdaptConfig(eyes=eyes, steps=steps, token_steps=token_steps, alpha=alpha, seed=seed)
     expert = (tasks, episodes, full_episodes, seed, randomisation)
     _stage1(out, data, expert, config, name, device, threads, resume, to_train=True, as_json=as_json)
 
@@ -96,12 +100,13 @@ def export(
     out: NewBundle,
     data: Data = None,
     tasks: Tasks = None,
-    episodes: Annotated[int, typer.Option(min=2, help="As the training had.")] = 600,
-    full_episodes: Annotated[int, typer.Option(min=0, help="As the training had.")] = 90,
+    episodes: Annotated[int, typer.Option(min=2, help="As the training had.")] = 450,
+    full_episodes: Annotated[int, typer.Option(min=0, help="As the training had.")] = 200,
+    eyes: Annotated[int, typer.Option(min=0, help="As the training had.")] = AdaptConfig.eyes,
     steps: Annotated[int, typer.Option(min=1, help="As the training had.")] = AdaptConfig.steps,
     token_steps: Annotated[int, typer.Option(min=0, help="As the training had.")] = AdaptConfig.token_steps,
     alpha: Annotated[float, typer.Option(min=0, help="As the training had.")] = 1.0,
-    randomisation: Randomisation = 0.0,
+    randomisation: Looks = 0.5,
     seed: NetworkSeed = 0,
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = DEFAULT_BUNDLE,
     device: Device = "cpu",
@@ -109,7 +114,7 @@ def export(
     as_json: Json = False,
 ) -> None:
     """Make a bundle of an interrupted training as it is; give it the options that the training had."""
-    config = AdaptConfig(steps=steps, token_steps=token_steps, alpha=alpha, seed=seed)
+    config = AdaptConfig(eyes=eyes, steps=steps, token_steps=token_steps, alpha=alpha, seed=seed)
     expert = (tasks, episodes, full_episodes, seed, randomisation)
     _stage1(out, data, expert, config, name, device, threads, resume=True, to_train=False, as_json=as_json)
 
@@ -119,7 +124,7 @@ def phase(
     bundle: BundlePath = None,
     data: Data = None,
     tasks: Tasks = None,
-    full_episodes: Annotated[int, typer.Option(min=0, help="Demonstrations a task in the full setting.")] = 90,
+    full_episodes: Annotated[int, typer.Option(min=0, help="Demonstrations a task in the full setting.")] = 60,
     randomisation: Randomisation = 0.0,
     seed: NetworkSeed = 0,
     as_json: Json = False,
@@ -137,8 +142,8 @@ def motion(
     bundle: BundlePath = None,
     data: Data = None,
     tasks: Tasks = None,
-    episodes: Annotated[int, typer.Option(min=2, help="Demonstrations a task in the controlled setting.")] = 600,
-    full_episodes: Annotated[int, typer.Option(min=0, help="The same in the full setting.")] = 90,
+    episodes: Annotated[int, typer.Option(min=2, help="Demonstrations a task in the controlled setting.")] = 450,
+    full_episodes: Annotated[int, typer.Option(min=0, help="The same in the full setting.")] = 200,
     seed: NetworkSeed = 0,
     as_json: Json = False,
 ) -> None:
@@ -326,11 +331,15 @@ def _train(stage: Stage1, saved: Path, progress: Progress) -> None:
     while stage.step < total:
         stage.train_step()
         if stage.step % 10 == 0:
-            figures = "  ".join(f"{name} {value:.4f}" for name, value in stage.running.items())
+            figures = _told(stage.running)
             progress.update(bar, completed=stage.step, figures=figures)
         if stage.step % 500 == 0:
             stage.save(saved)
-            progress.console.print(f"step {stage.step}: {figures}  held out {stage.validate():.4f}", highlight=False)
+            progress.console.print(f"step {stage.step}: {figures}; held out {_told(stage.validate())}", highlight=False)
+
+
+def _told(figures: dict[str, float]) -> str:
+    return "  ".join(f"{name} {value:.4f}" for name, value in figures.items())
 
 
 def _adapt_phase(
@@ -411,9 +420,10 @@ def _expert(
 
     orders = []
     for task in tasks or sorted(TASKS):
-        for setting, count, every in (("controlled", episodes, 5), ("full", full_episodes, 6)):
-            first = demonstration_seed(seed, task, setting)
-            orders.append(Order(task, setting, count, stride or every, first, randomisation))
+        for setting, count, every in (("controlled", episodes, 8), ("full", full_episodes, 10)):
+            first, plain = demonstration_seed(seed, task, setting), count - count // 2
+            orders.append(Order(task, setting, plain, stride or every, first))
+            orders.append(Order(task, setting, count - plain, stride or every, first + plain, randomisation))
 
     def source() -> Iterator[Episode]:
         progress.update(bar, total=sum(order.episodes for order in orders))

@@ -16,6 +16,9 @@ class AdaptConfig:
     """How stage 1 is trained.
 
     Attributes:
+        eyes: gradient steps of the eyes, which are taught first and frozen then.
+        eyes_batch: observations of such a step.
+        eyes_rate: peak of its schedule.
         steps: gradient steps of VLA and token together.
         token_steps: gradient steps of the token alone afterwards, on the frozen VLA.
         batch: observations a step.
@@ -23,21 +26,24 @@ class AdaptConfig:
         learning_rate: peak of a cosine schedule with warm-up.
         weight_decay: AdamW's.
         alpha: weight of `L_vla` against `L_ro`.
-        grounding: weight of the auxiliary loss that makes the embeddings say where the parts are; used where the
-            demonstrations know it.
+        grounding: weight of the loss that makes the eyes say where the parts are; used where the demonstrations
+            know it.
         context_dropout: share of teacher-forced embeddings hidden from the token's decoder.
         held_out: share of the episodes kept for the probe and the validation loss.
         seed: of weights and batches.
     """
 
-    steps: int = 6000
-    token_steps: int = 1000
+    eyes: int = 20000
+    eyes_batch: int = 32
+    eyes_rate: float = 2e-3
+    steps: int = 10000
+    token_steps: int = 1500
     batch: int = 64
     token_batch: int = 32
     learning_rate: float = 8e-4
     weight_decay: float = 1e-3
     alpha: float = 1.0
-    grounding: float = 0.5
+    grounding: float = 1.0
     context_dropout: float = 0.9
     held_out: float = 0.1
     seed: int = 0
@@ -45,7 +51,7 @@ class AdaptConfig:
     @property
     def total(self) -> int:
         """Gradient steps in all."""
-        return self.steps + self.token_steps
+        return self.eyes + self.steps + self.token_steps
 
 
 @dataclass(frozen=True)

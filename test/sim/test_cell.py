@@ -119,14 +119,26 @@ def test_the_socket_stops_a_plug_that_misses_the_hole(cell: Cell) -> None:
     assert cell.insertion().depth < 0.002
 
 
-def test_the_latch_needs_a_firm_push() -> None:
+@pytest.mark.parametrize("task", ["ethernet", "charger"])
+def test_the_latch_needs_a_firm_push(task: str) -> None:
     """Commanded to the success depth a straight plug stops short at the latch; pushed further it goes in."""
-    cell = Cell(get_task("ethernet"))
+    cell = Cell(get_task(task))
     push(cell, lateral=0.0, depth=0.015)
     assert 0.008 < cell.insertion().depth < 0.015
     assert not cell.insertion().success
     push(cell, lateral=0.0, depth=0.028)
     assert cell.insertion().success
+    assert 5.0 < cell.insertion().press < 30.0, "newtons of a real connector"
+
+
+@pytest.mark.parametrize("task", ["ethernet", "charger"])
+def test_a_chamfer_guides_a_plug_that_is_a_little_beside(task: str) -> None:
+    cell = Cell(get_task(task))
+    aside = cell.task.clearance + 0.7 * cell.task.chamfer
+    push(cell, lateral=aside, depth=0.010)
+    assert cell.insertion().depth > 0.006
+    push(cell, lateral=cell.task.clearance + 2.0 * cell.task.chamfer, depth=0.010)
+    assert cell.insertion().depth < 0.002
 
 
 def test_too_much_force_stops_the_robot_and_loses_the_episode() -> None:

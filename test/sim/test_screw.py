@@ -100,11 +100,11 @@ def test_turned_beside_the_hole_tilted_or_pressed_too_hard_the_bit_slips_until_t
 def test_whoever_does_not_follow_the_screw_slips_and_who_pulls_tears_it_off(cell: Cell) -> None:
     hand = Driver(cell)
     hand.press(6.0, 1.5, cell.mechanism.grip)
-    hand.press(6.0, 1.0, 0.0)
+    hand.press(6.0, 0.5, 0.0)
     depth = cell.insertion().depth
     assert hand.thread.engaged
     assert hand.thread.slipped < 1.0
-    hand.press(0.0, 1.0, 0.0)
+    hand.press(-3.0, 1.0, 0.0)
     assert cell.insertion().depth < depth + 0.001
     assert hand.thread.slipped > 2 * np.pi
     assert not hand.thread.lost

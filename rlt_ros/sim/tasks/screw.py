@@ -25,10 +25,10 @@ _CHAMFER = 0.0004
 _PITCH = 0.0005
 _RECESS = 0.002
 """Depth at which the thread begins, m."""
-_THREAD = 0.0055
+_THREAD = 0.0040
 """Length of the thread, m; then the head sits on the part."""
 _GRIP = 0.3
-_SPEED = 2 * np.pi * 4
+_SPEED = 2 * np.pi * 6
 """At full squeeze, rad/s."""
 _TORQUE = 0.08
 """Where the clutch of the screwdriver lets go, N m."""
@@ -46,6 +46,12 @@ _WORN = 2 * np.pi * 8
 """Turn of a slipping bit that spoils the screw, rad."""
 _FIRM = 6.0
 """Newtons with which a person presses."""
+_LIGHT = 2.5
+"""The same while feeling for the hole."""
+_SLIDE = 0.003
+"""Metres a second that the screw slides over the part at most."""
+_PATIENCE = 2.5
+"""Seconds of feeling after which a person aims anew."""
 _YIELD = 0.002
 """Metres a second that a hand moves for each newton that is missing."""
 _GIVE_UP = 0.8
@@ -172,7 +178,7 @@ class Thread(Mechanism):
 
 
 def drive(hand: Hand) -> Generator[None]:
-    """Aim, press, turn, follow; where it does not take hold, let go of the trigger, go back, aim anew."""
+    """Aim, touch, feel for the hole, press, turn, follow; what takes no hold is left, and aimed at anew."""
     config, task = hand.config, hand.task
     while True:
         if hand.place.depth < _RECESS / 2:
@@ -184,13 +190,14 @@ def drive(hand: Hand) -> Generator[None]:
             for _ in hand.move(aim, tilt, config.insertion_speed):
                 yield
                 aim[1:] *= np.exp(-CONTROL_PERIOD / config.correction)
-                if hand.place.press > _FIRM - 2.0:
+                if hand.place.press > _LIGHT:
                     break
+            yield from _feel(hand)
             yield from hand.wait()
         since, depth = 0.0, hand.place.depth
-        while since < _GIVE_UP:
+        while since < _GIVE_UP and hand.place.depth > _RECESS / 2:
             hand.grip = max(0.0, hand.grip - CONTROL_PERIOD / _SQUEEZE)
-            yield from _follow(hand)
+            yield from _follow(hand, _FIRM)
             since += CONTROL_PERIOD
             if hand.place.depth > depth + _PITCH / 2:
                 since, depth = 0.0, hand.place.depth
@@ -205,9 +212,21 @@ def drive(hand: Hand) -> Generator[None]:
         yield from hand.move(back, hand.tilt, config.speed)
 
 
-def _follow(hand: Hand) -> Generator[None]:
-    """A tick of pressing as firmly as a person does, wherever the screw goes."""
-    speed = np.clip((_FIRM - hand.place.press) * _YIELD, -hand.config.insertion_speed, hand.config.insertion_speed)
+def _feel(hand: Hand) -> Generator[None]:
+    """Slide over the part to the hole, pressing lightly, until the screw drops into it or patience ends."""
+    felt = 0.0
+    while hand.place.depth < _RECESS - 0.0005 and felt < _PATIENCE:
+        yield from _follow(hand, _LIGHT)
+        felt += CONTROL_PERIOD
+        miss = hand.place.offset[1:]
+        way = np.linalg.norm(miss)
+        step = min(_SLIDE * CONTROL_PERIOD, way * CONTROL_PERIOD / hand.config.correction * 3)
+        hand.offset = hand.offset - np.array([0.0, *(step / max(way, 1e-9) * miss)])
+
+
+def _follow(hand: Hand, force: float) -> Generator[None]:
+    """A tick of pressing with so many newtons, wherever the screw goes."""
+    speed = np.clip((force - hand.place.press) * _YIELD, -hand.config.insertion_speed, hand.config.insertion_speed)
     hand.offset = hand.offset - np.array([CONTROL_PERIOD * speed, 0.0, 0.0])
     yield
 
@@ -235,7 +254,7 @@ TASK = Task(
     plan=drive,
     success_depth=_RECESS + _THREAD - 0.0005,
     success_lateral=0.002,
-    start_gap=(0.008, 0.040),
+    start_gap=(0.004, 0.060),
     start_lateral=0.006,
     start_angle=0.06,
     grasp_angle=0.04,

@@ -25,11 +25,11 @@ _ENDS = [f"link_{link}_end" for link in range(_LINKS)]
 _CLAMP = 0.012
 """Length of the strap between the fingers and the first link, m."""
 _HALF_Y, _HALF_Z = 0.0030, 0.0008
-_TAPER = 0.0012
+_TAPER = 0.0006
 """By how much the tip's half width is less, m."""
 _BEND, _STIFF = 0.25, 3.0
 """Of a joint up and down, and sideways, N m/rad: nylon of this thickness."""
-_CURL = 0.018
+_CURL = 0.027
 """Half range of the bend at each joint while nothing touches the strap, rad."""
 _SLOT = 0.006
 """Length of the slot, m."""
@@ -165,9 +165,12 @@ def thread(hand: Hand) -> Generator[None]:
         aim = hand.offset.copy()
         aim[0] = -task.success_depth - 0.008
         stuck = False
-        for _ in hand.move(aim, hand.tilt, config.insertion_speed):
+        through = hand.place.depth > _SLOT
+        for _ in hand.move(aim, hand.tilt, config.insertion_speed * (2 if through else 1)):
             yield
             place = hand.place
+            if place.depth > _SLOT and not through:
+                break
             if place.depth < 0.002:
                 aim[1:] -= place.offset[1:] * (CONTROL_PERIOD / config.correction)
             if -hand.offset[0] - place.depth > _BUCKLED:
@@ -201,12 +204,12 @@ TASK = Task(
     name="zip_tie",
     instruction="thread the cable tie through its head and pull it tight",
     parts=_parts,
-    clearance=0.0008,
+    clearance=0.0005,
     mechanism=Strap,
     plan=thread,
     success_depth=_SLOT + _THROUGH,
     success_lateral=0.020,
-    start_gap=(0.008, 0.040),
+    start_gap=(0.004, 0.060),
     start_lateral=0.008,
     start_angle=0.06,
     time_limit=15.0,
