@@ -151,7 +151,7 @@ def _place_cameras(spec: mujoco.MjSpec) -> None:
     spec.worldbody.add_camera(
         name="base",
         pos=[0.0, 0.10, 0.62],
-        fovy=30.0,
+        fovy=42.0,
         mode=mujoco.mjtCamLight.mjCAMLIGHT_TARGETBODY,
         targetbody="midair",
     )
