@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test commands setup test-setup lerobot lerobot-test lint format lock lock-lerobot clean
+.PHONY: help demo test test-live test-logic commands setup test-setup lerobot lerobot-test lint format lock lock-lerobot clean
 PYTHON ?= python3
 DURATION ?= 180
 
@@ -9,12 +9,17 @@ help: ## what can be made
 demo: setup ## set up if needed, then show the simulated robot learning (DURATION=180 seconds, 0: until Ctrl-C)
 	./rlt demo --duration $(DURATION)
 
-test: test-setup ## set up if needed, then run the whole test suite
-	./rlt exec python -m pytest -n auto --maxprocesses 4 -m "not live and not commands"
+test: test-setup ## set up if needed, then run the whole test suite, some minutes without a word
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync test-live test-logic
+
+test-live: # in real time: mostly waits
 	./rlt exec python -m pytest -m live
 
+test-logic: # beside it, when it leaves time
+	nice -n 10 ./rlt exec python -m pytest -n auto --maxprocesses 4 -m "not live and not commands"
+
 commands: setup ## run every command of README and docs/getting_started.md, shortened
-	./rlt exec python -m pytest -m commands
+	./rlt exec python -m pytest -m commands test/test_commands.py
 
 setup: ## system packages, virtual environment, ROS 2, torch, build; does nothing when nothing changed
 	@PYTHON=$(PYTHON) bash scripts/setup.sh

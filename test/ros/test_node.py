@@ -8,6 +8,9 @@ import subprocess
 import sys
 import time
 
+import pytest
+
+pytestmark = pytest.mark.live
 HANGING = """
 import threading
 from rclpy.node import Node

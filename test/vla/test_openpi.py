@@ -27,6 +27,8 @@ from rlt_ros.vla.loaded import LoadedVla
 from rlt_ros.vla.openpi_server import VlaServer
 from rlt_ros.vla.openpi_wire import WireError, pack, unpack
 
+pytestmark = pytest.mark.live
+
 
 @contextmanager
 def answering(*answers: Callable[[dict[str, Any]], Any], greeting: Any = None) -> Iterator[str]:
