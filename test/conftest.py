@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
@@ -21,12 +22,17 @@ _WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
 _FIRST, _COUNT = (90 + int(_WORKER.removeprefix("gw")) % 4 * 2, 2) if _WORKER else (1, 89)
 """Tests that run side by side must not meet, and another suite on this machine hardly ever. Of the live ones, one after
 the other, no two have the same: of a node inside the test something may be heard until pytest ends."""
-_DOMAINS = itertools.count(os.getpid())
+
+
+@pytest.fixture(scope="session")
+def domains() -> Iterator[int]:
+    """ROS domains on which nobody has been before, for what lives longer than a test."""
+    return (_FIRST + number % _COUNT for number in itertools.count(os.getpid()))
 
 
 @pytest.fixture
-def domain(monkeypatch: pytest.MonkeyPatch) -> int:
+def domain(domains: Iterator[int], monkeypatch: pytest.MonkeyPatch) -> int:
     """A ROS domain of this test's own."""
-    number = _FIRST + next(_DOMAINS) % _COUNT
+    number = next(domains)
     monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
     return number

@@ -115,5 +115,10 @@ class Graph:
 def up_sim(ros: Listener, root: Path, settings: dict[str, Any], *options: str) -> Iterator[Graph]:
     """See `running.up_sim`; its run's directory is there."""
     with running.up_sim(root, settings, *options) as process:
-        ros.wait(lambda: any(path.is_dir() for path in root.iterdir()), 30, "the run's directory")
+
+        def begun() -> bool:
+            assert process.poll() is None, (root / "errors").read_text()
+            return any(path.is_dir() for path in root.iterdir())
+
+        ros.wait(begun, 60, "the run's directory")
         yield Graph(ros, process, next(path for path in root.iterdir() if path.is_dir()))

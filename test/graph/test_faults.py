@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -123,10 +124,10 @@ class Deaths:
 
 
 @pytest.fixture(scope="module")
-def wire(tmp_path_factory: pytest.TempPathFactory) -> tuple[Wire, Path]:
+def wire(tmp_path_factory: pytest.TempPathFactory, domains: Iterator[int]) -> tuple[Wire, Path]:
     """One run with all its deaths; the tests look at what is left of it."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ROS_DOMAIN_ID", str(98 + random.SystemRandom().randrange(4)))
+        patch.setenv("ROS_DOMAIN_ID", str(next(domains)))
         return lived(tmp_path_factory.mktemp("faults"))
 
 

@@ -45,8 +45,11 @@ KEYS = [
 BURN_IN = 20
 
 
-@pytest.fixture
-def graph(domain: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Graph]:
+@pytest.fixture(scope="module")
+def graph(
+    request: pytest.FixtureRequest, domains: Iterator[int], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Graph]:
+    """With the given human; one for several tests, the last of which ends it."""
     settings = {
         "session_node.warmup_episodes": 0,
         "session_node.explore_share": 0.0,
@@ -58,11 +61,14 @@ def graph(domain: int, tmp_path: Path, request: pytest.FixtureRequest) -> Iterat
         "sim_node.human_patience": 0.5,
         "sim_node.demonstrations": 0,
     }
-    human = getattr(request, "param", "none")
-    with listener() as ros, up_sim(ros, tmp_path, settings, "--human", human) as running:
-        yield running
+    root = tmp_path_factory.mktemp("graph")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROS_DOMAIN_ID", str(next(domains)))
+        with listener() as ros, up_sim(ros, root, settings, "--human", request.param) as running:
+            yield running
 
 
+@pytest.mark.parametrize("graph", ["none"], indirect=True)
 def test_weights_reach_the_moving_robot_and_it_survives_its_learner(graph: Graph) -> None:
     ros = graph.ros
     weights = ros.listen(msg.PolicyWeights, "policy", LATCHED_QOS)
@@ -220,9 +226,11 @@ def what_it_saw(chunk: msg.ActionChunk, message: msg.PolicyInput) -> tuple[np.nd
     return seen.token, np.array(chunk.proprio, dtype=np.float32), reference
 
 
+@pytest.mark.parametrize("graph", ["simulated"], indirect=True)
 def test_a_second_graph_on_the_same_domain_is_refused_and_a_dead_robot_stops_all(graph: Graph, tmp_path: Path) -> None:
     steps = graph.ros.listen(msg.ControlStep, "step", RECORD_QOS)
-    graph.ros.wait(lambda: bool(steps), 60, "first step")
+    steps.clear()
+    graph.ros.wait(lambda: bool(steps), 60, "a step")
     second = subprocess.run(
         [sys.executable, "-m", "rlt_ros.cli", "up", "sim", "--headless", "--runs", str(tmp_path / "second")],
         capture_output=True,
@@ -234,7 +242,7 @@ def test_a_second_graph_on_the_same_domain_is_refused_and_a_dead_robot_stops_all
     assert "Traceback" not in second.stderr
     graph.kill("sim_node")
     assert graph.process.wait(60) == 1
-    assert "sim_node ended with code -9: stopping" in (tmp_path / "errors").read_text()
+    assert "sim_node ended with code -9: stopping" in (graph.run_dir.parent / "errors").read_text()
 
 
 def test_a_robot_that_somebody_else_commands_already_is_refused(domain: int, tmp_path: Path) -> None:
