@@ -16,7 +16,8 @@ test-live: # in real time: mostly waits
 	./rlt exec python -m pytest -m live
 
 test-logic: # beside it, when it leaves time
-	nice -n 10 ./rlt exec python -m pytest -n auto --maxprocesses 4 -m "not live and not commands"
+	nice -n 10 ./rlt exec python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	  -m "not live and not commands"
 
 commands: setup ## run every command of README and docs/getting_started.md, shortened
 	./rlt exec python -m pytest -m commands test/test_commands.py

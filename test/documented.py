@@ -14,13 +14,13 @@ class Documented:
     Attributes:
         pattern: regular expression of the command as it is written.
         run: what is run: shortened, with RUN, OUT, DATASET, BUNDLE and FILE put in.
-        seconds: after the first episode it gets Ctrl-C; 0: it ends by itself.
+        until: a word of its output: a second after that it still runs and gets Ctrl-C; empty: it ends by itself.
         code: that it ends with.
     """
 
     pattern: str
     run: str
-    seconds: float = 0.0
+    until: str = ""
     code: int = 0
 
 
@@ -45,7 +45,7 @@ COMMANDS = (
     Documented(r"\./rlt replay RUN", "./rlt replay RUN --rate 50"),
     Documented(r"\./rlt export RUN OUT", "./rlt export RUN OUT"),
     # -- others
-    Documented(r"\./rlt up sim( --human simulated)?", "./rlt up sim --human simulated --runs RUNS", seconds=1.0),
+    Documented(r"\./rlt up sim( --human simulated)?", "./rlt up sim --human simulated --runs RUNS", "first episode"),
     Documented(
         r"\./rlt up sim --headless --duration 60 --set session_node\.time_limit=8 --set learner_node\.update_ratio=1",
         "./rlt up sim --headless --duration 1 --set session_node.time_limit=8 --set learner_node.update_ratio=1 "
@@ -55,7 +55,7 @@ COMMANDS = (
     Documented(
         r"\./rlt up robot --robot my_robot\.yaml --bundle BUNDLE",
         "./rlt up robot --robot ROBOT --runs RUNS",
-        seconds=3.0,
+        "flying bundle",
     ),
     Documented(r"\./rlt up learner --namespace /fleet", "./rlt up learner --namespace /fleet --duration 2 --runs RUNS"),
     Documented(r"\./rlt demo --trained", "./rlt demo --trained --duration 3"),
@@ -80,7 +80,7 @@ COMMANDS = (
         "./rlt adapt --out BUNDLE --data DATASET --eyes 4 --steps 4 --token-steps 2",
     ),
     Documented(r"\./rlt adapt phase --data DATASET", "./rlt adapt phase --bundle BUNDLE --full-episodes 3"),
-    Documented(r"\./rlt serve --bundle BUNDLE", "./rlt serve --bundle BUNDLE --port 0", seconds=1.0),
+    Documented(r"\./rlt serve --bundle BUNDLE", "./rlt serve --bundle BUNDLE --port 0", "serving "),
     Documented(r"\./rlt bench loop( --seconds 60)?", "./rlt bench loop --seconds 2"),
     Documented(r"\./rlt bench takeover", "./rlt bench takeover --takeovers 2"),
     Documented(r"\./rlt bench stop", "./rlt bench stop --stops 1"),

@@ -45,15 +45,15 @@ class Still:
         return Inference(self._token, np.tile(position, (50, 1)).astype(np.float32), 0.0)
 
 
-def still(task: str = "ethernet", **config: Any) -> tuple[Rollout, Still]:
+def still(task: str = "ethernet", *, seconds: float = 3.0, **config: Any) -> tuple[Rollout, Still]:
     bundle = load_bundle(SHIPPED)
     backend = Still(bundle.token_dim)
-    cell = Cell(get_task(task))
+    cell = Cell(dataclasses.replace(get_task(task), time_limit=seconds))
     return Rollout(cell, backend, bundle, make_executor(bundle), RolloutConfig(**config)), backend
 
 
 def test_who_does_nothing_times_out_and_the_arms_stay() -> None:
-    rollout, backend = still("charger")
+    rollout, backend = still("charger", seconds=10.0)
     trial = rollout.run(3, VIEW)
     assert not trial.success
     assert trial.ticks == 500
@@ -148,9 +148,9 @@ def test_a_blind_vla_sees_grey() -> None:
 
 def test_the_number_of_processes_changes_nothing() -> None:
     policy = Policy(SHIPPED, "ethernet")
-    alone = evaluate(policy, episodes=6, seed=0, workers=1)
-    assert evaluate(policy, episodes=6, seed=0, workers=2) == alone
-    assert evaluate(policy, episodes=6, seed=1, workers=1) != alone
+    alone = evaluate(policy, episodes=4, seed=0, workers=1)
+    assert evaluate(policy, episodes=4, seed=0, workers=2) == alone
+    assert evaluate(policy, episodes=1, seed=1, workers=1) != alone[:1]
 
 
 def test_what_cannot_fly_is_found_before_processes_start(tmp_path: Path) -> None:
