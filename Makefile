@@ -2,6 +2,7 @@
 .PHONY: help demo test test-live test-logic commands setup test-setup lerobot lerobot-test lint format lock lock-lerobot clean
 PYTHON ?= python3
 DURATION ?= 180
+BESIDE = -n auto --dist loadfile --no-loadscope-reorder
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -12,12 +13,12 @@ demo: setup ## set up if needed, then show the simulated robot learning (DURATIO
 test: test-setup ## set up if needed, then run the whole test suite, some minutes without a word
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync test-live test-logic
 
-test-live: # in real time: mostly waits
-	./rlt exec python -m pytest -m live
+test-live: # in real time, mostly waits; both parts, whatever became of the first
+	./rlt exec python -m pytest -m whole; whole=$$?; \
+	  ./rlt exec python -m pytest $(BESIDE) --maxprocesses 2 -m "live and not whole" && exit $$whole
 
 test-logic: # beside it, when it leaves time
-	nice -n 10 ./rlt exec python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-	  -m "not live and not commands"
+	nice -n 10 ./rlt exec python -m pytest $(BESIDE) --maxprocesses 4 -m "not live and not commands"
 
 commands: setup ## run every command of README and docs/getting_started.md, shortened
 	./rlt exec python -m pytest -m commands test/test_commands.py

@@ -18,16 +18,17 @@ settings.load_profile("default")
 # Workers side by side have a core each: torch's threads would wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "")
-_FIRST, _COUNT = (90 + int(_WORKER.removeprefix("gw")) % 4 * 2, 2) if _WORKER else (1, 89)
-"""Tests that run side by side must not meet, and another suite on this machine hardly ever. Of the live ones, one after
-the other, no two have the same: of a node inside the test something may be heard until pytest ends."""
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_COUNT = 100 // int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 
 
 @pytest.fixture(scope="session")
 def domains() -> Iterator[int]:
-    """ROS domains on which nobody has been before, for what lives longer than a test."""
-    return (_FIRST + number % _COUNT for number in itertools.count(os.getpid()))
+    """ROS domains: workers beside each other never meet, another suite on this machine hardly ever.
+
+    None comes twice before all have come once: of a node inside a test something may be heard until pytest ends.
+    """
+    return (1 + _WORKER * _COUNT + number % _COUNT for number in itertools.count(os.getpid()))
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from rlt_ros.ros.qos import RECORD_QOS
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
     pytest.mark.live,
+    pytest.mark.whole,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
 ]
 OPTIONAL = {

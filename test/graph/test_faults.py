@@ -31,7 +31,7 @@ from rlt_ros.ros.qos import HISTORY_QOS, LATCHED_QOS
 from rlt_ros.ros.records import message_of
 from rlt_ros.vla.bundle import load_bundle
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.whole]
 SEED = 0
 RESTARTED = ("learner_node", "recorder_node", "vla_node", "teleop_node")
 ROUNDS = int(os.environ.get("RLT_ROUNDS", "1"))

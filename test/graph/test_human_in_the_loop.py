@@ -34,7 +34,7 @@ from rlt_ros.teleop.kinematics import Arms
 from rlt_ros.types import Outcome, State
 from rlt_ros.vla.bundle import load_bundle
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.whole]
 BUNDLE = load_bundle(Bringup().bundle_path)
 TAKEOVER, SUCCESS, UNDO, BEGIN, ESTOP, READY = 10, 0, 2, 3, 4, 6
 LEFT_X, LEFT_Y, RIGHT_Y = 0, 1, 3

@@ -16,7 +16,7 @@ from rlt_ros.sim.tasks import TASKS
 from rlt_ros.types import Outcome
 from rlt_ros.vla.bundle import load_bundle
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.whole]
 BUNDLE = load_bundle(Bringup().bundle_path)
 
 

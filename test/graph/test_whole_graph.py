@@ -23,7 +23,7 @@ from rlt_ros.ros.fields import from_stamp
 from rlt_ros.ros.qos import LATCHED_QOS, RECORD_QOS
 from rlt_ros.vla.bundle import load_bundle
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.whole]
 BUNDLE = load_bundle(Bringup().bundle_path)
 KEYS = [
     "episodes",
