@@ -159,7 +159,7 @@ def test_the_learner_beats_its_reference_on_a_two_joint_reach(selection: bool) -
         return actor.choose(position.astype(np.float32), np.zeros(2 * JOINTS, np.float32), seen)[0] / 10
 
     base = np.mean([reach(lambda p, r: r, rng, 0.0)[2] for _ in range(50)])
-    for episode in range(240):
+    for episode in range(160):
         states, actions, success = reach(flown if episode >= 40 else lambda p, r: r, rng, 0.06)
         # In units of 0.1, as the normaliser would; every state has its own reference.
         store.begin_episode()
