@@ -118,7 +118,7 @@ def test_every_stored_state_gets_the_token_of_its_moment_also_from_the_journal(d
                 os.kill(process.pid, signal.SIGKILL)
             with node("learner_node", learner, tmp_path / "again.log"):
                 del robot.status[:]
-                ros.wait(lambda: robot.status and robot.status[-1].backfilled > 25, 20, "also after a restart")
+                ros.wait(lambda: robot.status and robot.status[-1].backfilled > 25, 60, "also after a restart")
         loaded = load_bundle(bundle)
         replay = Replay(ReplaySpec(1000, loaded.token_dim, 14))
         inputs = LearnerInputs(ros.node, LearnerParameters(robots=(NAMESPACE,)), loaded, replay)
