@@ -144,7 +144,7 @@ def lived(root: Path) -> tuple[Wire, Path]:
                 ros.wait(partial(death.settled, "executor_node"), 60, "all nodes")
                 ros.wait(lambda e=episode: bool(wire.steps) and wire.steps[-1].episode > e, 60, "an episode")
                 if not number:
-                    ros.wait(lambda: bool(wire.weights), 60, "weights")
+                    ros.wait(lambda: bool(wire.weights), 120, "weights")
                 for count in rounds:
                     # What a node said last is only lost where its listener is dead too: the VLA goes first.
                     for node in sorted(rng.sample(RESTARTED, count), key=lambda name: name != "vla_node"):
