@@ -21,7 +21,7 @@ from rlt_ros.cameras.sets import FrameSet, SetBuilder  # noqa: E402
 pytestmark = pytest.mark.live
 
 WIDTH, HEIGHT, FPS = 640, 480, 30
-SECONDS = 8
+SECONDS = 20
 NAMES = ("left_wrist", "right_wrist", "base")
 
 
@@ -113,7 +113,7 @@ class Source(threading.Thread):
         for number in range(SECONDS * FPS):
             taken = self._begin + number / FPS
             silent = self._silence is not None and self._silence[0] <= taken - self._begin < self._silence[1]
-            lost = self._rng.random() < 0.025
+            lost = self._rng.random() < 0.01
             if silent or lost:
                 self.dropped.append(number)
                 continue
@@ -142,7 +142,7 @@ def played(devices: list[SoftwareCamera]) -> Iterator[tuple[list[Source], list[F
     for capture in captures:
         capture.start()
     begin = time.time() + 0.3
-    sources = [Source(device, seed, begin, (2.5, 4.5) if seed == 2 else None) for seed, device in enumerate(devices)]
+    sources = [Source(device, seed, begin, (9.0, 11.0) if seed == 2 else None) for seed, device in enumerate(devices)]
     for source in sources:
         source.start()
     for source in sources:
@@ -182,5 +182,5 @@ def test_three_cameras_with_jitter_and_drops(played) -> None:
     # The one that fell silent was opened anew.
     assert captures[2].health().reconnects >= 1
     assert captures[2].health().fault == ""
-    late = [made for made in sets if made.captured > sources[2]._begin + 5.5]
-    assert len(late) > FPS, "sets go on after the reconnection"
+    late = [made for made in sets if made.captured > sources[2]._begin + 12]
+    assert len(late) > 5 * FPS, "sets go on after the reconnection"
