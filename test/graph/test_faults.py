@@ -117,7 +117,7 @@ class Deaths:
         )
 
     def of(self, node: str) -> None:
-        self._graph.ros.wait(partial(self.settled, node), 60, f"{node} runs")
+        self._graph.ros.wait(partial(self.settled, node), 120, f"{node} runs")
         self._graph.kill(node)
         self._born[node] = (self._born[node][0], time.monotonic() + 3600.0)
         self._wire.kills.append((node, time.time()))
@@ -141,7 +141,7 @@ def lived(root: Path) -> tuple[Wire, Path]:
                 run_dir = graph.run_dir
                 episode = wire.steps[-1].episode if wire.steps else 0
                 death = Deaths(graph, wire)
-                ros.wait(partial(death.settled, "executor_node"), 60, "all nodes")
+                ros.wait(partial(death.settled, "executor_node"), 120, "all nodes")
                 ros.wait(lambda e=episode: bool(wire.steps) and wire.steps[-1].episode > e, 60, "an episode")
                 if not number:
                     ros.wait(lambda: bool(wire.weights), 120, "weights")
@@ -151,7 +151,7 @@ def lived(root: Path) -> tuple[Wire, Path]:
                         ros.spin(rng.uniform(0.0, 1.0))
                         death.of(node)
                     for node in RESTARTED:
-                        ros.wait(partial(death.settled, node), 60, f"{node} starts again")
+                        ros.wait(partial(death.settled, node), 120, f"{node} starts again")
                 flown = wire.steps[-1].episode
                 ros.wait(lambda f=flown: wire.steps[-1].episode > f, 60, "the next episode")
                 ros.wait(
