@@ -18,7 +18,7 @@ from rlt_ros.control.realtime import wait_until
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.robot.derive import node_parameters
 from rlt_ros.robot.description import read_robot
-from rlt_ros.ros.fields import to_stamp
+from rlt_ros.ros.fields import from_stamp, to_stamp
 from rlt_ros.ros.qos import LATCHED_QOS
 from rlt_ros.share import share_directory
 from rlt_ros.vla.bundle import Bundle
@@ -76,6 +76,7 @@ def test_a_human_flies_it_in_our_units(
     ):
         assert wait_until(lambda: "speaks" in log.read_text(), 20)
         steps = ros.listen(msg.ControlStep, "step")
+        status = ros.listen(msg.ExecutorStatus, "executor_status")
         states = ros.listen(JointState, topic)
         session = ros.node.create_publisher(msg.SessionState, "session", LATCHED_QOS)
         human = ros.node.create_publisher(msg.Intervention, "intervention", 10)
@@ -94,15 +95,18 @@ def test_a_human_flies_it_in_our_units(
         def positions() -> list[float]:
             return [float(m.position[list(m.name).index(theirs)]) for m in states if theirs in m.name]
 
-        ros.wait(lambda: bool(steps) and steps[-1].reason == "phase_idle", 30, "a pose that is believed")
+        ros.wait(lambda: bool(steps) and steps[-1].reason == "phase_idle", 60, "a pose that is believed")
         ros.wait(lambda: bool(positions()), 10, "joint states")
         start, before = list(steps[-1].position), positions()[-1]
         goal[:] = start
         goal[place] += 0.1
         ros.wait(lambda: abs(positions()[-1] - before - 0.1 * scale) < 0.01 * scale, 20, f"{moved} at its target")
-        assert steps[-1].state == msg.ControlStep.STATE_HUMAN
+        assert any(step.state == msg.ControlStep.STATE_HUMAN for step in steps)
         ros.wait(lambda: abs(steps[-1].position[place] - goal[place]) < 0.01, 5, "the same in our units")
         others = np.delete(np.abs(np.array(steps[-1].position) - start), place)
         assert others.max() < 0.01, "nothing else moves"
-        first, last = (steps[k].header.stamp.sec + 1e-9 * steps[k].header.stamp.nanosec for k in (0, -1))
-        assert (last - first) / (steps[-1].sequence - steps[0].sequence) == pytest.approx(tick, rel=0.2)
+        ros.wait(lambda: len(status) > 1, 10, "the loop's own count")
+        since, until = status[-2:]
+        ticks = until.ticks + until.missed_ticks - since.ticks - since.missed_ticks
+        passed = from_stamp(until.header.stamp) - from_stamp(since.header.stamp)
+        assert passed / ticks == pytest.approx(tick, rel=0.2), "those counted that a busy machine missed"
