@@ -32,7 +32,7 @@ TASK = Task(
     chamfer=_CHAMFER,
     mechanism=lambda: Latch((-_PITCH / 2, _PITCH / 2), 0.002, 0.003),
     success_lateral=0.004,
-    start_gap=(0.003, 0.075),
-    start_lateral=0.009,
+    start_gap=(0.006, 0.065),
+    start_lateral=0.011,
     start_angle=0.09,
 )

@@ -29,6 +29,6 @@ TASK = Task(
     parts=_parts,
     clearance=0.0008,
     chamfer=_CHAMFER,
-    start_gap=(0.003, 0.065),
+    start_gap=(0.005, 0.060),
     mechanism=lambda: Latch((0.0,), 0.005, 0.005),
 )
