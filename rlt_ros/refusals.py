@@ -380,7 +380,9 @@ HOLDS: dict[str, Hold] = {
     "phase_reset": Hold("the scene is being put back", "press Reset done when it is"),
     "phase_ended": Hold("the episode is over; the next reset comes by itself"),
     "no_policy_input": Hold(
-        "no policy input has come", "vla_node is not active, or refuses its pictures: its own lines say why"
+        "no policy input has come",
+        "vla_node is not active, or refuses its pictures: its own lines say why; with a bundle of `rlt init bundle` "
+        "only a human flies",
     ),
     "policy_input_stale": Hold(
         "the newest policy input is older than max_input_age, or of before this episode or the human",

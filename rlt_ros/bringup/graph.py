@@ -25,7 +25,7 @@ from rlt_ros.share import share_directory
 from rlt_ros.sim.config import SimParameters
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.teleop.config import TeleopParameters
-from rlt_ros.vla.bundle import load_bundle, shipped_actor
+from rlt_ros.vla.bundle import BundleError, load_bundle, shipped_actor
 
 TARGETS = ("sim", "robot", "learner")
 HUMANS = ("none", "simulated")
@@ -173,9 +173,10 @@ class Bringup:
         if self.target == "learner":
             specs = [self._learner(), *self._recorder()]
         else:
-            learns = not self.trained and self.learner is None
+            learns = self.has_vla and not self.trained and self.learner is None
             specs = [
-                *(self._session(), self._executor(), self._teleop(), self._vla()),
+                *(self._session(), self._executor(), self._teleop()),
+                *([self._vla()] if self.has_vla else []),
                 *([self._learner()] if learns else []),
                 self._console(),
                 *(self._recorder() if self.learner is None else []),
@@ -205,6 +206,14 @@ class Bringup:
             )
         elif self._simulated_human:
             raise ConfigError("a simulated human lives in the simulated cell only: 'rlt up sim --human simulated'")
+
+    @cached_property
+    def has_vla(self) -> bool:
+        """Whether the bundle has one; without it a human flies, and there is nothing to learn on top of."""
+        try:
+            return load_bundle(self.bundle_path).has_vla
+        except BundleError:
+            return True  # whoever starts with it says what is wrong
 
     @property
     def _simulated_human(self) -> bool:
@@ -372,7 +381,7 @@ class Bringup:
         """Everything that can be wrong in file and settings is found before any process starts."""
         names = [spec.name for spec in specs]
         # The file may speak of what does not run this time.
-        elsewhere = ("learner_node", "joystick_node", "recorder_node", "console_node")
+        elsewhere = ("vla_node", "learner_node", "joystick_node", "recorder_node", "console_node")
         names += [name for name in (PARAMETERS if self.target == "learner" else elsewhere) if name not in names]
         for key in self.settings:
             if key.split(".")[0] not in names or "." not in key:

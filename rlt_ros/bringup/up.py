@@ -103,6 +103,8 @@ def run_graph(bringup: Bringup, *, duration: float, argv: list[str], runs: Path)
     try:
         write_record(bringup, specs, argv)
         output.say(f"run {run_dir}")
+        if bringup.target != "learner" and not bringup.has_vla:
+            output.say("the bundle has no VLA: a human flies, and nothing is learnt")
         for spec in reversed(specs):
             runner.start(_command(spec, bringup))
             restarts.started(spec.name, time.monotonic())

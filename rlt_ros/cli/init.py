@@ -11,8 +11,6 @@ import typer
 from rlt_ros.cli.options import RobotFile, check_free
 from rlt_ros.config import ConfigError
 
-_NOBODY = "ws://nobody:8000"
-
 
 def init(
     what: Annotated[
@@ -98,8 +96,7 @@ def _bundle(out: Path, path: Path | None, task: str, instruction: str, image_siz
         normaliser=Normaliser(np.zeros(2 * joints), np.ones(2 * joints), 0.1 * speed * robot.period),
         sha256="0" * 64,
         training={"made": "by `rlt init bundle`: there is no VLA"},
-        backend="openpi",
-        settings={"uri": _NOBODY},
+        backend="none",
     ).save()
     print(
         f"{out} has no VLA: a human flies (`rlt up robot --robot {path} --bundle {out}`), `rlt collect --live` records",

@@ -20,7 +20,9 @@ from rlt_ros.normaliser import Normaliser
 from rlt_ros.yaml_file import read_yaml
 
 FORMAT = 2
-BACKENDS = ("onnx", "lerobot", "openpi")
+BACKENDS = ("onnx", "lerobot", "openpi", "none")
+_WITHOUT_MODEL = ("openpi", "none")
+"""Back ends whose weights are no file of the bundle."""
 POLICY = "policy"
 """Directory of a LeRobot checkpoint in a bundle."""
 _OPTIONAL: dict[str, Any] = {"files": {}, "backend": "onnx", "settings": {}, "encoder": None}
@@ -67,7 +69,7 @@ class Bundle:
         sha256: hash of the model: of its file, of a checkpoint's files, or what a server says that it is.
         training: how it was made and how it did, for the reader.
         files: hash of every other file that is read (external data of the model, the encoder), by name.
-        backend: how the VLA is run: onnx, lerobot or openpi.
+        backend: how the VLA is run: onnx, lerobot or openpi; none: there is no VLA, a human flies.
         settings: what its back end needs to know.
         encoder: of the RL token; None: the model makes it itself, or there is none.
     """
@@ -101,6 +103,11 @@ class Bundle:
         return self.id if self.normaliser.at(period) is self.normaliser else f"{self.id}@{period:g}s"
 
     @property
+    def has_vla(self) -> bool:
+        """Whether anybody but a human flies with it."""
+        return self.backend != "none"
+
+    @property
     def vla(self) -> str:
         """Identity of the VLA alone, whatever encoder stands beside it."""
         encoder = self.encoder.file if self.encoder else ""
@@ -119,7 +126,7 @@ class Bundle:
 
     @property
     def model_path(self) -> Path:
-        """The file of the weights; an openpi bundle has none."""
+        """The file of the weights; a bundle of `openpi` or `none` has none."""
         return self.directory / (f"{POLICY}/model.safetensors" if self.backend == "lerobot" else MODEL_FILE)
 
     def check_fits(self, joints: tuple[str, ...], cameras: tuple[str, ...], robot: str = "") -> None:
@@ -226,7 +233,7 @@ def load_bundle(directory: Path | str) -> Bundle:
 def _checked_files(bundle: Bundle) -> dict[str, str]:
     """The hashes of the files that the bundle's model reads; they are those that are written down."""
     needed = dict(bundle.files)
-    if bundle.backend != "openpi":
+    if bundle.backend not in _WITHOUT_MODEL:
         if not bundle.model_path.is_file():
             raise BundleError(f"{bundle.model_path} is missing")
         if file_sha256(bundle.model_path) != bundle.sha256:

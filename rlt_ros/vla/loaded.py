@@ -134,6 +134,11 @@ class LoadedVla:
 
 
 def _make(bundle: Bundle, providers: tuple[str, ...], threads: int) -> VlaBackend:
+    if not bundle.has_vla:
+        raise ConfigError(
+            f"bundle '{bundle.name}' has no VLA: with it a human flies, and 'rlt collect --live' records; "
+            "'rlt adapt --data' makes one with a VLA of that"
+        )
     try:
         if bundle.backend == "onnx":
             from rlt_ros.vla.onnx_backend import OnnxBackend

@@ -13,6 +13,7 @@ from rlt_ros.cli.init import init
 from rlt_ros.config import ConfigError
 from rlt_ros.robot.description import read_robot
 from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.vla.loaded import LoadedVla
 
 
 def test_a_bundle_without_a_vla_fits_its_robot(tmp_path: Path) -> None:
@@ -22,7 +23,13 @@ def test_a_bundle_without_a_vla_fits_its_robot(tmp_path: Path) -> None:
     robot = read_robot(path)
     bundle.check_fits(robot.joints, ("wrist",), robot=robot.name)
     assert (bundle.period, bundle.tasks) == (robot.period, {"wipe": "wipe the table"})
-    Bringup(target="robot", robot_file=path, bundle=tmp_path / "first").check_robot()
+    bringup = Bringup(target="robot", robot_file=path, bundle=tmp_path / "first", settings={"vla_node.threads": 2})
+    bringup.check_robot()
+    started = {spec.name for spec in bringup.nodes()}
+    assert {"executor_node", "teleop_node"} < started, "a human flies"
+    assert not {"vla_node", "learner_node"} & started, "nobody asks a VLA that is not there, again and again"
+    with pytest.raises(ConfigError, match="has no VLA: with it a human flies"):
+        LoadedVla(bundle)
     with pytest.raises(ConfigError, match="already holds a bundle"):
         init("bundle", out=tmp_path / "first", robot=path)
     with pytest.raises(ConfigError, match="names no cameras"):
