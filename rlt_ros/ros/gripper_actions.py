@@ -25,6 +25,8 @@ _EVERY = 0.1
 """Seconds between two goals: a driver begins a motion anew with each."""
 _STEP = 0.02
 """Share of a gripper's way below which a new target is none."""
+_FORGOTTEN_AFTER = 5
+"""Looks without a wish after which others may have moved a gripper: the next wish is told even if it is the same."""
 
 
 class GripperActions:
@@ -48,6 +50,7 @@ class GripperActions:
         self._grippers = [(gripper, name, joints.index(gripper.name)) for gripper, name in grippers]
         self._wanted: NDArray[np.float64] | None = None
         self._sent: dict[str, float] = {}
+        self._quiet = 0
         self._clients: dict[str, ActionClient] = {}
         self._types: dict[str, Any] = {}
         for gripper, _, _ in self._grippers:
@@ -63,6 +66,9 @@ class GripperActions:
     def look(self) -> None:
         """Send what changed; a wish counts once, so that nothing old goes out when nobody flies any more."""
         wanted, self._wanted = self._wanted, None
+        self._quiet = self._quiet + 1 if wanted is None else 0
+        if self._quiet == _FORGOTTEN_AFTER:
+            self._sent.clear()
         if wanted is None:
             return
         for gripper, name, place in self._grippers:

@@ -79,6 +79,24 @@ def test_the_last_bit_of_the_way_is_asked_for(monkeypatch: pytest.MonkeyPatch, r
     assert [goal.position for goal in client.goals] == pytest.approx([0.792, 0.8])
 
 
+def test_a_gripper_that_others_moved_meanwhile_is_told_the_same_again(
+    monkeypatch: pytest.MonkeyPatch, refusals: Refusals
+) -> None:
+    """It stayed open after homing: the policy wished what it had wished last, and no goal was sent."""
+    actions, client = made(monkeypatch, refusals)
+
+    def wish(quiet: int) -> int:
+        for _ in range(quiet):
+            actions.look()
+        actions.wish(np.array([0.0, 0.0]))
+        actions.look()
+        return len(client.goals)
+
+    assert [wish(quiet) for quiet in (0, 1, 4)] == [1, 1, 1], "a pause between two wishes is nobody else's flight"
+    assert wish(quiet=5) == 2
+    assert {goal.position for goal in client.goals} == {0.8}
+
+
 def test_parallel_grippers_are_told_by_name(monkeypatch: pytest.MonkeyPatch, refusals: Refusals) -> None:
     actions, client = made(monkeypatch, refusals, kind="parallel_gripper_command")
     actions.wish(np.array([0.0, 0.5]))
