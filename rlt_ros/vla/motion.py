@@ -83,7 +83,7 @@ def without_pictures(episode: Episode, stride: int) -> Episode:
 
 
 def motion_of(demos: Demonstrations, normaliser: Normaliser | None = None) -> Motion:
-    """Of the demonstrations' critical phase; of everything where none is marked.
+    """Of whole chunks of the demonstrations' critical phase; of everything where none is marked, or none is whole.
 
     Args:
         demos: what was demonstrated.
@@ -93,6 +93,8 @@ def motion_of(demos: Demonstrations, normaliser: Normaliser | None = None) -> Mo
     rows = min(MOTION_ROWS, demos.steps.shape[1])
     here = demos.critical if demos.critical.any() else np.ones(len(demos.episode), np.bool_)
     whole = here & demos.valid[:, :rows].all(1)
+    if not whole.any():
+        whole = here  # all are shorter than that: they rest after their end
     chunks = (demos.steps[whole, :rows] / scale).reshape(whole.sum(), -1).astype(np.float64)
     durations, speeds = {}, {}
     for number, task in enumerate(demos.tasks):

@@ -36,6 +36,15 @@ def test_only_the_critical_phase_and_whole_chunks_count() -> None:
     np.testing.assert_allclose(motion_of(demos).moment, chunks.T @ chunks / len(chunks), rtol=1e-4)
 
 
+def test_demonstrations_that_are_shorter_than_a_chunk_have_units_too() -> None:
+    """An hour of training ended with `cannot reshape array of size 0`."""
+    demos = demonstrations()
+    demos.valid[:, -1] = False
+    demos.steps[:, -1] = 0.0
+    chunks = (demos.steps / demos.normaliser.action_std).reshape(len(demos.steps), -1)
+    np.testing.assert_allclose(motion_of(demos).moment, chunks.T @ chunks / len(chunks), rtol=1e-4)
+
+
 def test_durations_and_speeds_are_told_by_task() -> None:
     motion = motion_of(demonstrations())
     assert motion.durations == {"push": [10.0] * 21, "pull": [10.0] * 21}
