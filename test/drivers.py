@@ -3,8 +3,8 @@
 Usage: drivers.py NAME [FAULT=WHAT ...]
 
 Joints follow their targets with a lag; nothing more is simulated. Faults: order=TOPIC (the controller takes its joints
-in the reverse order), sign=JOINT, inactive=TOPIC, late=CAMERA (40 ms), unit=TOPIC (degrees where radians are meant),
-silent=TOPIC.
+in the reverse order), untold=TOPIC (it has no parameter `joints`), sign=JOINT, inactive=TOPIC, late=CAMERA (40 ms),
+unit=TOPIC (degrees where radians are meant), silent=TOPIC.
 """
 
 from __future__ import annotations
@@ -158,7 +158,8 @@ class Robot:
         joints = controller.joints[::-1] if self.faults.get("order") == controller.topic else controller.joints
         namespace, name, topic = controller.topic.rsplit("/", 2)
         node = Node(name, namespace=namespace or "/")
-        node.declare_parameter("joints", list(joints))
+        if self.faults.get("untold") != controller.topic:
+            node.declare_parameter("joints", list(joints))
         places = [names.index(joint) for joint in joints]
         kind = JointTrajectory if controller.trajectory else Float64MultiArray
         heard = partial(self._command, controller, places)
@@ -209,7 +210,7 @@ class Robot:
                     late = _LATE if self.faults.get("late") == camera.topic else 0.0
                     picture.header.stamp = to_stamp(stamp - late)
                     publisher.publish(picture)
-            time.sleep(0.0005)
+            time.sleep(max(0.0005, min(*due, picture_due if self.cameras else np.inf, now + 0.01) - time.monotonic()))
 
     def _message(self, states: States, at: np.ndarray) -> JointState:
         names = list(states.start)

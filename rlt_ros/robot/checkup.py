@@ -21,6 +21,9 @@ _OTHER_CLOCK = 1.0
 _BEYOND = 0.2
 """Radians beyond a joint's limits at which nobody believes its unit."""
 _TURN = 2 * np.pi + 0.1
+_LATER = 0.025
+"""Seconds by which a camera's pictures may come later than another's: more is no matter of the network's."""
+_DEGREES = 180 / np.pi
 _SKEW = 0.005
 """As `vla_node.max_camera_skew` has it where nothing is said."""
 
@@ -54,7 +57,7 @@ def checkup(robot: Robot, seen: Seen, driver: str = "") -> Iterator[Finding]:
     for source in wire.sources:
         yield from _source(source, seen, _absolute(source.topic, driver), wire)
     for controller in wire.controllers:
-        yield _controller(controller, seen, _absolute(controller.topic, driver))
+        yield _controller(controller, seen, _absolute(controller.topic, driver), _other_unit(controller, wire))
     for gripper, _ in wire.grippers:
         action = _absolute(gripper.action, driver)
         found = seen.gripper_actions.get(action)
@@ -141,7 +144,21 @@ def _joint(ours: str, theirs: str, raw: Any, values: Any, limits: tuple[float, f
     return Finding(name, True, detail)
 
 
-def _controller(controller: WireController, seen: Seen, topic: str) -> Finding:
+def _other_unit(controller: WireController, wire: Wire) -> str:
+    """The joint that a controller takes in degrees where its source tells it in rad, or the other way round."""
+    told = {
+        joint: unit
+        for source in wire.sources
+        for joint, unit in zip(source.words.joints, source.words.units, strict=True)
+    }
+    for joint, unit in zip(controller.words.joints, controller.words.units, strict=True):
+        ratio = abs(unit.scale / told[joint].scale)
+        if np.isclose(max(ratio, 1 / ratio), _DEGREES, rtol=0.01):
+            return joint
+    return ""
+
+
+def _controller(controller: WireController, seen: Seen, topic: str, other_unit: str) -> Finding:
     name, found = f"controller {topic}", seen.controllers.get(topic)
     if found is None or not found.subscribers:
         others = sorted(seen.controllers)
@@ -160,6 +177,13 @@ def _controller(controller: WireController, seen: Seen, topic: str) -> Finding:
         what = "its order is another one" if same else "its joints are others"
         wrong = ", ".join(found.joints)
         return Finding(name, False, f"{what}: {wrong}", f"write controllers' joints in this order ({wrong})")
+    if other_unit:
+        return Finding(
+            name,
+            False,
+            f"{other_unit} is commanded in degrees and told in rad, or the other way round",
+            "the first command would be a leap: write the same unit in sources and controllers",
+        )
     active = "active" if found.active else "nobody tells whether it is active"
     order = "in our order" if found.joints is not None else "which does not tell its joints"
     return Finding(name, True, f"{', '.join(found.subscribers)} listens, {order}; {active}")
@@ -167,6 +191,7 @@ def _controller(controller: WireController, seen: Seen, topic: str) -> Finding:
 
 def _cameras(cameras: Sequence[Camera], seen: Seen, driver: str, skew: float) -> Iterator[Finding]:
     stamps: dict[str, Any] = {}
+    ages: dict[str, float] = {}
     for camera in cameras:
         topic = _absolute(camera.topic, driver)
         found = seen.cameras.get(topic)
@@ -183,7 +208,7 @@ def _cameras(cameras: Sequence[Camera], seen: Seen, driver: str, skew: float) ->
         size = f"{found.size[0]}x{found.size[1]} " if found.size[0] else ""
         detail = f"{rate:.0f} Hz, jitter {1e3 * jitter:.0f} ms, {1e3 * age:.0f} ms old, {size}{found.encoding}"
         late = age > _LATE
-        stamps[camera.name] = stamped
+        stamps[camera.name], ages[camera.name] = stamped, age
         yield Finding(
             name, not late, detail, "its pictures are old when they come, or its clock is another one" if late else ""
         )
@@ -193,6 +218,16 @@ def _cameras(cameras: Sequence[Camera], seen: Seen, driver: str, skew: float) ->
         told = f"{name} is {1e3 * apart:.1f} ms from {first}, camera_skew is {1e3 * skew:.0f} ms"
         remedy = "synchronise the cameras, or widen camera_skew if the task bears it"
         yield Finding(f"skew {name}", apart <= skew, told, "" if apart <= skew else remedy)
+    # Stamps that are late by a picture's time look like the next picture's: only their age tells.
+    quickest = min(ages, key=lambda name: ages[name], default="")
+    for name, age in ages.items():
+        if (later := age - ages[quickest]) > _LATER:
+            yield Finding(
+                f"delay {name}",
+                False,
+                f"its pictures come {1e3 * later:.0f} ms later after their stamps than those of {quickest}",
+                "the VLA waits for the last one: a smaller picture, a bus of its own, or stamps of the exposure",
+            )
 
 
 @dataclass(frozen=True)

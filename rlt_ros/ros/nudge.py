@@ -18,9 +18,15 @@ from rlt_ros.ros.robot_output import RobotOutput
 from rlt_ros.ros.survey import Surveyor
 
 _DEGREE = np.pi / 180
+_LEAP_REMEDY = (
+    "a controller takes its targets in another order or unit than the description says, or somebody else moves the "
+    "robot: nothing more is sent"
+)
 _SECONDS = 2.0
 """There and back."""
 _GRIPPER = 0.05
+_LEAP = 3.0
+"""Times the asked way that no joint goes unless it was told something else: then nothing more is sent."""
 _FOUND_WITHIN = 6.0
 """Seconds until drivers are found."""
 
@@ -45,6 +51,7 @@ class Nudger:
         self._limits = joint_limits(robot, path)
         named = _Renamed(surveyor.node, remap)
         hear_sources(named, wire.sources, self._on_joints)  # type: ignore[arg-type]
+        self._leapt = False
         self._output = RobotOutput(named, wire, robot.period, robot.joints)  # type: ignore[arg-type]
 
     def _on_joints(self, message: JointState, part: int) -> None:
@@ -69,7 +76,10 @@ class Nudger:
             yield Finding("move", False, "not all joints are told of", "see the sources above")
             return
         for place, joint in enumerate(self._robot.joints):
-            yield self._nudge(place, joint)
+            finding = self._nudge(place, joint)
+            yield finding
+            if self._leapt:
+                return
 
     def _nudge(self, place: int, joint: str) -> Finding:
         start = self._position.copy()
@@ -86,6 +96,8 @@ class Nudger:
             began = time.monotonic()
             self._output.send(command)
             self._surveyor.spin(max(0.0, period - (time.monotonic() - began)))
+            if leap := self._leap(start):
+                return Finding(f"moves {joint}", False, leap, _LEAP_REMEDY)
             asked.append(command[place])
             measured.append(self._position.copy())
         for _ in range(5):
@@ -101,6 +113,15 @@ class Nudger:
         answer = answered(joint, np.array(asked), went[:, place], period, others)
         velocity, following = self._limits["joint_velocity"][place], self._limits["joint_following"][place]
         return judged(answer, velocity, following)
+
+    def _leap(self, start: Any) -> str:
+        """The joints that went far from where they were asked to stay or to move by a degree; "": none."""
+        of_gripper = np.array([name in self._robot.gripper_names for name in self._robot.joints])
+        way = np.abs(self._position - start)
+        far = np.flatnonzero(way > _LEAP * np.where(of_gripper, _GRIPPER, _DEGREE))
+        self._leapt = bool(len(far))
+        told = ", ".join(f"{self._robot.joints[number]} by {way[number]:.2f}" for number in far)
+        return f"{told} at once" if told else ""
 
 
 class _Renamed:

@@ -14,7 +14,7 @@ from rlt_ros.robot.checkup import answered, checkup, judged
 from rlt_ros.robot.derive import node_parameters
 from rlt_ros.robot.description import read_robot
 from rlt_ros.robot.draft import from_graph, from_parameters, left_over
-from rlt_ros.robot.seen import ControllerSeen, Heard, JointTopic, Seen
+from rlt_ros.robot.seen import CameraSeen, ControllerSeen, Heard, JointTopic, Seen
 from rlt_ros.robot.wire import executor_wire
 
 OLD = {
@@ -115,6 +115,30 @@ def test_each_thing_that_is_wrong_is_named(tmp_path: Path) -> None:
     assert "clock is another one" in wrong(tmp_path, late)["joint states /jaw/joint_states"]
     del late.joints["/arm/joint_states"]
     assert "there are joint states on /jaw/joint_states" in wrong(tmp_path, late)["joint states /arm/joint_states"]
+
+
+def test_targets_in_degrees_of_joints_in_rad_are_named_before_anything_moves(tmp_path: Path) -> None:
+    """`--move` would begin with the pose that it read, 57 times too large or too small."""
+    controllers = [
+        {"topic": "/arm_controller/commands", "joints": ["lift", "pan"]},
+        {"topic": "/jaw_controller/joint_trajectory", "interface": "joint_trajectory", "joints": ["jaw"]},
+    ]
+    robot = read_robot(written(tmp_path / "robot.yaml", controllers=controllers))
+    found = {it.name: it for it in checkup(robot, seen()) if not it.ok}
+    assert list(found) == ["controller /arm_controller/commands"]
+    assert "would be a leap: write the same unit" in found["controller /arm_controller/commands"].remedy
+
+
+def test_a_camera_that_is_late_by_a_whole_picture_is_named(tmp_path: Path) -> None:
+    """Its stamps are next to the other camera's next ones: no skew tells."""
+    robot = read_robot(written(tmp_path / "robot.yaml", cameras={"wrist": "/w", "base": "/b"}))
+    said = seen()
+    for topic, late in (("/w", 0.0), ("/b", 0.04)):
+        times = [(k * 0.04 + 0.002, k * 0.04 - late) for k in range(50)]
+        said.cameras[topic] = CameraSeen(topic, ("/driver",), "rgb8", (64, 48), times)
+    found = {it.name: it for it in checkup(robot, said) if not it.ok}
+    assert list(found) == ["delay base"]
+    assert "come 40 ms later" in found["delay base"].detail
 
 
 def test_the_answer_of_a_joint_is_judged() -> None:
