@@ -7,8 +7,8 @@ stored in the bundle, which every checkpoint names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,32 +24,55 @@ MIN_PROPRIO_STD = 1e-3
 """The same of what is measured (rad, rad/s)."""
 
 
+class Kinematics(Protocol):
+    """Where the arms' tips are; see `rlt_ros.teleop.tips.Tips`."""
+
+    size: int
+    """Numbers of a pose (P)."""
+
+    def numbers(self, position: NDArray[Any]) -> NDArray[np.float64]:
+        """Poses, shape (..., P), of joint positions, shape (..., J)."""
+
+    def rates(self, position: NDArray[Any], velocity: NDArray[Any]) -> NDArray[np.float64]:
+        """How fast they change, shape (..., P)."""
+
+
 @dataclass(frozen=True)
 class Normaliser:
     """Scales of proprioception and actions.
 
+    Proprioception is M numbers of where the robot is and M of how fast: of its joints (M = J), or of its tips (M = P).
+
     Attributes:
-        proprio_mean: mean of joint positions then velocities, shape (2 J,).
-        proprio_std: their standard deviation, shape (2 J,).
+        proprio_mean: mean of positions then velocities, shape (2 M,).
+        proprio_std: their standard deviation, shape (2 M,).
         action_std: standard deviation of the joint target's change per tick, shape (J,).
         period: of a tick, s; 0: not known, that of the reference's rows.
+        tips: of the arms, where proprioception is their pose; None: it is the joints'.
     """
 
     proprio_mean: Array
     proprio_std: Array
     action_std: Array
     period: float = 0.0
+    tips: Kinematics | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         joints = len(self.action_std)
+        measured = 2 * (joints if self.tips is None else self.tips.size)
         for name in _SCALES:
             value = np.asarray(getattr(self, name), dtype=np.float32)
-            expected = (joints,) if name == "action_std" else (2 * joints,)
+            expected = (joints,) if name == "action_std" else (measured,)
             if value.shape != expected:
                 raise ValueError(f"normaliser: {name} has shape {value.shape}, expected {expected}")
             if not np.isfinite(value).all() or (name != "proprio_mean" and (value <= 0).any()):
                 raise ValueError(f"normaliser: {name} must be finite" + ("" if "mean" in name else " and positive"))
             object.__setattr__(self, name, value)
+
+    @property
+    def measured(self) -> int:
+        """Numbers of proprioception, 2 M."""
+        return len(self.proprio_mean)
 
     def at(self, period: float) -> Normaliser:
         """The scales of a loop with another period: what moves as fast changes less in a shorter tick.
@@ -64,7 +87,9 @@ class Normaliser:
         return replace(self, action_std=self.action_std * np.float32(period / self.period), period=period)
 
     def proprio(self, position: NDArray[Any], velocity: NDArray[Any]) -> Array:
-        """Normalised proprioception, shape (..., 2 J), from positions and velocities of shape (..., J)."""
+        """Normalised proprioception, shape (..., 2 M), from joint positions and velocities of shape (..., J)."""
+        if self.tips is not None:
+            position, velocity = self.tips.numbers(position), self.tips.rates(position, velocity)
         raw = np.concatenate([position, velocity], axis=-1)
         return ((raw - self.proprio_mean) / self.proprio_std).astype(np.float32)
 
@@ -80,7 +105,12 @@ class Normaliser:
 
     @classmethod
     def fit(
-        cls, position: NDArray[Any], velocity: NDArray[Any], steps: NDArray[Any], critical: NDArray[np.bool_]
+        cls,
+        position: NDArray[Any],
+        velocity: NDArray[Any],
+        steps: NDArray[Any],
+        critical: NDArray[np.bool_],
+        tips: Kinematics | None = None,
     ) -> Normaliser:
         """Scales of demonstrated motion.
 
@@ -92,7 +122,10 @@ class Normaliser:
             velocity: measured joint velocities, shape (N, J).
             steps: change of the joint target in the tick of each row, shape (N, J).
             critical: which rows belong to the critical phase, shape (N,).
+            tips: whose poses proprioception is; None: it is the joints'.
         """
+        if tips is not None:
+            position, velocity = tips.numbers(position), tips.rates(position, velocity)
         proprio = np.concatenate([position, velocity], axis=1)
         rows = steps[critical].std(0) if critical.any() else np.zeros(steps.shape[1])
         action_std = np.where(rows > MIN_ACTION_STD, rows, steps.std(0))
@@ -100,6 +133,7 @@ class Normaliser:
             proprio_mean=proprio.mean(0),
             proprio_std=np.maximum(proprio.std(0), MIN_PROPRIO_STD),
             action_std=np.maximum(action_std, MIN_ACTION_STD).astype(np.float32),
+            tips=tips,
         )
 
     def to_dict(self) -> dict[str, list[float]]:
@@ -107,8 +141,8 @@ class Normaliser:
         return {name: [float(f"{v:.7g}") for v in getattr(self, name)] for name in _SCALES}
 
     @classmethod
-    def from_dict(cls, data: dict[str, Any]) -> Normaliser:
-        """Inverse of `to_dict`.
+    def from_dict(cls, data: dict[str, Any], tips: Kinematics | None = None) -> Normaliser:
+        """Inverse of `to_dict`, with the kinematics that it does not hold.
 
         Raises:
             ValueError: a field is missing, unknown or malformed.
@@ -117,4 +151,4 @@ class Normaliser:
         if set(data) != expected:
             raise ValueError(f"normaliser: fields are {sorted(data)}, expected {sorted(expected)}")
         mean, std, action_std = (np.asarray(data[name], dtype=np.float32) for name in _SCALES)
-        return cls(mean, std, action_std)
+        return cls(mean, std, action_std, tips=tips)

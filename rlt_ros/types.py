@@ -85,7 +85,7 @@ class ActionChunk:
         source: REFERENCE or ACTOR.
         actions: normalised target changes, shape (C, J).
         reference: the VLA's normalised target changes for the same rows, shape (C, J).
-        proprio: normalised proprioception at the start, shape (2 J,).
+        proprio: normalised proprioception at the start, shape (2 M,), see `Normaliser`.
         input_sequence: the `PolicyInput` it came from.
         input_age: seconds between that input's capture and the start.
         policy_version: version of the actor; 0 for REFERENCE.

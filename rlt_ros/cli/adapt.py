@@ -29,6 +29,7 @@ from rlt_ros.cli.options import (
     progress_bars,
     report,
 )
+from rlt_ros.cli.pose import pose
 from rlt_ros.config import ConfigError
 from rlt_ros.vla.config import HORIZON, AdaptConfig, VlaParameters
 
@@ -68,6 +69,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.add_typer(imports.app, name="import")
+app.command()(pose)
 
 
 @app.command()

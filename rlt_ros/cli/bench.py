@@ -17,6 +17,7 @@ BENCHMARKS = (
     "eyes",
     "heads",
     "ingest",
+    "kinematics",
     "latency",
     "learner",
     "loop",

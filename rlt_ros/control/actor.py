@@ -52,6 +52,7 @@ class ActorSpec:
         selects: the critics choose among candidates; before the end of the burn-in the actor's own chunk flies.
         random_share: of an exploring episode's chunks, those for which any candidate is drawn.
         pass_through: the actor sees the reference and adds to it; without, it sees zeros (an ablation).
+        measured: numbers of proprioception; 0: positions and velocities of all joints, 2 J.
     """
 
     bundle_id: str
@@ -63,11 +64,12 @@ class ActorSpec:
     selects: bool = False
     random_share: float = 0.0
     pass_through: bool = True
+    measured: int = 0
 
     @property
     def state_size(self) -> int:
         """Numbers of a state x = (token, proprioception)."""
-        return self.token_dim + 2 * self.joints
+        return self.token_dim + (self.measured or 2 * self.joints)
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,7 @@ class Actor:
 
         Args:
             token: RL token, shape (D,).
-            proprio: normalised proprioception, shape (2 J,).
+            proprio: normalised proprioception, shape (2 M,).
             reference: normalised reference rows, shape (C, J).
         """
         return self._own(np.concatenate([token, proprio]), reference)
@@ -165,7 +167,7 @@ class Actor:
 
         Args:
             token: RL token, shape (D,).
-            proprio: normalised proprioception, shape (2 J,).
+            proprio: normalised proprioception, shape (2 M,).
             reference: normalised reference rows, shape (C, J).
             generator: of an episode that explores: some candidates are drawn, and noise is added; None: none.
 

@@ -77,7 +77,7 @@ class ChunkPlayer:
             now: time of the tick.
             source: REFERENCE or ACTOR; for the latter there must be an actor.
             policy_input: policy input to start from.
-            proprio: normalised proprioception, shape (2 J,).
+            proprio: normalised proprioception, shape (2 M,).
             base: the last command, shape (J,).
             session: whether to explore, and in which episode.
 

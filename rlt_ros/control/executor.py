@@ -162,12 +162,11 @@ class Executor:
         Raises:
             WeightsError: its chunk or joints are not this executor's.
         """
-        if (actor.spec.chunk, actor.spec.joints) != (self.config.chunk, self._joints):
-            raise WeightsError(
-                "shape",
-                f"the actor gives {actor.spec.chunk} rows of {actor.spec.joints} joints, "
-                f"the executor flies {self.config.chunk} of {self._joints}",
-            )
+        theirs = (actor.spec.chunk, actor.spec.joints, actor.spec.state_size - actor.spec.token_dim)
+        mine = (self.config.chunk, self._joints, self.normaliser.measured)
+        if theirs != mine:
+            told = "rows, joints and numbers of proprioception"
+            raise WeightsError("shape", f"{told} are {theirs} of the actor, {mine} of the executor")
 
     def session(self, time: float, view: SessionView) -> None:
         """The session's state or heartbeat."""

@@ -54,7 +54,8 @@ class LearnerNode(Node):
         torch.set_num_threads(p.threads)
         bundle = load_bundle(p.bundle)
         period = p.period or bundle.period
-        spec = ReplaySpec(p.capacity, bundle.token_dim, len(bundle.joints), p.chunk, p.stride, p.discount)
+        sizes = bundle.token_dim, len(bundle.joints), p.chunk, p.stride
+        spec = ReplaySpec(p.capacity, *sizes, p.discount, bundle.normaliser.measured)
         self._bundle, self._actions = bundle, bundle.actions_id(period)
         self._layout = Layout(bundle.id, bundle.joints, bundle.normaliser.at(period))
         self._checkpoints = Path(p.checkpoint_dir) if p.checkpoint_dir else None

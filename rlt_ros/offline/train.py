@@ -94,7 +94,13 @@ class Trainer:
         self._bundle = loaded = load_bundle(bundle)
         self._layout = Layout(loaded.id, loaded.joints, loaded.normaliser)
         spec = ReplaySpec(
-            learner.capacity, loaded.token_dim, len(loaded.joints), samples.chunk, samples.stride, learner.discount
+            learner.capacity,
+            loaded.token_dim,
+            len(loaded.joints),
+            samples.chunk,
+            samples.stride,
+            learner.discount,
+            loaded.normaliser.measured,
         )
         self.learner = Learner(learner, Replay(spec), moment_for(loaded, samples.chunk))
         builder = EpisodeBuilder(samples, loaded.normaliser, loaded.id, loaded.token_dim)

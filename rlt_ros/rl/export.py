@@ -35,6 +35,7 @@ def export_actor(learner: Learner, bundle_id: str, version: int) -> bytes:
         selects=config.selection and learner.burnt_in,
         random_share=config.random_candidates,
         pass_through=config.pass_through,
+        measured=spec.measured,
     )
     basis = learner.view.directions.basis.cpu().numpy()
     return pack_actor(told, Weights(basis, layers, of_critics if config.selection else []), version)

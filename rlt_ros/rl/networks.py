@@ -24,7 +24,7 @@ class ActorNetwork(nn.Module):
         """Perceptron with `hidden` layers and two heads; the untrained one flies the reference where it sees it.
 
         Args:
-            state_size: numbers of a state x = (token, proprioception), D + 2 J.
+            state_size: numbers of a state x = (token, proprioception), D + 2 M.
             action_size: coordinates of a chunk, K.
             hidden: sizes of the hidden layers.
             pass_through: without it the reference is hidden always, at training and in flight.

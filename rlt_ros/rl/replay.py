@@ -27,6 +27,7 @@ class ReplaySpec:
         chunk: rows of an action chunk (C).
         stride: ticks between states.
         discount: gamma, per tick.
+        measured: numbers of proprioception (2 M); 0: positions and velocities of all joints, 2 J.
     """
 
     capacity: int
@@ -35,6 +36,12 @@ class ReplaySpec:
     chunk: int = 10
     stride: int = 2
     discount: float = 0.998
+    measured: int = 0
+
+    @property
+    def state_size(self) -> int:
+        """Numbers of a state x = (token, proprioception)."""
+        return self.token_dim + (self.measured or 2 * self.joints)
 
 
 _DIGEST = 16
@@ -46,14 +53,14 @@ class Batch(NamedTuple):
     `rewards` is the discounted sum within the chunk, `bootstrap` is gamma^C, or 0 after an episode's end.
     """
 
-    state: Tensor  # (N, D + 2 J): x = (token, proprioception)
+    state: Tensor  # (N, D + 2 M): x = (token, proprioception)
     actions: Tensor  # (N, C, J)
     reference: Tensor  # (N, C, J)
     anchor: Tensor  # (N, C, J): what the actor is held to: the reference, in rows that a human flew the human's action
     executed: Tensor  # (N, C): rows that were; the others would have come after the end
     rewards: Tensor  # (N,)
     bootstrap: Tensor  # (N,)
-    next_state: Tensor  # (N, D + 2 J)
+    next_state: Tensor  # (N, D + 2 M)
     next_reference: Tensor  # (N, C, J)
     returned: Tensor  # (N,): discounted rewards from here to the episode's end; NaN while it is not known
 
@@ -95,7 +102,7 @@ class Replay:
         """Allocate everything at once."""
         self.spec = spec
         n, joints = spec.capacity, spec.joints
-        self._state = torch.zeros(n, spec.token_dim + 2 * joints, dtype=torch.float16)
+        self._state = torch.zeros(n, spec.state_size, dtype=torch.float16)
         self._reference = torch.zeros(n, spec.chunk, joints, dtype=torch.float16)
         self._rows = torch.zeros(n, dtype=torch.int64)
         self._terminal = torch.zeros(n, dtype=torch.bool)

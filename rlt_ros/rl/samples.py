@@ -29,7 +29,7 @@ class StateRecord:
     Attributes:
         valid: a policy input was known; otherwise the arrays are zeros and no sample may use this state.
         token: RL token, shape (D,).
-        proprio: normalised proprioception, shape (2 J,).
+        proprio: normalised proprioception, shape (2 M,).
         reference: normalised reference rows, shape (C, J); see `SampleConfig.human_replaces_reference`.
         time: of the tick, s.
         seen: when the pictures of the token were taken, s, on the same clock.

@@ -42,10 +42,10 @@ class View:
 
     def __init__(self, config: LearnerConfig, spec: ReplaySpec, device: torch.device) -> None:
         """A view without directions."""
-        self.device, self.state_size = device, spec.token_dim + 2 * spec.joints
+        self.device, self.state_size = device, spec.state_size
         self.read = torch.ones(self.state_size, device=device)
         if config.proprio == "position":
-            self.read[self.state_size - spec.joints :] = 0.0
+            self.read[(spec.token_dim + spec.state_size) // 2 :] = 0.0
         size = spec.chunk * spec.joints
         self.coordinates = min(config.directions, size)
         self.directions = Directions(torch.zeros(self.coordinates, size, device=device))

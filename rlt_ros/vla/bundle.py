@@ -11,13 +11,17 @@ import hashlib
 import re
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from rlt_ros.config import ConfigError
+from rlt_ros.missing import remedy
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.yaml_file import read_yaml
+
+if TYPE_CHECKING:
+    from rlt_ros.teleop.tips import Tips
 
 FORMAT = 2
 BACKENDS = ("onnx", "lerobot", "openpi", "none")
@@ -25,7 +29,19 @@ _WITHOUT_MODEL = ("openpi", "none")
 """Back ends whose weights are no file of the bundle."""
 POLICY = "policy"
 """Directory of a LeRobot checkpoint in a bundle."""
-_OPTIONAL: dict[str, Any] = {"files": {}, "backend": "onnx", "settings": {}, "encoder": None}
+JOINTS, END_EFFECTOR = "joints", "end_effector"
+_IN_POSES = ("proprioception", "state", "actions")
+"""What may be told in poses of the arms' tips."""
+_OPTIONAL: dict[str, Any] = {
+    "files": {},
+    "backend": "onnx",
+    "settings": {},
+    "encoder": None,
+    "skeleton": None,
+    "proprioception": JOINTS,
+    "state": JOINTS,
+    "actions": JOINTS,
+}
 """Keys that may be left out of `bundle.yaml`, and what that means."""
 MODEL_FILE = "model.onnx"
 DESCRIPTION_FILE = "bundle.yaml"
@@ -47,6 +63,21 @@ class Encoder:
 
     file: str
     vla: str
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """The robot's kinematics; see `rlt_ros.teleop.tips`.
+
+    Attributes:
+        file: MJCF file in the bundle.
+        frames: its sites or bodies that are the arms' tips, in the order of the arms.
+        joints: its names of the bundle's joints, empty for a gripper.
+    """
+
+    file: str
+    frames: tuple[str, ...]
+    joints: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -72,6 +103,10 @@ class Bundle:
         backend: how the VLA is run: onnx, lerobot or openpi; none: there is no VLA, a human flies.
         settings: what its back end needs to know.
         encoder: of the RL token; None: the model makes it itself, or there is none.
+        skeleton: the robot's kinematics, where anything is told in poses of the arms' tips; None: nothing is.
+        proprioception: what RL knows of the robot: `joints`, or `end_effector`, the poses of its tips.
+        state: what the VLA is told of it, in the same words.
+        actions: what the VLA's rows are: joint targets, or steps of the tips that become joint targets here.
     """
 
     directory: Path
@@ -92,11 +127,16 @@ class Bundle:
     backend: str = "onnx"
     settings: dict[str, Any] = field(default_factory=dict)
     encoder: Encoder | None = None
+    skeleton: Skeleton | None = None
+    proprioception: str = JOINTS
+    state: str = JOINTS
+    actions: str = JOINTS
 
     @property
     def id(self) -> str:
         """Identity of the token space and action scale: stamped on every message and checkpoint."""
-        return f"{self.name}-{_identity(self.sha256, self.files)[:12]}"
+        words = {key: END_EFFECTOR for key in _IN_POSES if getattr(self, key) == END_EFFECTOR}
+        return f"{self.name}-{_identity(self.sha256, {**self.files, **words})[:12]}"
 
     def actions_id(self, period: float) -> str:
         """Identity of token space and actions of a loop with this period: an actor flies only where it is the same."""
@@ -110,8 +150,8 @@ class Bundle:
     @property
     def vla(self) -> str:
         """Identity of the VLA alone, whatever encoder stands beside it."""
-        encoder = self.encoder.file if self.encoder else ""
-        return _identity(self.sha256, {name: digest for name, digest in self.files.items() if name != encoder})
+        beside = [it.file for it in (self.encoder, self.skeleton) if it is not None]
+        return _identity(self.sha256, {name: digest for name, digest in self.files.items() if name not in beside})
 
     def instruction(self, task: str = "") -> str:
         """What to tell the VLA for `task`; the first task's instruction where it does not know the name."""
@@ -128,6 +168,15 @@ class Bundle:
     def model_path(self) -> Path:
         """The file of the weights; a bundle of `openpi` or `none` has none."""
         return self.directory / (f"{POLICY}/model.safetensors" if self.backend == "lerobot" else MODEL_FILE)
+
+    def tips(self) -> Tips:
+        """Kinematics of the robot, for one thread.
+
+        Raises:
+            BundleError: the bundle has none, or it cannot be read.
+            ConfigError: MuJoCo is not installed.
+        """
+        return _tips(self.directory, self.skeleton)
 
     def check_fits(self, joints: tuple[str, ...], cameras: tuple[str, ...], robot: str = "") -> None:
         """Refuse another robot, or one that lacks a joint or a camera of this bundle.
@@ -162,8 +211,8 @@ class Bundle:
                 continue
             if isinstance(value, Normaliser):
                 value = value.to_dict()
-            elif isinstance(value, Encoder):
-                value = asdict(value)
+            elif isinstance(value, (Encoder, Skeleton)):
+                value = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(value).items()}
             data[column.name] = list(value) if isinstance(value, tuple) else value
         (self.directory / DESCRIPTION_FILE).write_text(yaml.safe_dump(data, sort_keys=False, width=120))
 
@@ -189,6 +238,8 @@ def load_bundle(directory: Path | str) -> Bundle:
         if names:
             raise BundleError(f"{path} {problem} keys: {', '.join(sorted(names))}")
     try:
+        skeleton = _skeleton(optional["skeleton"])
+        tips = _tips(directory, skeleton) if optional["proprioception"] == END_EFFECTOR else None
         bundle = Bundle(
             directory=directory,
             name=str(data["name"]),
@@ -201,13 +252,17 @@ def load_bundle(directory: Path | str) -> Bundle:
             period=float(data["period"]),
             token_dim=int(data["token_dim"]),
             tasks={str(name): str(text) for name, text in dict(data["tasks"]).items()},
-            normaliser=replace(Normaliser.from_dict(data["normaliser"]), period=float(data["period"])),
+            normaliser=replace(Normaliser.from_dict(data["normaliser"], tips), period=float(data["period"])),
             sha256=str(data["sha256"]),
             training=dict(data["training"]),
             files={str(name): str(digest) for name, digest in dict(optional["files"]).items()},
             backend=str(optional["backend"]),
             settings=dict(optional["settings"]),
             encoder=Encoder(**optional["encoder"]) if optional["encoder"] else None,
+            skeleton=skeleton,
+            proprioception=str(optional["proprioception"]),
+            state=str(optional["state"]),
+            actions=str(optional["actions"]),
         )
     except (TypeError, ValueError) as error:
         raise BundleError(f"{path}: {error}") from error
@@ -215,6 +270,11 @@ def load_bundle(directory: Path | str) -> Bundle:
         raise BundleError(f"{path}: image_size and horizon must be positive and period within (0, 1) s")
     if bundle.backend not in BACKENDS:
         raise BundleError(f"{path}: unknown back end '{bundle.backend}'; known are {', '.join(BACKENDS)}")
+    for key in _IN_POSES:
+        if getattr(bundle, key) not in (JOINTS, END_EFFECTOR):
+            raise BundleError(f"{path}: '{key}' is '{getattr(bundle, key)}', it must be {JOINTS} or {END_EFFECTOR}")
+    if bundle.skeleton and len(bundle.skeleton.joints) != len(bundle.joints):
+        raise BundleError(f"{path}: the skeleton names {len(bundle.skeleton.joints)} of {len(bundle.joints)} joints")
     if not bundle.tasks:
         raise BundleError(f"{path}: 'tasks' must name at least one task and its instruction")
     if len(bundle.normaliser.action_std) != len(bundle.joints):
@@ -230,6 +290,31 @@ def load_bundle(directory: Path | str) -> Bundle:
     return bundle
 
 
+def _skeleton(data: Any) -> Skeleton | None:
+    if not data:
+        return None
+    return Skeleton(str(data["file"]), tuple(map(str, data["frames"])), tuple(map(str, data["joints"])))
+
+
+def _tips(directory: Path, skeleton: Skeleton | None) -> Tips:
+    """Kinematics of a bundle.
+
+    Raises:
+        BundleError: it has none, or it cannot be read.
+        ConfigError: MuJoCo is not installed.
+    """
+    if skeleton is None:
+        raise BundleError(f"{directory}: it tells of the arms' tips, but names no skeleton; 'rlt adapt pose' adds one")
+    try:
+        from rlt_ros.teleop.tips import TipsError, load_tips  # MuJoCo, which other bundles do not need
+    except ImportError as error:
+        raise ConfigError(f"{directory} tells of the arms' tips: {remedy(error, 'teleop')}") from error
+    try:
+        return load_tips(directory / skeleton.file, skeleton.frames, skeleton.joints)
+    except TipsError as error:
+        raise BundleError(f"{directory}: {error}") from error
+
+
 def _checked_files(bundle: Bundle) -> dict[str, str]:
     """The hashes of the files that the bundle's model reads; they are those that are written down."""
     needed = dict(bundle.files)
@@ -240,8 +325,9 @@ def _checked_files(bundle: Bundle) -> dict[str, str]:
             raise BundleError(f"{bundle.model_path} is not the file that {DESCRIPTION_FILE} describes (sha256 differs)")
     if bundle.backend == "onnx":
         needed = {**dict.fromkeys(external_data(bundle.model_path), ""), **needed}
-    if bundle.encoder:
-        needed.setdefault(bundle.encoder.file, "")
+    for beside in (bundle.encoder, bundle.skeleton):
+        if beside:
+            needed.setdefault(beside.file, "")
     files = {name: _digest(bundle, name) for name in sorted(needed)}
     for name, digest in files.items():
         if needed[name] not in ("", digest):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rlt_ros.config import ConfigError
 from rlt_ros.missing import remedy
 from rlt_ros.vla.backend import Inference, InferenceError, Pass, VlaBackend
-from rlt_ros.vla.bundle import Bundle, BundleError, Encoder
+from rlt_ros.vla.bundle import END_EFFECTOR, Bundle, BundleError, Encoder
 
 _WARM_UP_PASSES = 3
 
@@ -35,6 +35,7 @@ class LoadedVla:
         self._images_shape = (len(bundle.cameras), bundle.image_size, bundle.image_size, 3)
         self._backend = _make(bundle, providers, threads)
         self._encode = _make_encoder(bundle, bundle.encoder, providers, threads) if bundle.encoder else None
+        self._tips = bundle.tips() if END_EFFECTOR in (bundle.state, bundle.actions) else None
         self.set_instruction(bundle.instruction())
 
     @property
@@ -96,16 +97,32 @@ class LoadedVla:
         made: list[Inference] = []
         while len(made) < len(images):
             start, here = time.perf_counter(), slice(len(made), len(made) + self.batch)
-            given = self._backend.infer(images[here], np.asarray(positions[here], np.float32))
+            given = self._backend.infer(images[here], self._state(positions[here]))
             if len(given) != len(images[here]):
                 raise InferenceError(f"the VLA answers {len(given)} of {len(images[here])} moments")
             tokens = [self._token(one) for one in given]
             seconds = (time.perf_counter() - start) / len(given)
-            made += [self._checked(one, token, seconds) for one, token in zip(given, tokens, strict=True)]
+            made += [
+                self._checked(one, token, seconds, position)
+                for one, token, position in zip(given, tokens, positions[here], strict=True)
+            ]
         return made
 
-    def _checked(self, given: Pass, token: NDArray[np.float32], seconds: float) -> Inference:
-        reference = np.asarray(given.reference, np.float32)
+    def _state(self, positions: NDArray[Any]) -> NDArray[np.float32]:
+        """What the VLA is told of the robot."""
+        told = self._tips.numbers(positions) if self._tips and self.bundle.state == END_EFFECTOR else positions
+        return np.asarray(told, np.float32)
+
+    def _reference(self, rows: NDArray[Any], position: NDArray[Any]) -> NDArray[np.float32]:
+        """Joint targets of the VLA's rows."""
+        if self._tips is None or self.bundle.actions != END_EFFECTOR:
+            return np.asarray(rows, np.float32)
+        if rows.shape[1:] != (self._tips.action_size,) or not np.isfinite(rows).all():
+            raise InferenceError(f"rows have shape {rows.shape}, or are not finite; a row has {self._tips.action_size}")
+        return np.asarray(self._tips.rows(position, rows), np.float32)
+
+    def _checked(self, given: Pass, token: NDArray[np.float32], seconds: float, position: NDArray[Any]) -> Inference:
+        reference = self._reference(given.reference, position)
         shapes = (token.shape, reference.shape)
         expected = ((self.bundle.token_dim,), (self.bundle.horizon, len(self.bundle.joints)))
         if shapes != expected:
