@@ -15,6 +15,7 @@ from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.rl.learner import Learner
 from rlt_ros.rl.replay import Replay, ReplaySpec
 from rlt_ros.rl.samples import Segment, StateRecord
+from rlt_ros.sim.names import JOINT_NAMES
 
 
 def filled_replay(spec: ReplaySpec, states: int) -> Replay:
@@ -64,7 +65,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a turn")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    spec = ReplaySpec(20_000, arguments.token, 14)
+    spec = ReplaySpec(20_000, arguments.token, len(JOINT_NAMES))
     config = LearnerConfig(
         hidden=tuple(arguments.hidden),
         critics=arguments.critics,

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from running import PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor, process, sized_actor
+from running import JOINTS, PERIOD, RestOfTheRobot, node, own_domain, paper_sized_actor, process, sized_actor
 
 from rlt_ros import msg
 from rlt_ros.bringup.graph import Bringup
@@ -47,13 +47,13 @@ def figures(times: list[float], prefix: str) -> dict[str, float]:
 def decision_ms(token_dim: int, hidden: tuple[int, ...], critics: int, passes: int = 500) -> dict[str, float]:
     """Median and 99th percentile of what is decided at a chunk's beginning, with the executor's priority."""
     raise_priority(50)
-    rng = np.random.default_rng(0)
-    actor = Actor(*sized_actor("bench", token_dim, 14, hidden, critics), 1)
-    token, proprio, reference = (rng.normal(size=n).astype(np.float32) for n in (token_dim, 28, 140))
+    rng, rows = np.random.default_rng(0), 10
+    actor = Actor(*sized_actor("bench", token_dim, JOINTS, hidden, critics), 1)
+    token, proprio, reference = (rng.normal(size=n).astype(np.float32) for n in (token_dim, 2 * JOINTS, rows * JOINTS))
     times = []
     for _ in range(passes):
         began = time.perf_counter()
-        actor.choose(token, proprio, reference.reshape(10, 14))
+        actor.choose(token, proprio, reference.reshape(rows, JOINTS))
         times.append(time.perf_counter() - began)
     return {f"p{level}_ms": round(float(np.percentile(times, level)) * 1e3, 3) for level in (50, 99)}
 

@@ -30,11 +30,11 @@ from rlt_ros.control.actor import SPEEDS, ActorSpec, Weights, pack_actor
 from rlt_ros.control.realtime import PeriodicThread
 from rlt_ros.ros.fields import doubles, floats, to_stamp
 from rlt_ros.ros.qos import COMMAND_QOS, LATCHED_QOS, RECORD_QOS
-from rlt_ros.sim.names import JOINT_NAMES
+from rlt_ros.sim.names import CONTROL_PERIOD, JOINT_NAMES
 from rlt_ros.types import Array32
 from rlt_ros.vla.bundle import Bundle
 
-PERIOD = 0.02
+PERIOD, JOINTS = CONTROL_PERIOD, len(JOINT_NAMES)
 _NAMES = ("robot", "joints", "cameras", "model", "frames", "model_joints")
 
 

@@ -39,7 +39,7 @@ from rlt_ros.sim.names import JOINT_NAMES
 from rlt_ros.vla.bundle import Bundle, load_bundle
 
 WAYS = ("service", "topic", "pad", "page")
-SWEPT = ("left_waist", "left_forearm_roll", "left_wrist_rotate")
+SWEPT = tuple(JOINT_NAMES[place] for place in (0, 3, 5))
 HALF_SWEEP = 0.6
 ESTOP = 4
 """Button of `config/joystick/gamepad.yaml`."""

@@ -5,10 +5,12 @@ import time
 
 import rclpy
 
+from rlt_ros.sim.names import CONTROL_PERIOD
+
 if __name__ == "__main__":
     rclpy.init()
     node = rclpy.create_node("timer")
-    node.create_timer(0.02, lambda: print(f"{time.monotonic():.6f}"))
+    node.create_timer(CONTROL_PERIOD, lambda: print(f"{time.monotonic():.6f}"))
     try:
         rclpy.spin(node)
     except BaseException:

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from rlt_ros.sim.names import CAMERA_NAMES, JOINT_NAMES
 from rlt_ros.vla.bundle import load_bundle
 from rlt_ros.vla.loaded import LoadedVla
 
 if TYPE_CHECKING:
     from rlt_ros.vla.lerobot_policy import LeRobotPolicy
 
-CAMERAS, JOINTS, ROWS = ("left_wrist", "right_wrist", "base"), 14, 50
+CAMERAS, JOINTS, ROWS = CAMERA_NAMES, len(JOINT_NAMES), 50
 WORDS = "insert the ethernet plug"
 SMOLVLM2_500M = (
     {

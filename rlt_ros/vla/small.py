@@ -40,7 +40,7 @@ class SmallVLAConfig:
 
     cameras: int = 3
     image_size: int = 96
-    joints: int = 14
+    joints: int = 7
     horizon: int = 50
     width: int = 128
     layers: int = 3
