@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +37,8 @@ from rlt_ros.vla.dataset import read_episodes
 pytestmark = pytest.mark.live
 EPISODES, _MOST = 3, 10
 """Demonstrations; and how many are flown for them where a busy machine's pictures are late."""
+_AGAIN = 4.0
+"""Seconds after which a button is pressed again: after a silence of the pad a press does not count."""
 TAKEOVER, SUCCESS, BEGIN_CRITICAL, ESTOP, READY = 10, 0, 3, 4, 6
 """Of config/joystick/gamepad.yaml."""
 
@@ -119,12 +122,18 @@ class Flight:
         assert self.graph.poll() is None, f"{what}: rlt up has ended"
 
     def phase(self, *phases: Phase, press: int | None = None) -> None:
-        """Wait for one of some phases, to which a button leads."""
-        last = len(self.sessions) - 1
-        if press is not None:
-            self.pad.press(press)
-        told = " or ".join(phase.name for phase in phases)
-        self.until(lambda: any(session.phase in phases for session in self.sessions[last:]), 30, told)
+        """Wait for one of some phases, to which a button leads; who sees nothing happen presses again."""
+        last, pressed = len(self.sessions) - 1, -np.inf
+
+        def seen() -> bool:
+            nonlocal pressed
+            found = any(session.phase in phases for session in self.sessions[last:])
+            if press is not None and not found and time.monotonic() > pressed + _AGAIN:
+                self.pad.press(press)
+                pressed = time.monotonic()
+            return found
+
+        self.until(seen, 40, " or ".join(phase.name for phase in phases))
 
     def succeeds(self) -> None:
         """The episode ends; that is a phase for a moment only, which a busy machine may not see."""
