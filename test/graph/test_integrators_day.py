@@ -288,6 +288,7 @@ def fly(robot: Path, bundle: Path, root: Path) -> Path:
         "learner_node.hidden": [16],
         "learner_node.critics": 2,
         "learner_node.nice": 0,
+        "learner_node.capacity": 2000,
     }
     settings = [part for key, value in quick.items() for part in ("--set", f"{key}={value}")]
     with up(robot, bundle, root / "runs", *settings) as flight:
@@ -301,7 +302,7 @@ def fly(robot: Path, bundle: Path, root: Path) -> Path:
         flight.state(State.REFERENCE)
         flight.succeeds()
 
-        flight.until(lambda: bool(flight.weights), 60, "the learner's weights")
+        flight.until(lambda: bool(flight.weights), 180, "the learner's weights")
         flight.begins()
         flight.state(State.REFERENCE)
         flight.phase(Phase.CRITICAL, press=BEGIN_CRITICAL)
