@@ -198,7 +198,7 @@ def up(robot: Path, bundle: Path, runs: Path, *more: str) -> Iterator[Flight]:
     try:
         with listener() as ros:
             flight = Flight(ros, graph, Pad(ros))
-            flight.until(lambda: bool(flight.steps) and flight.steps[-1].reason == "phase_idle", 60, "the robot")
+            flight.until(lambda: bool(flight.steps) and flight.steps[-1].reason == "phase_idle", 150, "the robot")
             flight.until(lambda: bool(flight.sessions), 20, "the session")
             yield flight
     finally:
