@@ -14,19 +14,26 @@ import typer
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.cli.options import BundlePath, Json, Recipe, Seed, Task, parse_settings, progress_bars
 from rlt_ros.config import ConfigError, from_mapping
-from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.vla.bundle import load_bundle
 
 if TYPE_CHECKING:
     from rlt_ros.offline.train import TrainConfig
+    from rlt_ros.rl.method import MethodConfig
 
 
 def train(
     task: Task = "ethernet",
     minutes: Annotated[float, typer.Option(min=0.1, help="Robot time, warm-up included.")] = 15.0,
     seed: Seed = 0,
+    method: Annotated[
+        str, typer.Option(help="What learns: rlt, or beside it hil_serl, pld or dagger (docs/baselines.md).")
+    ] = "rlt",
     without: Annotated[
-        str, typer.Option(help="Switch off: token, chunk, anchor, Q, selection, passthrough, dropout or intervention.")
+        str,
+        typer.Option(
+            help="Switch off, with commas between: token, chunk, anchor, Q, selection, passthrough, dropout, returns, "
+            "intervention."
+        ),
     ] = "",
     recipe: Recipe = "default",
     bundle: BundlePath = None,
@@ -42,32 +49,44 @@ def train(
 ) -> None:
     """Learn in the simulated cell as the live graph does, and evaluate on the way and at the end."""
     from rlt_ros.bringup.runs import new_run_dir
-    from rlt_ros.offline.ablations import check
+    from rlt_ros.offline.ablations import ordered
+    from rlt_ros.offline.methods import method_of
     from rlt_ros.offline.train import TrainConfig, read_settings
 
     if resume is not None:
-        if without or settings or bundle is not None or recipe != "default":
+        if without or settings or bundle is not None or recipe != "default" or method != "rlt":
             raise ConfigError("--resume takes everything but --minutes from the run")
         bundle_path, config, learner = read_settings(resume)
         config = dataclasses.replace(config, minutes=max(minutes, config.minutes))
         _run(bundle_path, config, learner, resume, as_json, resume=True)
         return
+    entry = method_of(method)
+    if method != "rlt" and recipe != "default":
+        raise ConfigError(f"--recipe {recipe} is one of rlt, not of {method}")
+    without = ordered(without, method)
     given = {
+        **entry.trainer,
         **parse_settings(settings or [], "name=value"),
         "task": task,
+        "method": method,
         "minutes": minutes,
         "seed": seed,
         "without": without,
     }
     own = {field.name for field in dataclasses.fields(TrainConfig)}
     config = from_mapping(TrainConfig, {key: value for key, value in given.items() if key in own}, "rlt train")
-    check(without)
     bringup = Bringup(target="sim", task=task, bundle=bundle, recipe=recipe)
-    fields = {field.name for field in dataclasses.fields(LearnerConfig)}
-    from_file = {key: value for key, value in bringup.parameters("learner_node").items() if key in fields}
+    fields = {field.name for field in dataclasses.fields(entry.config)}
+    from_file = bringup.parameters("learner_node") if method == "rlt" else {}
     others = {key: value for key, value in given.items() if key not in own}
-    learner = from_mapping(LearnerConfig, {**from_file, **others}, "rlt train")
-    name = f"train-{task}" + (f"-{recipe}" if recipe != "default" else "") + (f"-without-{without}" if without else "")
+    known = {key: value for key, value in from_file.items() if key in fields}
+    learner = from_mapping(entry.config, {**known, **others}, "rlt train")
+    named = (
+        "" if method == "rlt" else method,
+        "" if recipe == "default" else recipe,
+        without and f"without-{without.replace(',', '-')}",
+    )
+    name = "-".join(["train", task, *filter(None, named)])
     run_dir = new_run_dir(runs, name)
     try:
         _run(bringup.bundle_path, config, learner, run_dir, as_json)
@@ -79,7 +98,7 @@ def train(
 
 
 def _run(
-    bundle: Path, config: TrainConfig, learner: LearnerConfig, run_dir: Path, as_json: bool, *, resume: bool = False
+    bundle: Path, config: TrainConfig, learner: MethodConfig, run_dir: Path, as_json: bool, *, resume: bool = False
 ) -> None:
     from rlt_ros.offline.train import Trainer, train
 

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from rlt_ros.control.critics import Critics, Layer
+from rlt_ros.control.critics import EPSILON, Critics, Layer
 from rlt_ros.types import Array32
 
 FORMAT = 2
@@ -26,6 +26,8 @@ SPEEDS = (0.6, 1.0, 1.5, 2.0, 3.0, 4.0)
 """Candidates beside the actor's chunk: the reference at so many times its motion."""
 OWN = 0.0
 """The candidate that is the actor's own chunk; the others are named by their speed."""
+LOG_DEVIATIONS = (-11.5, 1.6)
+"""Of what a squashed actor draws, the smallest and the largest logarithm of a deviation."""
 _METADATA_KEY = "rlt_actor"
 
 
@@ -53,6 +55,7 @@ class ActorSpec:
         random_share: of an exploring episode's chunks, those for which any candidate is drawn.
         pass_through: the actor sees the reference and adds to it; without, it sees zeros (an ablation).
         measured: numbers of proprioception; 0: positions and velocities of all joints, 2 J.
+        bound: of a `SquashedActor`, how far it moves along each direction, in their units; 0: it is an `Actor`.
     """
 
     bundle_id: str
@@ -65,6 +68,7 @@ class ActorSpec:
     random_share: float = 0.0
     pass_through: bool = True
     measured: int = 0
+    bound: float = 0.0
 
     @property
     def state_size(self) -> int:
@@ -97,7 +101,8 @@ class Weights:
         if self.basis.ndim != 2 or self.basis.shape[1] != size or not len(self.basis):
             raise WeightsError("shape", f"directions have shape {self.basis.shape}, a chunk has {size} numbers")
         width = spec.state_size + len(self.basis)
-        for name, layers, out in (("layer", self.layers, len(self.basis)), ("critics' layer", self.critics, 1)):
+        outputs = len(self.basis) * (2 if spec.bound else 1)
+        for name, layers, out in (("layer", self.layers, outputs), ("critics' layer", self.critics, 1)):
             last = width
             for index, (weight, bias) in enumerate(layers):
                 leading = weight.shape[:-2]
@@ -119,6 +124,10 @@ class Weights:
 
 class Actor:
     """`mu(x, ref)`: the reference and what a perceptron adds to it; and the choice among candidates."""
+
+    explores_for = 10
+    """Ticks for which what exploration drew stays, also where chunks are shorter: noise that changes every 20 ms moves
+    an arm nowhere."""
 
     def __init__(self, spec: ActorSpec, weights: Weights, version: int) -> None:
         """Use these weights.
@@ -198,6 +207,38 @@ class Actor:
         return np.asarray(z @ self.basis, dtype=np.float32).reshape(self.spec.chunk, self.spec.joints)
 
 
+class SquashedActor(Actor):
+    """What soft actor-critic flies (the baselines): `tanh` of a Gaussian, bounded, alone or added to the reference.
+
+    Its hidden layers are normalised and pass through tanh; the last one gives means and logarithms of deviations.
+    """
+
+    explores_for = 1
+
+    def choose(
+        self, token: Array32, proprio: Array32, reference: Array32, generator: np.random.Generator | None = None
+    ) -> tuple[Array32, float]:
+        """The mean's chunk, or where `generator` explores one that is drawn; see `Actor.choose`."""
+        return self._squashed(np.concatenate([token, proprio]), reference, generator), OWN
+
+    def _own(self, state: Array32, reference: Array32) -> Array32:
+        return self._squashed(state, reference, None)
+
+    def _squashed(self, state: Array32, reference: Array32, generator: np.random.Generator | None) -> Array32:
+        flat = reference.reshape(-1) if self.spec.pass_through else np.zeros(reference.size, dtype=np.float32)
+        x = np.concatenate([state, flat @ self._inverse])
+        for weight, bias in self._layers[:-1]:
+            x = x @ weight + bias
+            x = np.tanh((x - x.mean()) / np.sqrt(x.var() + np.float32(EPSILON)))
+        weight, bias = self._layers[-1]
+        mean, log_deviation = np.split(x @ weight + bias, 2)
+        if generator is not None:
+            deviation = np.exp(np.clip(log_deviation, *LOG_DEVIATIONS))
+            mean = mean + deviation * generator.standard_normal(len(mean), dtype=np.float32)
+        chunk = flat + (np.float32(self.spec.bound) * np.tanh(mean)) @ self.basis
+        return np.asarray(chunk, dtype=np.float32).reshape(reference.shape)
+
+
 def pack_actor(spec: ActorSpec, weights: Weights, version: int) -> bytes:
     """Serialise an actor; arguments as of `Actor`."""
     tensors = {"basis": weights.basis}
@@ -239,7 +280,7 @@ def unpack_actor(data: bytes, bundle_id: str) -> Actor:
         raise WeightsError("format", f"not an actor of rlt_ros: {error}") from error
     if spec.bundle_id != bundle_id:
         raise WeightsError("bundle", f"made for bundle {spec.bundle_id}, in use is {bundle_id}")
-    return Actor(spec, weights, version)
+    return (SquashedActor if spec.bound else Actor)(spec, weights, version)
 
 
 def _layers(tensors: dict[str, Array32], description: dict[str, Any], name: str) -> list[Layer]:

@@ -29,7 +29,7 @@ class ChunkPlayer:
         self._tail: Array32 | None = None
         self._ease_ticks = self._eased = 0
         self._noise = np.random.default_rng(config.seed)
-        self._noise_episode = -1
+        self._noise_episode, self._explored = -1, 0
 
     @property
     def has_actor(self) -> bool:
@@ -97,7 +97,7 @@ class ChunkPlayer:
             if policy_input.token.shape != (self.actor.spec.token_dim,):
                 return "token_size", None
             began = time.perf_counter()
-            noise = self._noise_of(session) if session.explore else None
+            noise = self._noise_of(session, self.actor.explores_for) if session.explore else None
             actions, candidate = self.actor.choose(policy_input.token, proprio, reference, noise)
             self.actor_time.add(time.perf_counter() - began)
             version = self.actor.version
@@ -137,12 +137,17 @@ class ChunkPlayer:
             return np.zeros((0, len(command)))
         return self._normaliser.targets(self._chunk.actions[self._next_row : self._next_row + rows], command)
 
-    def _noise_of(self, session: SessionView) -> np.random.Generator:
-        """What this episode's exploration is drawn from."""
-        if session.episode != self._noise_episode:
-            self._noise_episode = session.episode
-            self._noise = np.random.default_rng([self._config.seed, session.episode])
-        return self._noise
+    def _noise_of(self, session: SessionView, ticks: int) -> np.random.Generator:
+        """What this episode's exploration is drawn from: the same for so many ticks, at least for a chunk."""
+        seed, episode = self._config.seed, session.episode
+        if episode != self._noise_episode:
+            self._noise_episode, self._explored = episode, 0
+            self._noise = np.random.default_rng([seed, episode])
+        if self._config.chunk >= ticks:
+            return self._noise
+        kept = self._explored // ticks
+        self._explored += self._config.chunk
+        return np.random.default_rng([seed, episode, kept])
 
     def _blended(self, actions: Array32) -> Array32:
         """A reference chunk whose first rows come out of what the one before would have gone on with."""

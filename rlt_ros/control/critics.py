@@ -10,7 +10,7 @@ from rlt_ros.types import Array32
 
 Layer = tuple[Array32, Array32]
 """Weights of shape (E, in, out) and biases of shape (E, out) of E critics."""
-_EPSILON = 1e-5
+EPSILON = 1e-5
 """Of the layer norm, as in torch."""
 
 
@@ -43,7 +43,7 @@ class Critics:
         x: Array32 = coordinates @ self._action
         x += (state @ self._state + self._bias).reshape(self._shape)
         for weight, bias in self._layers:
-            size = np.sqrt(np.einsum("emh,emh->em", x, x) / np.float32(x.shape[-1]) + np.float32(_EPSILON))
+            size = np.sqrt(np.einsum("emh,emh->em", x, x) / np.float32(x.shape[-1]) + np.float32(EPSILON))
             x = np.maximum(x, 0.0, out=x) @ weight
             x /= size[..., None]
             x += bias

@@ -14,6 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from rlt_ros.config import ConfigError
+from rlt_ros.offline.ablations import by_encoder
 from rlt_ros.offline.evaluate import STATIC_VARIANTS, Policy, evaluate, ratio, summarise
 from rlt_ros.offline.rollout import VLA_RATE, Trial, make_executor
 from rlt_ros.sim.tasks import get_task
@@ -60,7 +61,7 @@ def read_run(directory: Path) -> Run:
                     described["task"],
                     described.get("clearance"),
                     Path(described["bundle"]),
-                    trained.get("without") == "token",
+                    by_encoder(trained.get("without", "")),
                     float(trained.get("vla_rate", VLA_RATE)),
                 )
             except (ValueError, KeyError, TypeError, AttributeError) as error:

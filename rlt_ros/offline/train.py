@@ -20,13 +20,13 @@ from rlt_ros.config import ConfigError, from_mapping, param
 from rlt_ros.control.actor import OWN, SPEEDS, receive_actor
 from rlt_ros.offline.ablations import ABLATIONS, ablated, by_encoder, helped
 from rlt_ros.offline.evaluate import Policy, evaluate, make_backend, summarise
+from rlt_ros.offline.methods import METHODS, method_of
 from rlt_ros.offline.rollout import VLA_RATE, Rollout, RolloutConfig, Trial, make_executor, outcome
 from rlt_ros.provenance import provenance
 from rlt_ros.rl.checkpoint import REPLAY_FILE, CheckpointError, Layout, load_checkpoint, save_checkpoint
-from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.rl.export import export_actor
 from rlt_ros.rl.ingest import Ingest
-from rlt_ros.rl.learner import Learner
+from rlt_ros.rl.method import MethodConfig
 from rlt_ros.rl.replay import Replay, ReplaySpec
 from rlt_ros.rl.samples import EpisodeBuilder
 from rlt_ros.sim.cell import CONTROL_PERIOD, Cell
@@ -45,6 +45,7 @@ class TrainConfig:
     """How the fast trainer works."""
 
     task: str = param("ethernet", "task of the cell")
+    method: str = param("rlt", f"what learns: {', '.join(METHODS)}")
     clearance: float = param(0.0, "free play a side; 0: the task's own", unit="m", low=0.0, high=0.004)
     minutes: float = param(15.0, "robot time, warm-up included", unit="min", low=0.1)
     warmup_episodes: int = param(2, "episodes flown by the reference first", low=0)
@@ -78,13 +79,13 @@ class TrainConfig:
 class Trainer:
     """Episode after episode: fly, store, update within the budget, hand over weights."""
 
-    def __init__(self, bundle: Path, config: TrainConfig, learner: LearnerConfig, run_dir: Path) -> None:
+    def __init__(self, bundle: Path, config: TrainConfig, learner: MethodConfig, run_dir: Path) -> None:
         """Build everything.
 
         Args:
             bundle: directory of the VLA bundle.
             config: of the trainer.
-            learner: of the learner, before the ablation.
+            learner: of the method, before the ablation.
             run_dir: where checkpoints and the curve go.
         """
         learner, samples = ablated(config.without, dataclasses.replace(learner, seed=config.seed))
@@ -102,7 +103,7 @@ class Trainer:
             learner.discount,
             loaded.normaliser.measured,
         )
-        self.learner = Learner(learner, Replay(spec), moment_for(loaded, samples.chunk))
+        self.learner = method_of(config.method).learner(learner, Replay(spec), moment_for(loaded, samples.chunk))
         builder = EpisodeBuilder(samples, loaded.normaliser, loaded.id, loaded.token_dim)
         self._ingest = Ingest(builder, self.learner.replay)
         self._ingest.session(1)
@@ -132,7 +133,8 @@ class Trainer:
         """Fly one episode and learn while it flies."""
         self.episode += 1
         demonstrations = self.config.demonstrations if self._human is not None else 0
-        enabled = self.episode > demonstrations + self.config.warmup_episodes
+        warmup = max(self.config.warmup_episodes, self.learner.base_episodes)
+        enabled = self.episode > demonstrations + warmup
         if self._human is not None:
             self._human.patience = 0.0 if self.episode <= demonstrations else self.config.human_patience
         explore = enabled and bool(self._coin.random() < self.config.explore_share)
@@ -157,7 +159,8 @@ class Trainer:
         serials = replay.usable_since(first)
         expected = returned = None
         if len(serials) and self.learner.updates:
-            expected = round(float(self.learner.values(replay.gather(serials)).mean()), 4)
+            values = self.learner.values(replay.gather(serials))
+            expected = None if values is None else round(float(values.mean()), 4)
             to_go = (replay.written - serials) * replay.spec.stride - 1
             returned = round(float((trial.success * discount**to_go).mean()), 4)
         row = {
@@ -170,7 +173,7 @@ class Trainer:
             "actor": view.actor_enabled,
             "explore": view.explore,
             "version": self._version,
-            "q_weight": round(self.learner.q_weight, 4),
+            **{name: round(value, 4) for name, value in self.learner.schedule.items()},
             "q": expected,
             "return": returned,
             **{f"share_{name}": share for name, share in self._shares().items()},
@@ -279,7 +282,7 @@ class Trainer:
 def train(
     bundle: Path,
     config: TrainConfig,
-    learner: LearnerConfig,
+    learner: MethodConfig,
     run_dir: Path,
     progress: Callable[[Trainer, str], None] = lambda _trainer, _line: None,
     *,
@@ -290,7 +293,7 @@ def train(
     Args:
         bundle: directory of the VLA bundle.
         config: of the trainer.
-        learner: of the learner.
+        learner: of the method.
         run_dir: gets config.json, curve.csv, summary.json and checkpoints.
         progress: called after every episode, and with a line to print after every evaluation.
         resume: go on with the interrupted run in `run_dir`.
@@ -335,7 +338,14 @@ def train(
             progress(trainer, f"{trainer.minutes:.1f} min: {_words(figures)}")
     finally:
         trainer.close()
-    report = {"task": config.task, "base": base, "final": curve[-1], "curve": curve, "run_dir": str(run_dir)}
+    report = {
+        "task": config.task,
+        "method": config.method,
+        "base": base,
+        "final": curve[-1],
+        "curve": curve,
+        "run_dir": str(run_dir),
+    }
     try:
         (run_dir / "summary.json").write_text(json.dumps(report, indent=2))
     except OSError as error:
@@ -355,7 +365,7 @@ class _Once:
         return f"directions and units of RL: from {units}" if new else ""
 
 
-def read_settings(run_dir: Path) -> tuple[Path, TrainConfig, LearnerConfig]:
+def read_settings(run_dir: Path) -> tuple[Path, TrainConfig, MethodConfig]:
     """Bundle and settings of a run.
 
     Raises:
@@ -368,14 +378,11 @@ def read_settings(run_dir: Path) -> tuple[Path, TrainConfig, LearnerConfig]:
         train_values, learner_values = dict(described["train"]), dict(described["learner"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{path} does not describe a run of rlt train: {error!r}") from error
-    return (
-        bundle,
-        from_mapping(TrainConfig, train_values, str(path)),
-        from_mapping(LearnerConfig, learner_values, str(path)),
-    )
+    config = from_mapping(TrainConfig, train_values, str(path))
+    return bundle, config, from_mapping(method_of(config.method).config, learner_values, str(path))
 
 
-def _write_config(bundle: Path, config: TrainConfig, learner: LearnerConfig, run_dir: Path) -> None:
+def _write_config(bundle: Path, config: TrainConfig, learner: MethodConfig, run_dir: Path) -> None:
     settings = {
         **provenance(["rlt", *sys.argv[1:]]),
         "task": config.task,
@@ -421,7 +428,7 @@ def _entry(trainer: Trainer, figures: dict[str, Any]) -> dict[str, Any]:
         "training_episodes": trainer.episode,
         "samples": trainer.learner.replay.samples,
         "updates": trainer.learner.updates,
-        "q_weight": trainer.learner.q_weight,
+        **trainer.learner.schedule,
         "training_success": float(np.mean([trial.success and not trial.human_ticks for trial in recent])),
         "human_share": sum(t.human_ticks for t in trainer.trials) / max(1, sum(t.ticks for t in trainer.trials)),
         **dataclasses.asdict(trainer.learner.report),

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from safetensors.torch import load, save
@@ -24,12 +24,13 @@ from rlt_ros.normaliser import Normaliser
 from rlt_ros.rl.config import CHECKPOINT_FORMAT, differences, settings
 from rlt_ros.rl.directions import Directions
 from rlt_ros.rl.export import export_actor
-from rlt_ros.rl.learner import Learner
+from rlt_ros.rl.method import Method
 
 REPLAY_FILE = "replay.safetensors"
 _DESCRIPTION = "checkpoint.json"
 _NETWORKS = "learner.safetensors"
 _BLOCK = 1000
+Learns = TypeVar("Learns", bound=Method[Any])
 
 
 class CheckpointError(ValueError):
@@ -54,7 +55,7 @@ class Layout:
     joints: tuple[str, ...]
     normaliser: Normaliser
 
-    def described(self, learner: Learner) -> dict[str, Any]:
+    def described(self, learner: Method[Any]) -> dict[str, Any]:
         """As JSON, with the sizes of what the learner stores."""
         spec = learner.replay.spec
         return {
@@ -68,7 +69,7 @@ class Layout:
 
 
 def save_checkpoint(
-    learner: Learner,
+    learner: Method[Any],
     directory: Path,
     *,
     version: int,
@@ -135,7 +136,7 @@ def save_checkpoint(
     return final
 
 
-def load_checkpoint(learner: Learner, path: Path, *, layout: Layout) -> dict[str, Any]:
+def load_checkpoint(learner: Method[Any], path: Path, *, layout: Layout) -> dict[str, Any]:
     """Go on where a checkpoint was written; the replay comes from it if it holds one, else the caller fills it.
 
     Args:
@@ -181,12 +182,12 @@ def load_checkpoint(learner: Learner, path: Path, *, layout: Layout) -> dict[str
 
 
 def resume(
-    learner: Callable[[], Learner],
+    learner: Callable[[], Learns],
     directory: Path | None,
     *,
     layout: Layout,
     tell: Callable[[str], None] = lambda _: None,
-) -> tuple[Learner, dict[str, Any] | None]:
+) -> tuple[Learns, dict[str, Any] | None]:
     """A learner that goes on from the newest checkpoint that can be read; newer ones are renamed `damaged-*`.
 
     Args:
@@ -277,14 +278,14 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _stored(learner: Learner) -> dict[str, Tensor]:
+def _stored(learner: Method[Any]) -> dict[str, Tensor]:
     """Networks, optimisers and directions by name."""
     tensors = {f"{name}.{key}": v for name, part in learner.parts.items() for key, v in part.stored().items()}
     tensors["directions"] = learner.view.directions.basis
     return {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
 
 
-def _restore(learner: Learner, stored: dict[str, Tensor], description: dict[str, Any]) -> None:
+def _restore(learner: Method[Any], stored: dict[str, Tensor], description: dict[str, Any]) -> None:
     """Take over what `_stored` gave: from here on every update is the one that would have followed."""
     for name, part in learner.parts.items():
         part.restore({key.removeprefix(f"{name}."): v for key, v in stored.items() if key.startswith(f"{name}.")})

@@ -94,10 +94,10 @@ class LearnerConfig:
             )
 
 
-def settings(config: LearnerConfig) -> dict[str, Any]:
-    """What must stay as it is when a training goes on, as JSON gives it back."""
+def settings(config: Any) -> dict[str, Any]:
+    """What must stay as it is when a training goes on, of a learner's dataclass, as JSON gives it back."""
     given = asdict(config)
-    names = [field.name for field in fields(LearnerConfig) if field.name not in _FREE_TO_CHANGE]
+    names = [field.name for field in fields(config) if field.name not in _FREE_TO_CHANGE]
     out: dict[str, Any] = json.loads(json.dumps({name: given[name] for name in names}))
     return out
 

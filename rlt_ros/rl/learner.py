@@ -10,15 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from rlt_ros.config import ConfigError
 from rlt_ros.control.actor import SPEEDS
 from rlt_ros.rl.config import LearnerConfig
-from rlt_ros.rl.directions import Directions, moment
+from rlt_ros.rl.method import Method
 from rlt_ros.rl.networks import ActorNetwork, CriticEnsemble, candidates, lower_bound
 from rlt_ros.rl.packed import Packed, precision_of
 from rlt_ros.rl.replay import Batch, Replay
-from rlt_ros.rl.report import UpdateReport
-from rlt_ros.rl.view import Seen, View
+from rlt_ros.rl.view import Seen
 
 _REPORT_EVERY = 10
 _RAMP = 5
@@ -27,20 +25,10 @@ _VALUE_FLOOR = 0.25
 """Smallest unit of a value that the actor climbs, as a share of the batch's mean."""
 _AVERAGE_RATE, _AVERAGED_SHARE = 0.002, 10
 """What flies averages the last 500 updates of the actor; while there were fewer than 5000, the last tenth of them."""
-_ENOUGH_HUMAN = 100
-"""Chunks that a human flew, from which on their spectrum is believed."""
 
 
-class Learner:
-    """An ensemble of critics, an anchored actor, and the budget that keeps them from over-training.
-
-    Attributes:
-        view: what the networks see of a batch.
-        updates: updates done.
-        update_ratio: updates per stored sample, at most; may be changed at any time.
-        report: running means.
-        units: what the directions and their units come from, for people; "" while they are not known.
-    """
+class Learner(Method[LearnerConfig]):
+    """An ensemble of critics, an anchored actor, and the budget that keeps them from over-training."""
 
     def update(self) -> None:
         """One turn of Algorithm 1: the critics, every second time the actor, and the targets that follow."""
@@ -109,26 +97,8 @@ class Learner:
     # -- around the algorithm ------------------------------------------------------------------------------
 
     def __init__(self, config: LearnerConfig, replay: Replay, motion: np.ndarray[Any, Any] | None = None) -> None:
-        """Start with an actor that equals the reference.
-
-        Args:
-            config: how to train.
-            replay: filled by the caller.
-            motion: second moment of the chunks of demonstrations, shape (C J, C J): what RL's directions and units are
-                taken from. None: from what a human has flown when the first update is done, else from the references.
-
-        Raises:
-            ConfigError: a name is unknown, or the device absent.
-        """
-        config.check()
-        torch.manual_seed(config.seed)
-        self.config, self.replay = config, replay
-        try:
-            self.device = torch.device(config.device)
-            torch.zeros(1, device=self.device)
-        except (RuntimeError, AssertionError) as error:
-            raise ConfigError(f"device '{config.device}' cannot be used: {str(error).splitlines()[0]}") from error
-        self.view = View(config, replay.spec, self.device)
+        """Start with an actor that equals the reference; arguments and errors as of `Method`."""
+        super().__init__(config, replay, motion)
         sizes = (self.view.state_size, self.view.coordinates, config.hidden)
         actor = ActorNetwork(*sizes, pass_through=config.pass_through).to(self.device)
         critics = CriticEnsemble(*sizes, config.critics).to(self.device)
@@ -137,25 +107,6 @@ class Learner:
         self.targets = Packed(copy.deepcopy(critics), precision)
         self.actor = Packed(actor, precision, config.actor_rate)
         self.critics = Packed(critics, precision, config.critic_rate)
-        self._generator = np.random.default_rng(config.seed)
-        self.units = ""
-        if motion is not None:
-            self._use(torch.from_numpy(motion), "demonstrations of the bundle")
-        self.update_ratio = config.update_ratio
-        self.updates = 0
-        self.report = UpdateReport()
-
-    @property
-    def ready(self) -> bool:
-        """Whether there is something to fly: an untrained actor too, as soon as its directions are known."""
-        return self.view.directions.known
-
-    @property
-    def budget(self) -> int:
-        """Updates that may be done now: `ratio * samples` after the warm-up, less those done."""
-        if self.replay.samples < self.config.warmup_samples:
-            return 0
-        return max(0, int(self.update_ratio * self.replay.samples) - self.updates)
 
     @property
     def burnt_in(self) -> bool:
@@ -169,6 +120,11 @@ class Learner:
         share = min(1.0, max(0.0, (self.updates - burn_in) / (_RAMP * burn_in))) if burn_in else 1.0
         return float(weights[0] if len(weights) == 1 else weights[0] ** (1 - share) * weights[1] ** share)
 
+    @property
+    def schedule(self) -> dict[str, float]:
+        """See `Method`."""
+        return {"q_weight": self.q_weight}
+
     @torch.no_grad()
     def values(self, batch: Batch) -> Tensor:
         """What the critics expect of the executed chunks, on average over the ensemble; shape (N,)."""
@@ -180,25 +136,3 @@ class Learner:
     def parts(self) -> dict[str, Packed[Any]]:
         """What is kept of it, by name."""
         return {"actor": self.actor, "flown": self.flown, "critics": self.critics, "targets": self.targets}
-
-    @property
-    def generator_state(self) -> dict[str, Any]:
-        """Of the generator of batches, dropout and pairs; may be set."""
-        return dict(self._generator.bit_generator.state)
-
-    @generator_state.setter
-    def generator_state(self, state: dict[str, Any]) -> None:
-        self._generator.bit_generator.state = state
-
-    def _find_directions(self) -> None:
-        """Once and for all: other directions would be another meaning of all that was learnt."""
-        human = self.replay.human_chunks()
-        if len(human) >= _ENOUGH_HUMAN:
-            self._use(moment(human), f"{len(human)} chunks that a human flew: the bundle does not know how people move")
-        else:
-            told = "the VLA's references: the bundle does not know how people move, and nobody showed it"
-            self._use(moment(self.replay.references()), told)
-
-    def _use(self, of_chunks: Tensor, units: str) -> None:
-        self.view.directions = Directions.of(of_chunks, self.view.coordinates).to(self.device)
-        self.units = units

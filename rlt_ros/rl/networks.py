@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -71,10 +72,17 @@ class CriticEnsemble(nn.Module):
     The norm has no gain and shift of its own: the bias before it and the weights after it do the same.
     """
 
-    def __init__(self, state_size: int, action_size: int, hidden: tuple[int, ...], critics: int) -> None:
+    def __init__(
+        self,
+        state_size: int,
+        action_size: int,
+        hidden: tuple[int, ...],
+        critics: int,
+        activation: Callable[[Tensor], Tensor] = functional.relu,
+    ) -> None:
         """`critics` independent perceptrons with `hidden` layers; sizes as of `ActorNetwork`."""
         super().__init__()
-        self.critics, self.state_size = critics, state_size
+        self.critics, self.state_size, self._activation = critics, state_size, activation
         sizes = [state_size + action_size, *hidden, 1]
         self.weights = nn.ParameterList()
         self.biases = nn.ParameterList()
@@ -108,7 +116,7 @@ class CriticEnsemble(nn.Module):
             added = torch.bmm(actions.flatten(0, 1).expand(count, -1, -1), of_action)
             x = (x + added.view(count, *shape, -1)).flatten(1, 2)
         for weight, bias in zip(weights[1:], biases[1:], strict=True):
-            x = functional.relu(functional.layer_norm(x, x.shape[-1:]))
+            x = self._activation(functional.layer_norm(x, x.shape[-1:]))
             # Values near 1 differ by less than what bfloat16 resolves there.
             kind = torch.float32 if weight.shape[-1] == 1 else weight.dtype
             x = torch.baddbmm(bias.to(kind), x.to(kind), weight.to(kind))

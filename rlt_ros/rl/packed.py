@@ -37,14 +37,22 @@ class Packed(Generic[Network]):
         optimiser: of a network that is trained, else None.
     """
 
-    def __init__(self, network: Network, precision: torch.dtype, rate: float | None = None) -> None:
+    def __init__(
+        self,
+        network: Network,
+        precision: torch.dtype,
+        rate: float | None = None,
+        largest_gradient: float = _LARGEST_GRADIENT,
+    ) -> None:
         """Pack `network`.
 
         Args:
             network: in float32.
             precision: of the products; parameters and optimiser stay float32.
             rate: learning rate; None: it is not trained, but follows another.
+            largest_gradient: norm that a gradient is clipped to.
         """
+        self._largest_gradient = largest_gradient
         self.network = network.requires_grad_(rate is not None)
         self.parameters = pack(network)
         self.compute = network
@@ -84,7 +92,7 @@ class Packed(Generic[Network]):
         if self._gradient is not gradient:
             gradient.copy_(self._gradient)
         norm = torch.linalg.vector_norm(gradient)
-        gradient *= (_LARGEST_GRADIENT / (norm + 1e-6)).clamp(max=1.0)
+        gradient *= (self._largest_gradient / (norm + 1e-6)).clamp(max=1.0)
         self.optimiser.step()
         self.refresh()
 

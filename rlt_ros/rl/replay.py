@@ -296,6 +296,10 @@ class Replay:
         serials = [self._usable_human.draw(of_human, generator)] if of_human else []
         return self.gather(np.concatenate([*serials, self._usable.draw(size - of_human, generator)]))
 
+    def draw(self, size: int, generator: np.random.Generator) -> NDArray[np.int64]:
+        """Serial numbers of samples, drawn evenly and with replacement."""
+        return self._usable.draw(size, generator)
+
     @property
     def written(self) -> int:
         """States stored so far: the serial number of the next one."""

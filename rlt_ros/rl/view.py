@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rlt_ros.rl.baseline_config import BaselineConfig
 from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.rl.directions import Directions
 from rlt_ros.rl.replay import Batch, ReplaySpec
@@ -40,7 +41,7 @@ class View:
         directions: of chunks; they must be known before a batch is looked at.
     """
 
-    def __init__(self, config: LearnerConfig, spec: ReplaySpec, device: torch.device) -> None:
+    def __init__(self, config: LearnerConfig | BaselineConfig, spec: ReplaySpec, device: torch.device) -> None:
         """A view without directions."""
         self.device, self.state_size = device, spec.state_size
         self.read = torch.ones(self.state_size, device=device)

@@ -183,6 +183,24 @@ def test_exploration_is_seeded_and_off_unless_the_session_explores() -> None:
     assert not np.allclose(noisy, fly(True, seed=1))
 
 
+@pytest.mark.parametrize("chunk", [1, 5])
+def test_exploration_stays_for_ten_ticks_where_chunks_are_shorter(chunk: int) -> None:
+    """Noise drawn anew every tick shakes and explores nothing: without chunks it must be as it is with them."""
+    rig = Rig(chunk=chunk)
+    rig.view = session(explore=True)
+    rig.executor.weights(actor(chunk=chunk, noise=0.5, speeds=(0.6, 4.0), random_share=0.5))
+    rig.tick()
+    starts = []
+    for _ in range(4):
+        rig.see()
+        starts += [step.chunk for step in [rig.tick() for _ in range(10)] if step.chunk is not None]
+    assert len(starts) == 40 // chunk
+    added = np.array([started.actions[0] - started.reference[0] * (started.candidate or 1.0) for started in starts])
+    blocks = added.reshape(4, 10 // chunk, -1)
+    assert np.allclose(blocks, blocks[:, :1], atol=1e-4)
+    assert len(np.unique(blocks[:, 0, 0].round(3))) == 4, "and another one every ten ticks"
+
+
 def test_which_candidate_flies_is_said_in_every_step_and_the_limits_come_after_it() -> None:
     rig = Rig()
     rig.executor.weights(actor(critics=1.0, speeds=(1.0, 3.0), selects=True))

@@ -13,12 +13,14 @@ import pytest
 
 from rlt_ros.bringup.graph import Bringup
 from rlt_ros.config import ConfigError
-from rlt_ros.control.actor import SPEEDS, unpack_actor
-from rlt_ros.offline.ablations import ABLATIONS
+from rlt_ros.control.actor import SPEEDS, read_actor, unpack_actor
+from rlt_ros.offline.ablations import ABLATIONS, ablated, ordered
 from rlt_ros.offline.evaluate import Policy, evaluate, make_backend
+from rlt_ros.offline.methods import method_of
 from rlt_ros.offline.report import read_run
 from rlt_ros.offline.rollout import Rollout, make_executor
 from rlt_ros.offline.train import TrainConfig, Trainer, read_settings, train
+from rlt_ros.rl.baseline_config import BaselineConfig, DaggerConfig, HilSerlConfig, PldConfig
 from rlt_ros.rl.checkpoint import CheckpointError
 from rlt_ros.rl.config import LearnerConfig
 from rlt_ros.rl.export import export_actor
@@ -26,6 +28,7 @@ from rlt_ros.sim.cell import Cell
 from rlt_ros.sim.tasks import get_task
 from rlt_ros.types import ControlStep, Phase, SessionView, State
 from rlt_ros.vla.bundle import load_bundle
+from rlt_ros.vla.motion import moment_for
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
 from learner import filled_replay
@@ -157,13 +160,96 @@ def test_an_interrupted_run_goes_on_and_keeps_its_curve(tmp_path: Path) -> None:
         read_settings(tmp_path / "run")
 
 
-@pytest.mark.parametrize("without", sorted(ABLATIONS))
+SMALL = {"hidden": (16,), "batch": 32, "warmup_samples": 50}
+BASELINES: dict[str, BaselineConfig] = {
+    "hil_serl": HilSerlConfig(**SMALL),  # type: ignore[arg-type]
+    "pld": PldConfig(**SMALL, base_episodes=1, pretrain_updates=20),  # type: ignore[arg-type]
+    "dagger": DaggerConfig(**SMALL),  # type: ignore[arg-type]
+}
+
+
+@pytest.mark.parametrize("method", sorted(BASELINES))
+def test_every_baseline_flies_is_resumed_and_evaluated(method: str, tmp_path: Path) -> None:
+    """Through the session, the human and the evaluation of RLT; `rlt eval --run` finds what to fly."""
+    config = dataclasses.replace(
+        CONFIG,
+        method=method,
+        warmup_episodes=0,
+        demonstrations=1,
+        human_patience=0.4,
+        minutes=0.1,
+        evaluate_at=(),
+        evaluate_base=False,
+        evaluate_episodes=1,
+    )
+    learner, run_dir = BASELINES[method], tmp_path / "run"
+    report = train(SHIPPED, config, learner, run_dir)
+    assert report["method"] == method
+    last = report["curve"][-1]
+    assert last["updates"] > 20
+    assert len(last["ticks"]) == 1
+    bundle, again, settings = read_settings(run_dir)
+    assert (bundle, again, settings) == (SHIPPED, config, learner)
+    trainer = Trainer(bundle, again, settings, run_dir)
+    trainer.restore()
+    trainer.run_episode()
+    trainer.close()
+    assert trainer.learner.updates > last["updates"]
+    with (run_dir / "episodes.csv").open() as file:
+        episodes = list(csv.DictReader(file))
+    flown = [row["actor"] == "True" for row in episodes]
+    first = 1 + (method == "pld")
+    assert flown == [False] * first + [True] * (len(flown) - first), "demonstrations, and PLD's base"
+    assert any(row["q"] for row in episodes) is (method != "dagger")
+    run = read_run(run_dir)
+    actor = read_actor(run.actor, load_bundle(run.bundle).id)
+    assert actor.spec.chunk == (10 if method == "dagger" else 1)
+
+
+def test_ablations_combine_in_one_form_and_a_baseline_has_no_parts_of_rlt() -> None:
+    assert ordered("chunk, token,chunk") == "token,chunk"
+    assert ordered("token", "pld") == "token"
+    assert ordered("") == ""
+    for without, method, told in (
+        ("anchor", "pld", "choose one of token, intervention, the parts of pld"),
+        ("token,tokens", "rlt", "--without tokens: choose one of token, chunk"),
+        ("Q,anchor", "rlt", "nothing is left"),
+    ):
+        with pytest.raises(ConfigError, match=told):
+            ordered(without, method)
+    with pytest.raises(ConfigError, match="choose one of rlt, hil_serl"):
+        method_of("ppo")
+
+
+def test_without_chunks_all_but_the_chunk_is_the_same() -> None:
+    """As many updates and samples a second, as much of the demonstrated motion, the same credit."""
+    learner, samples = ablated("chunk", LearnerConfig())
+    assert isinstance(learner, LearnerConfig)
+    with_chunks, _ = ablated("", LearnerConfig())
+    assert (samples.chunk, samples.stride) == (1, 1)
+    assert learner.update_ratio / samples.stride == with_chunks.update_ratio / 2
+    assert learner.return_share == LearnerConfig().return_share
+    bundle = load_bundle(SHIPPED)
+    kept = []
+    for rows, count in ((10, LearnerConfig().directions), (1, learner.directions)):
+        moment = moment_for(bundle, rows)
+        assert moment is not None
+        values = np.linalg.eigvalsh(moment)[::-1]
+        kept.append(values[:count].sum() / values.sum())
+    assert kept[1] == pytest.approx(kept[0], abs=0.002)
+    both, _ = ablated("chunk,returns", LearnerConfig())
+    assert isinstance(both, LearnerConfig)
+    assert both.return_share == 0.0
+    assert both.directions == learner.directions
+
+
+@pytest.mark.parametrize("without", [*sorted(ABLATIONS), "token,chunk,returns"])
 def test_every_ablation_flies(without: str, tmp_path: Path) -> None:
     config = dataclasses.replace(CONFIG, without=without, warmup_episodes=1)
     trainer = Trainer(SHIPPED, config, LEARNER, tmp_path)
     for _ in range(2):
         trainer.run_episode()
-    assert trainer.learner.replay.spec.chunk == (1 if without == "chunk" else 10)
+    assert trainer.learner.replay.spec.chunk == (1 if "chunk" in without else 10)
     assert trainer.evaluate(trainer.save(), 1)["episodes"] == 1
     assert trainer.learner.replay.samples_by_source[2] > 0
     trainer.close()
