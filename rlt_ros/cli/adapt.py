@@ -30,6 +30,7 @@ from rlt_ros.cli.options import (
     report,
 )
 from rlt_ros.cli.pose import pose
+from rlt_ros.cli.resnet import resnet
 from rlt_ros.config import ConfigError
 from rlt_ros.vla.config import HORIZON, AdaptConfig, VlaParameters
 
@@ -70,6 +71,7 @@ app = typer.Typer(
 )
 app.add_typer(imports.app, name="import")
 app.command()(pose)
+app.command()(resnet)
 
 
 @app.command()

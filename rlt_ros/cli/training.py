@@ -100,10 +100,15 @@ def train(
 def _run(
     bundle: Path, config: TrainConfig, learner: MethodConfig, run_dir: Path, as_json: bool, *, resume: bool = False
 ) -> None:
+    from rlt_ros.offline.ablations import by_encoder
     from rlt_ros.offline.train import Trainer, train
+    from rlt_ros.vla.resnet import load_resnet
 
-    if told := load_bundle(bundle).unknown(config.task):
+    loaded = load_bundle(bundle)
+    if told := loaded.unknown(config.task):
         print(f"warning: {told}", file=sys.stderr)
+    if by_encoder(config.without) and load_resnet(loaded) is None:
+        print("warning: the bundle has no pre-trained ResNet ('rlt adapt resnet'): it is a random one", file=sys.stderr)
     with progress_bars() as progress:
         bar = progress.add_task("robot time, s", total=round(60 * config.minutes), figures="")
 

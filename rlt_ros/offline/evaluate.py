@@ -48,7 +48,8 @@ class Policy:
         actor: safetensors file of an actor; None: the reference flies.
         executor: fields of `ExecutorConfig` that differ from config/sim.yaml.
         blind: the VLA is shown grey pictures.
-        encoder: a frozen ResNet-10 gives the token instead of the VLA; see `rlt_ros.vla.resnet`.
+        encoder: a frozen ResNet-10 gives the token instead of the VLA, pre-trained if the bundle has one; see
+            `rlt_ros.vla.resnet`.
         vla_rate: passes of the VLA a second; see `RolloutConfig`.
     """
 
@@ -144,9 +145,9 @@ def make_backend(bundle: Bundle, *, encoder: bool) -> TokenSource:
     backend.warm_up()
     if not encoder:
         return backend
-    from rlt_ros.vla.resnet import EncodedImages  # needs torch
+    from rlt_ros.vla.resnet import EncodedImages, ResNet10, load_resnet  # needs torch
 
-    return EncodedImages(backend, len(bundle.cameras), bundle.token_dim)
+    return EncodedImages(backend, load_resnet(bundle) or ResNet10(len(bundle.cameras), bundle.token_dim))
 
 
 def summarise(trials: list[Trial], limit: float) -> dict[str, Any]:
