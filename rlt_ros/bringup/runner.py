@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _SETPRIV = shutil.which("setpriv")
-_DIE_WITH_PARENT = (_SETPRIV, "--pdeathsig", "TERM", "--") if _SETPRIV else ()
+DIE_WITH_PARENT = (_SETPRIV, "--pdeathsig", "TERM", "--") if _SETPRIV else ()
 """By util-linux, not by code between fork and exec: there a thread of ours or of DDS may hold a lock, or worse."""
 MISCONFIGURED = 2
 """Exit code of a node that would fail again: something is wrong with its configuration."""
@@ -109,7 +109,7 @@ class Runner:
             OSError: the program cannot be started.
         """
         process = subprocess.Popen(
-            (*_DIE_WITH_PARENT, *command.arguments),
+            (*DIE_WITH_PARENT, *command.arguments),
             env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -18,6 +18,7 @@ from rlt_ros.cli.init import init
 from rlt_ros.cli.journal import export, replay, runs
 from rlt_ros.cli.report import report
 from rlt_ros.cli.serve import serve
+from rlt_ros.cli.sweep import sweep
 from rlt_ros.cli.training import train
 from rlt_ros.config import ConfigError
 from rlt_ros.share import share_directory
@@ -35,7 +36,7 @@ for command in (demo, up, serve):
     app.command(rich_help_panel=_RUN)(command)
 for command in (runs, report, replay, export):
     app.command(rich_help_panel=_LOOK)(command)
-for command in (train, collect):
+for command in (train, sweep, collect):
     app.command(rich_help_panel=_LEARN)(command)
 app.add_typer(adapt.app, name="adapt", rich_help_panel=_LEARN)
 app.command("eval", rich_help_panel=_LEARN)(evaluate)

@@ -130,7 +130,7 @@ def compare(
             # One of them is the base itself.
             trials = base if variant.items() <= defaults.items() else fly(name, executor=variant)
             figures = summarise(trials, limit)
-            report["static"].append({**variant, **{key: figures[key] for key in figures if key != "ticks"}})
+            report["static"].append({**variant, **figures})
         report["best_static"] = max(report["static"], key=lambda figures: figures["throughput"])
     if blind:
         report["blind"] = summarise(fly("blind base", blind=True), limit)
