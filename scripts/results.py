@@ -1,4 +1,4 @@
-"""Tables and plots of docs/results.md from runs of `rlt train`: one for each seed, of one task or of ablations.
+"""Tables and plots of docs/results.md from runs of `rlt train` of RLT: one for each seed, of one task or of ablations.
 
 Usage: ./rlt exec python scripts/results.py RUN_DIR... [--out docs/images]   (needs the extra `report`)
 """

@@ -48,6 +48,7 @@ class RunData:
         path: its directory.
         task: what the robot did.
         live: flown on a graph, else trained without ROS.
+        method: what learnt; see `rlt train --method`.
         without: what was switched off, or "".
         seed: of it; None: not known.
         facts: what a reader needs to have it again: commands, version, commit, bundle, machine.
@@ -66,6 +67,7 @@ class RunData:
     path: Path
     task: str
     live: bool
+    method: str = "rlt"
     without: str = ""
     seed: int | None = None
     facts: list[tuple[str, str]] = field(default_factory=list)
@@ -161,6 +163,7 @@ def _trained(directory: Path, record: dict[str, Any]) -> RunData:
         directory,
         str(train["task"]),
         live=False,
+        method=train.get("method", "rlt"),
         without=train.get("without", ""),
         seed=train.get("seed"),
         facts=_facts(record),

@@ -80,7 +80,8 @@ def _rolling(flown: Sequence[Flown], *, helped: bool) -> tuple[Array, Array, Arr
     return np.array([entry.minutes for entry in counted]), rate, won / (ends - starts)
 
 
-def _panels(rows: int, columns: int, width: float = 5.2, height: float = 3.1) -> tuple[Figure, Any]:
+def panels(rows: int, columns: int, width: float = 5.2, height: float = 3.1) -> tuple[Figure, Any]:
+    """A figure of so many axes, in inches each, and the axes, shape (rows, columns)."""
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     for axis in axes.flat:
@@ -93,7 +94,8 @@ def _group(run: RunData) -> str:
     """Seeds of one training are one group; a live run is one by itself."""
     if run.live:
         return run.name
-    return f"{run.task}{f', without {run.without}' if run.without else ''}"
+    method = "" if run.method == "rlt" else f", {run.method}"
+    return f"{run.task}{method}{f', without {run.without}' if run.without else ''}"
 
 
 def _styles(runs: Sequence[RunData]) -> Iterator[tuple[RunData, str, str | None]]:
@@ -107,7 +109,7 @@ def _styles(runs: Sequence[RunData]) -> Iterator[tuple[RunData, str, str | None]
 
 
 def _learning(runs: Sequence[RunData]) -> Figure:
-    figure, axes = _panels(1, 2)
+    figure, axes = panels(1, 2)
     several = len(runs) > 1
     for axis, key, low in ((axes[0, 0], "throughput_per_10min", 1), (axes[0, 1], "success_rate", 2)):
         for run, colour, label in _styles(runs):
@@ -131,7 +133,7 @@ def _lengths(runs: Sequence[RunData]) -> Figure:
     groups: dict[str, list[EpisodeRecord]] = {}
     for run in runs:
         groups.setdefault(_group(run), []).extend(r for r in run.records if r.outcome is Outcome.SUCCESS)
-    figure, axes = _panels(len(groups), 1, width=8.0, height=2.6)
+    figure, axes = panels(len(groups), 1, width=8.0, height=2.6)
     longest = max((record.duration for records in groups.values() for record in records), default=1.0)
     bins = np.linspace(0.0, longest, _BINS + 1)
     for axis, (group, records) in zip(axes[:, 0], groups.items(), strict=True):
@@ -151,7 +153,7 @@ def _lengths(runs: Sequence[RunData]) -> Figure:
 
 
 def _human(runs: Sequence[RunData]) -> Figure:
-    figure, axes = _panels(1, 1, width=8.0, height=2.4)
+    figure, axes = panels(1, 1, width=8.0, height=2.4)
     for run, colour, label in _styles(runs):
         ticks, human = (np.array([getattr(r, name) for r in run.records], float) for name in ("ticks", "human_ticks"))
         window = np.ones(WINDOW)
@@ -164,7 +166,7 @@ def _human(runs: Sequence[RunData]) -> Figure:
 
 
 def _candidates(runs: Sequence[RunData]) -> Figure:
-    figure, axes = _panels(len(runs), 1, width=8.0, height=2.4)
+    figure, axes = panels(len(runs), 1, width=8.0, height=2.4)
     for axis, run in zip(axes[:, 0], runs, strict=True):
         names = sorted(set().union(*(shares for _, shares in run.candidates)))
         values = np.array([[shares.get(name, 0.0) for name in names] for _, shares in run.candidates])
@@ -184,7 +186,7 @@ def _candidates(runs: Sequence[RunData]) -> Figure:
 
 
 def _evaluations(runs: Sequence[RunData]) -> Figure:
-    figure, axes = _panels(1, 2)
+    figure, axes = panels(1, 2)
     for axis, key in ((axes[0, 0], "throughput"), (axes[0, 1], "success")):
         for run, colour, label in _styles(runs):
             if run.curve:
@@ -206,14 +208,14 @@ def _evaluations(runs: Sequence[RunData]) -> Figure:
 
 
 def _learner(runs: Sequence[RunData]) -> Figure:
-    panels = (
+    shown = (
         ("updates per second", ("updates_per_s",)),
         ("value of actions (dotted: targets)", ("q_mean", "target_mean")),
         ("TD error (critics' loss)", ("critic_loss",)),
         ("distance of actor and anchor", ("anchor_distance",)),
     )
-    figure, axes = _panels(2, 2, height=2.4)
-    for axis, (title, names) in zip(axes.flat, panels, strict=True):
+    figure, axes = panels(2, 2, height=2.4)
+    for axis, (title, names) in zip(axes.flat, shown, strict=True):
         for run, colour, label in _styles(runs):
             for style, name in zip(("-", ":"), names, strict=False):
                 minutes, values = run.series.get(name, (_NONE, _NONE))
@@ -227,7 +229,7 @@ def _learner(runs: Sequence[RunData]) -> Figure:
 
 
 def _loop(runs: Sequence[RunData]) -> Figure:
-    figure, axes = _panels(1, 2, height=2.6)
+    figure, axes = panels(1, 2, height=2.6)
     for axis, name, label in (
         (axes[0, 0], "period_errors", "period error, ms"),
         (axes[0, 1], "input_ages", "age of the input, ms"),

@@ -67,10 +67,10 @@ def page(runs: Sequence[RunData], pictures: dict[str, tuple[str, bytes]]) -> str
     body = [f"<h1>{escape(title)}</h1>", f'<p class="note">{escape(_what(runs))}</p>']
     if one:
         body += ["<h2>In short</h2>", _tiles(one)]
-    body += ["<h2>Figures with 95 % intervals</h2>", _table(*comparison(runs)), _NOTE]
+    body += ["<h2>Figures with 95 % intervals</h2>", html_table(*comparison(runs)), _NOTE]
     ablated = ablations(runs)
     if ablated:
-        body += ["<h2>Ablations</h2>", _table(*ablated), _ABLATION_NOTE]
+        body += ["<h2>Ablations</h2>", html_table(*ablated), _ABLATION_NOTE]
     body.append("<h2>Plots</h2>")
     for name, (caption, data) in pictures.items():
         source = base64.b64encode(data).decode()
@@ -81,16 +81,21 @@ def page(runs: Sequence[RunData], pictures: dict[str, tuple[str, bytes]]) -> str
     body.append("<h2>How to have it again</h2>")
     for run in runs:
         body.append(f"<h3>{escape(run.name)}</h3>" if len(runs) > 1 else "")
-        body.append(_table((), run.facts))
+        body.append(html_table((), run.facts))
         if run.damaged:
             body.append(f"<p><b>{run.damaged} bytes of the journal could not be read.</b></p>")
         settings = escape(json.dumps(run.settings, indent=2))
         body.append(f"<details><summary>all settings</summary><pre>{settings}</pre></details>")
     now = datetime.now().astimezone().isoformat(timespec="seconds")
     body.append(f'<p class="note">Made by rlt_ros {__version__} on {now}.</p>')
+    return html_page(title, "".join(body))
+
+
+def html_page(title: str, body: str) -> str:
+    """A page with everything in it."""
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
-        f"<style>{_STYLE}</style></head><body>{''.join(body)}</body></html>\n"
+        f"<style>{_STYLE}</style></head><body>{body}</body></html>\n"
     )
 
 
@@ -131,7 +136,8 @@ def _tiles(run: RunData) -> str:
     return f'<div class="tiles">{shown}</div>'
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; an empty head is left out."""
     top = f"<tr>{''.join(f'<th>{escape(cell)}</th>' for cell in head)}</tr>" if head else ""
     lines = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
     return f"<table>{top}{lines}</table>"

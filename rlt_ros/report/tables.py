@@ -97,7 +97,7 @@ def ablations(runs: Sequence[RunData]) -> Table | None:
     """What becomes of it without one part, from runs of `rlt train --without`; None: there are no such runs."""
     groups: dict[tuple[str, str], list[RunData]] = defaultdict(list)
     for run in runs:
-        if run.curve:
+        if run.curve and run.method == "rlt":
             groups[run.task, run.without].append(run)
     if not any(without for _, without in groups):
         return None
