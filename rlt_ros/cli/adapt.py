@@ -49,7 +49,8 @@ Data = Annotated[
 Tasks = Annotated[list[str] | None, typer.Option("--task", help="Task for the expert, may be repeated; default: all.")]
 NetworkSeed = Annotated[int, typer.Option(min=0, help="Of demonstrations, weights and batches.")]
 Looks = Annotated[
-    float, typer.Option("--randomisation", min=0, max=1, help="How other half of the demonstrations look: see rlt up.")
+    float | None,
+    typer.Option("--randomisation", min=0, max=1, help="How other half of the expert's demonstrations look; 0.5."),
 ]
 Device = Annotated[str, typer.Option(help="Device of torch, for example cuda.")]
 Threads = Annotated[int, typer.Option(min=1, help="Threads of torch.")]
@@ -85,7 +86,7 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="Gradient steps of VLA and token.")] = AdaptConfig.steps,
     token_steps: Annotated[int, typer.Option(min=0, help="Further steps of the token.")] = AdaptConfig.token_steps,
     alpha: Annotated[float, typer.Option(min=0, help="Weight of the VLA's loss against the token's.")] = 1.0,
-    randomisation: Looks = 0.5,
+    randomisation: Looks = None,
     seed: NetworkSeed = 0,
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = DEFAULT_BUNDLE,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the training that was interrupted.")] = False,
@@ -110,7 +111,7 @@ def export(
     steps: Annotated[int, typer.Option(min=1, help="As the training had.")] = AdaptConfig.steps,
     token_steps: Annotated[int, typer.Option(min=0, help="As the training had.")] = AdaptConfig.token_steps,
     alpha: Annotated[float, typer.Option(min=0, help="As the training had.")] = 1.0,
-    randomisation: Looks = 0.5,
+    randomisation: Looks = None,
     seed: NetworkSeed = 0,
     name: Annotated[str, typer.Option(help="Name of the bundle.")] = DEFAULT_BUNDLE,
     device: Device = "cpu",
@@ -253,7 +254,7 @@ def _key(vla: str, data: list[Path], stride: int) -> str:
 def _stage1(
     out: Path,
     data: list[Path] | None,
-    expert: tuple[list[str] | None, int, int, int, float],
+    expert: tuple[list[str] | None, int, int, int, float | None],
     config: AdaptConfig,
     name: str,
     device: str,
@@ -264,7 +265,7 @@ def _stage1(
     as_json: bool,
 ) -> None:
     saved, kept = _saved_training(out, resume=resume, to_train=to_train)
-    if data and (expert[0] or expert[-1]):
+    if data and (expert[0] or expert[-1] is not None):
         raise ConfigError("--task and --randomisation choose what the expert demonstrates; leave them out with --data")
     import onnxscript  # noqa: F401  (the export at the end needs it)
     import torch
@@ -410,7 +411,7 @@ def _expert(
     episodes: int,
     full_episodes: int,
     seed: int,
-    randomisation: float,
+    randomisation: float | None,
     progress: Progress,
     bar: TaskID,
     stride: int = 0,
@@ -422,12 +423,13 @@ def _expert(
     from rlt_ros.sim.tasks import TASKS
     from rlt_ros.vla.dataset import Contents
 
+    looks = 0.5 if randomisation is None else randomisation
     orders = []
     for task in tasks or sorted(TASKS):
         for setting, count, every in (("controlled", episodes, 8), ("full", full_episodes, 10)):
             first, plain = demonstration_seed(seed, task, setting), count - count // 2
             orders.append(Order(task, setting, plain, stride or every, first))
-            orders.append(Order(task, setting, count - plain, stride or every, first + plain, randomisation))
+            orders.append(Order(task, setting, count - plain, stride or every, first + plain, looks))
 
     def source() -> Iterator[Episode]:
         progress.update(bar, total=sum(order.episodes for order in orders))

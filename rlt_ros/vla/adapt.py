@@ -20,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional
 
-from rlt_ros.rl.packed import best_precision
+from rlt_ros.rl.packed import precision_of
 from rlt_ros.rl.rl_token import RLToken
 from rlt_ros.vla.config import AdaptConfig
 from rlt_ros.vla.demos import Demonstrations
@@ -125,7 +125,9 @@ class Stage1:
     def _eyes_losses(self, index: Index) -> dict[str, Tensor]:
         """Where the parts are, and what the expert does, from what the eyes see."""
         # Half the time where the processor multiplies bfloat16 natively; what is served sees in float32.
-        points, scene = self._look(index, best_precision() if self.device.type == "cpu" else torch.bfloat16)
+        points, scene = self._look(
+            index, precision_of("auto", self.device) if self.device.type == "cpu" else torch.bfloat16
+        )
         position, told = self._rest(index)
         place = self.vla.eyes.locate(points, position, told)
         return {
@@ -260,7 +262,10 @@ class Stage1:
             moments: dict[int, dict[str, Tensor]] = {}
             for name, value in parts[part].items():
                 number, _, key = name.partition(".")
-                moments.setdefault(int(number), {})[key] = value
+                # Moments lie in memory as their weights do: the fused step goes through both side by side.
+                weight = optimiser.param_groups[0]["params"][int(number)]
+                like = torch.empty_like(weight).copy_(value) if value.shape == weight.shape else value
+                moments.setdefault(int(number), {})[key] = like
             groups = optimiser.state_dict()["param_groups"]
             optimiser.load_state_dict({"state": moments, "param_groups": groups})
 

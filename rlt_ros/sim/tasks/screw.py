@@ -42,7 +42,7 @@ _PRESS = (1.0, 20.0)
 """Newtons between which the bit stays in the screw's head without camming out."""
 _TORN = 10.0
 """Newtons of pull that tear a screw that has taken hold off the bit."""
-_WORN = 2 * np.pi * 16
+_WORN = 2 * np.pi * 8
 """Turn of a slipping bit that spoils the screw, rad."""
 _FIRM = 6.0
 """Newtons with which a person presses."""
