@@ -64,7 +64,7 @@ COMMANDS = (
         r"\./rlt eval --trained --task ethernet", "./rlt eval --trained --task ethernet --episodes 2 --no-variants"
     ),
     Documented(
-        r"\./rlt train --task (ethernet|charger) --minutes 30",
+        r"\./rlt train --task (ethernet|charger) --minutes (15|30)",
         "./rlt train --task charger --minutes 0.3 --set evaluate_episodes=2 --set demonstrations=1 --runs TRAINED",
     ),
     Documented(

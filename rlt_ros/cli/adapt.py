@@ -39,8 +39,8 @@ if TYPE_CHECKING:
     from rlt_ros.vla.adapt import Stage1
     from rlt_ros.vla.dataset import Contents
 
-_PHASE_STRIDE = 2
-"""Ticks between the observations of the phase head: as many as the VLA passes in the running cell."""
+_PHASE_STRIDE = 6
+"""Ticks between the observations of the phase head: every third pass of the running cell, neighbours hardly differ."""
 _NO_PICTURES = 1_000_000
 """Ticks between two pictures where only the motion is looked at: the first one is taken, which costs nothing."""
 Data = Annotated[

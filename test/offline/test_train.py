@@ -64,7 +64,8 @@ def test_a_run_flies_learns_evaluates_and_leaves_what_can_be_flown(tmp_path: Pat
     with (tmp_path / "run/episodes.csv").open() as file:
         episodes = list(csv.DictReader(file))
     assert [int(row["episode"]) for row in episodes] == list(range(1, last["training_episodes"] + 1))
-    assert all(float(row["force_n"]) > 0 and float(row["lateral_mm"]) >= 0 for row in episodes)
+    assert all(float(row["force_n"]) >= 0 and float(row["lateral_mm"]) >= 0 for row in episodes)
+    assert any(float(row["force_n"]) > 0 for row in episodes)
     names = ("share_own", *(f"share_{speed:g}" for speed in SPEEDS))
     shares = [[float(row[name]) for name in names] for row in episodes if row["actor"] == "True"]
     assert all(sum(row) == pytest.approx(1.0, abs=0.01) for row in shares)
