@@ -122,22 +122,26 @@ def read_sweep(directory: Path) -> SweepData:
     """
     arms: dict[tuple[str, str], Arm] = {}
     base = {}
-    for record in sorted(read_records(directory), key=lambda record: record["job"]["seed"]):
+    records = sorted(read_records(directory), key=lambda record: record["job"]["seed"])
+    given = [record["job"]["settings"] for record in records if record["job"]["method"] != "base"]
+    common = [pair for pair in given[0] if all(pair in settings for settings in given)] if given else []
+    for record in records:
         job = record["job"]
         if job["method"] == "base":
             base[job["task"]] = record
             continue
-        label = label_of(job)
+        label = _label(job, common)
         arms.setdefault((job["task"], label), Arm(job["task"], label)).records.append(record)
     if not arms and not base:
         raise ConfigError(f"{directory} holds no record of rlt sweep")
     return SweepData(directory.name, list(arms.values()), base)
 
 
-def label_of(job: dict[str, Any]) -> str:
-    """A method, without some parts, with some settings."""
+def _label(job: dict[str, Any], common: list[Any]) -> str:
+    """A method, without some parts, with the settings that not all runs of the sweep have."""
     without = [f"without {job['without'].replace(',', ' and ')}"] if job["without"] else []
-    return ", ".join([job["method"], *without, *(f"{name} {value}" for name, value in job["settings"])])
+    own = [pair for pair in job["settings"] if pair not in common]
+    return ", ".join([job["method"], *without, *(f"{name} {value}" for name, value in own)])
 
 
 def of_task(sweep: SweepData, task: str) -> Table:

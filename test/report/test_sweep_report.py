@@ -137,6 +137,13 @@ def test_an_unfinished_sweep_has_a_report_too(tmp_path: Path) -> None:
     assert {"bars", "curves", "speeds"} == set(figures(read_sweep(tmp_path))), "a label with a comma is a method too"
 
 
+def test_settings_that_all_runs_have_are_no_part_of_a_name(tmp_path: Path) -> None:
+    """A table with `set` above its runs would have no `rlt` to compare with, and names as long as a line."""
+    trained(tmp_path, "ethernet", "rlt", 0, 0.5, 100, settings=[["batch", 64], ["noise", 0.1]])
+    trained(tmp_path, "ethernet", "rlt", 1, 0.5, 100, settings=[["batch", 64]])
+    assert read_sweep(tmp_path).labels == ["rlt", "rlt, noise 0.1"]
+
+
 def test_what_is_no_record_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="holds no record"):
         read_sweep(tmp_path)

@@ -102,7 +102,7 @@ def test_it_is_saved_with_its_bundle_and_nothing_else_loads_it(copy: Path) -> No
 def test_the_shipped_head_is_the_shipped_bundles_and_better_than_chance() -> None:
     head = load_phase_head(load_bundle(SHIPPED))
     assert head is not None
-    assert head.report["accuracy"] > 0.9
+    assert head.report["accuracy"] > 0.85
     assert head.report["episodes_held_out"] >= 20
 
 
