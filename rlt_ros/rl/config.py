@@ -97,7 +97,9 @@ class LearnerConfig:
 def settings(config: Any) -> dict[str, Any]:
     """What must stay as it is when a training goes on, of a learner's dataclass, as JSON gives it back."""
     given = asdict(config)
-    names = [field.name for field in fields(config) if field.name not in _FREE_TO_CHANGE]
+    # A node's parameters are RLT's settings and more, which only say where and how often.
+    learnt = LearnerConfig if isinstance(config, LearnerConfig) else config
+    names = [field.name for field in fields(learnt) if field.name not in _FREE_TO_CHANGE]
     out: dict[str, Any] = json.loads(json.dumps({name: given[name] for name in names}))
     return out
 

@@ -22,7 +22,7 @@ from rlt_ros.rl.checkpoint import (
     resume,
     save_checkpoint,
 )
-from rlt_ros.rl.config import CHECKPOINT_FORMAT, LearnerConfig
+from rlt_ros.rl.config import CHECKPOINT_FORMAT, LearnerConfig, LearnerParameters, settings
 from rlt_ros.rl.export import export_actor
 from rlt_ros.rl.ingest import Ingest
 from rlt_ros.rl.learner import Learner
@@ -232,3 +232,8 @@ def test_versions_go_on_where_nothing_can_be_written(tmp_path: Path) -> None:
     assert [versions.next(), versions.next()] == [1, 2]
     assert "versions.json" in versions.problem
     assert Versions(None).next() == 1
+
+
+def test_a_nodes_own_parameters_are_no_settings_of_the_training() -> None:
+    """A learner that is started by hand where `rlt up` told it the loop's period goes on all the same."""
+    assert settings(LearnerParameters(bundle="b", period=0.02, publish_period=1.0)) == settings(LearnerConfig())
