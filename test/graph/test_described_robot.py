@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
+from driven import described, driver
 from ros_support import listener
-from running import node, process
+from running import node
 from sensor_msgs.msg import JointState
 
 from rlt_ros import msg
-from rlt_ros.control.realtime import wait_until
 from rlt_ros.normaliser import Normaliser
 from rlt_ros.robot.derive import node_parameters
 from rlt_ros.robot.description import read_robot
 from rlt_ros.ros.fields import from_stamp, to_stamp
 from rlt_ros.ros.qos import LATCHED_QOS
-from rlt_ros.share import share_directory
 from rlt_ros.vla.bundle import Bundle
 
 pytestmark = pytest.mark.live
-PROGRAM = Path(__file__).parents[1] / "drivers.py"
-
-
-def description(name: str, tmp_path: Path) -> Path:
-    """The shipped one, without actions: they need control_msgs."""
-    data = yaml.safe_load((share_directory() / "config" / "robots" / f"{name}.yaml").read_text())
-    for gripper, values in data["grippers"].items():
-        if values.pop("action", ""):
-            values.pop("effort", None)
-            data["controllers"].append({"topic": "/hand_controller/commands", "joints": [gripper]})
-    path = tmp_path / "robot.yaml"
-    path.write_text(yaml.safe_dump(data, sort_keys=False))
-    return path
 
 
 def bundle_for(name: str, joints: tuple[str, ...], directory: Path) -> Path:
@@ -62,7 +46,7 @@ def bundle_for(name: str, joints: tuple[str, ...], directory: Path) -> Path:
 def test_a_human_flies_it_in_our_units(
     name: str, moved: str, topic: str, theirs: str, scale: float, tick: float, domain: int, tmp_path: Path
 ) -> None:
-    path, log = description(name, tmp_path), tmp_path / "driver.log"
+    path = described(name, tmp_path)
     robot = read_robot(path)
     parameters = {
         **node_parameters(robot, path)["executor_node"],
@@ -70,11 +54,10 @@ def test_a_human_flies_it_in_our_units(
         "priority": 0,
     }
     with (
-        process([sys.executable, str(PROGRAM), name], log),
+        driver(name, tmp_path),
         node("executor_node", parameters, tmp_path / "executor.log"),
         listener() as ros,
     ):
-        assert wait_until(lambda: "speaks" in log.read_text(), 20)
         steps = ros.listen(msg.ControlStep, "step")
         status = ros.listen(msg.ExecutorStatus, "executor_status")
         states = ros.listen(JointState, topic)
