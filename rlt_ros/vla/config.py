@@ -37,7 +37,7 @@ class AdaptConfig:
     eyes_batch: int = 32
     eyes_rate: float = 2e-3
     steps: int = 10000
-    token_steps: int = 1500
+    token_steps: int = 4000
     batch: int = 64
     token_batch: int = 32
     learning_rate: float = 8e-4

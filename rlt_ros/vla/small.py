@@ -6,10 +6,12 @@ chunk (by regression) and the RL token. Its eyes are taught first and looked thr
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from rlt_ros.rl.rl_token import TokenEncoder
 from rlt_ros.rl.transformer import TransformerLayer
@@ -18,7 +20,9 @@ from rlt_ros.vla.instruction import INSTRUCTION_BUCKETS, INSTRUCTION_LENGTH
 _CHANNELS = (24, 48)
 """Of the first convolution and of those at quarter resolution."""
 _PLACE_GAIN = 3.0
-"""How much larger than normalised the place stands in its embedding: its share of what the token must rebuild."""
+"""Amplitude of the waves that write the place: its share of what the token must rebuild."""
+_WAVES = (16.0, 0.8)
+"""Longest and shortest wave that writes the place, in its own units: one of 4 mm aside, so 64 and 3.2 mm."""
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,7 @@ class SmallVLA(nn.Module):
             instruction: word ids, shape (B, INSTRUCTION_LENGTH).
 
         Returns:
-            Final embeddings (B, M, width), of which the last but one is the place itself, repeated; and actions
+            Final embeddings (B, M, width), of which the last but one is the place in `waves`; and actions
             (B, horizon, joints) in units of the demonstrations' standard deviation per tick.
         """
         config = self.config
@@ -199,10 +203,27 @@ class SmallVLA(nn.Module):
             x = layer(x)
         x = self.norm(x)
         actions = self.head(x[:, -1]).view(batch, config.horizon, config.joints)
-        repeated = _PLACE_GAIN * place.repeat(1, -(-config.width // config.grounding))[:, None, : config.width]
         end = config.embeddings
-        z = torch.cat([x[:, : end - 2], repeated, x[:, end - 1 : end]], dim=1)
+        z = torch.cat([x[:, : end - 2], waves(place, config.width)[:, None], x[:, end - 1 : end]], dim=1)
         return z, actions
+
+
+def waves(place: Tensor, width: int) -> Tensor:
+    """The place as sines and cosines of several wavelengths, shape (B, width).
+
+    Its length is always the same: the encoder's layer norm, which takes lengths away, takes nothing of it. Long waves
+    say where, nearly linearly; short ones make the token exact.
+
+    Args:
+        place: normalised, shape (B, grounding).
+        width: of an embedding; what the waves do not fill is 0.
+    """
+    count = width // (2 * place.shape[1])
+    longest, shortest = _WAVES
+    lengths = longest * (shortest / longest) ** (torch.arange(count, device=place.device) / (count - 1))
+    phase = (place.clamp(-longest / 2, longest / 2)[..., None] * (2 * math.pi / lengths)).flatten(1)
+    written = torch.cat([phase.sin(), phase.cos()], 1)
+    return _PLACE_GAIN * functional.pad(written, (0, width - written.shape[1]))
 
 
 class ServedVLA(nn.Module):

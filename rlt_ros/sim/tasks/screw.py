@@ -25,6 +25,8 @@ _CHAMFER = 0.0004
 _PITCH = 0.0005
 _RECESS = 0.002
 """Depth at which the thread begins, m."""
+_IN_THE_HOLE = _RECESS - 0.0005
+"""Depth from which on the screw stands in the hole, m."""
 _THREAD = 0.0040
 """Length of the thread, m; then the head sits on the part."""
 _GRIP = 0.3
@@ -44,7 +46,7 @@ _TORN = 10.0
 """Newtons of pull that tear a screw that has taken hold off the bit."""
 _WORN = 2 * np.pi * 8
 """Turn of a slipping bit that spoils the screw, rad."""
-_FIRM = 6.0
+_FIRM = 4.0
 """Newtons with which a person presses."""
 _LIGHT = 2.5
 """The same while feeling for the hole."""
@@ -56,6 +58,10 @@ _YIELD = 0.002
 """Metres a second that a hand moves for each newton that is missing."""
 _GIVE_UP = 0.8
 """Seconds of turning without progress after which a person aims anew."""
+_SETTLE = 0.3
+"""Seconds in which a person presses firmly before the trigger is squeezed: who pushes and turns at once pushes on."""
+_GENTLE = 0.2
+"""Opening of the gripper at which a person squeezes least."""
 _SQUEEZE = 1.0
 """Seconds in which a person would squeeze an open gripper shut."""
 _BODY, _SHANK, _HEAD, _SCREW = 0.024, 0.042, 0.045, 0.053
@@ -161,7 +167,7 @@ class Thread(Mechanism):
                 model.joint("screw").frictionloss = 2 * _TORQUE
             self.done |= seated and float(data.actuator_force[motor]) > 0.9 * _TORQUE
         elif place.press > _PRESS[0]:
-            holds = pressed and straight and place.depth > _RECESS - 0.0005
+            holds = pressed and straight and place.depth > _IN_THE_HOLE
             self._turned = self._turned + turn if holds else 0.0
             if self._turned > _BITE:
                 self._catch(model, data)
@@ -194,9 +200,12 @@ def drive(hand: Hand) -> Generator[None]:
                     break
             yield from _feel(hand)
             yield from hand.wait()
-        since, depth = 0.0, hand.place.depth
-        while since < _GIVE_UP and hand.place.depth > _RECESS / 2:
-            hand.grip = max(0.0, hand.grip - CONTROL_PERIOD / _SQUEEZE)
+        if hand.place.depth > _IN_THE_HOLE:
+            for _ in range(round(_SETTLE / CONTROL_PERIOD)):
+                yield from _follow(hand, _FIRM)
+        since, depth, squeezed = 0.0, hand.place.depth, hand.rng.uniform(0.0, _GENTLE)
+        while since < _GIVE_UP and hand.place.depth > _IN_THE_HOLE:
+            hand.grip = max(squeezed, hand.grip - CONTROL_PERIOD / _SQUEEZE)
             yield from _follow(hand, _FIRM)
             since += CONTROL_PERIOD
             if hand.place.depth > depth + _PITCH / 2:
@@ -215,7 +224,7 @@ def drive(hand: Hand) -> Generator[None]:
 def _feel(hand: Hand) -> Generator[None]:
     """Slide over the part to the hole, pressing lightly, until the screw drops into it or patience ends."""
     felt = 0.0
-    while hand.place.depth < _RECESS - 0.0005 and felt < _PATIENCE:
+    while hand.place.depth < _IN_THE_HOLE and felt < _PATIENCE:
         yield from _follow(hand, _LIGHT)
         felt += CONTROL_PERIOD
         miss = hand.place.offset[1:]
