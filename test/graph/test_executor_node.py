@@ -203,9 +203,11 @@ def test_good_weights_fly_from_the_next_boundary_and_joints_go_by_name(cell: Fak
     cell.weights.publish(weights(4, bias=-1.0, made=time.time() - 60.0))
     cell.ros.wait(lambda: cell.counters().get("weights_old", 0) > 0, 10, "older weights to be refused")
     assert cell.steps[-1].policy_version == 5
-    moves = np.diff([list(step.command) for step in cell.steps[-6:]], axis=0)
+    moves = np.array([np.array(step.command) - np.array(step.previous) for step in cell.steps[-20:]])
     wanted = 5e-4 + BUNDLE.normaliser.action_std
-    assert np.allclose(moves, wanted, atol=2e-6)
+    # After a late tick the next one comes early, and may go less far.
+    assert np.all(moves <= wanted + 2e-6)
+    assert np.allclose(np.median(moves, axis=0), wanted, atol=2e-6)
     assert np.allclose(list(cell.commands[-1].data), list(cell.steps[-1].command), atol=0.02)
 
 

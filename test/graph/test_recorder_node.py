@@ -109,21 +109,30 @@ def test_the_critical_phase_is_recorded_as_it_was_on_the_wire_and_rosbags_reads_
     started: tuple[Listener, Robot, Start], tmp_path: Path
 ) -> None:
     ros, robot, start = started
+
+    def told() -> dict[str, Any]:
+        status = ros.call(Trigger, f"{NAMESPACE}/recorder_node/status", Trigger.Request())
+        assert status.success
+        return dict(json.loads(status.message))
+
+    def enters(phase: int, sessions: int) -> None:
+        """A state that is followed by another too soon for a busy recorder is not repeated: the last one counts."""
+        robot.enters(phase)
+        ros.wait(lambda: told().get("session") == sessions, 10, f"session {sessions}")
+
     with start() as process:
         ros.wait(robot.heard, 30, "the recorder")
-        robot.enters(msg.SessionState.PHASE_BASE)
+        enters(msg.SessionState.PHASE_BASE, 1)
         robot.fly(100, msg.SessionState.PHASE_BASE)
-        robot.enters(msg.SessionState.PHASE_CRITICAL)
+        enters(msg.SessionState.PHASE_CRITICAL, 2)
         robot.fly(120)
         robot.enters(msg.SessionState.PHASE_CRITICAL)  # a heartbeat
         robot.ends()
-        robot.enters(msg.SessionState.PHASE_ENDED)
+        ros.wait(lambda: told().get("episode") == 1, 10, "the end")
+        enters(msg.SessionState.PHASE_ENDED, 3)
         robot.fly(100, msg.SessionState.PHASE_ENDED)
         ros.wait(lambda: len(sequences(tmp_path / "journal")) >= 120, 10, "all steps")
-        status = ros.call(Trigger, f"{NAMESPACE}/recorder_node/status", Trigger.Request())
-        assert status.success
-        told = json.loads(status.message)
-        assert (told["step"], told["episode"], told["session"], told["lost"]) == (120, 1, 3, 0)
+        assert (told()["step"], told()["lost"]) == (120, 0)
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     journal = tmp_path / "journal"

@@ -169,8 +169,9 @@ def test_a_scripted_human_takes_over_finishes_and_is_learnt_from_and_a_dead_vla_
     def helped() -> list[tuple[int, list[int]]]:
         """Successful episodes in which the policy flew first and a human later, with the states of their ticks."""
         found = []
+        heard_until = from_stamp(steps[-1].header.stamp) if steps else 0.0
         for event in events:
-            if event.outcome == msg.SessionState.OUTCOME_SUCCESS:
+            if event.outcome == msg.SessionState.OUTCOME_SUCCESS and from_stamp(event.header.stamp) < heard_until:
                 # The human lets go at the success, a tick or two before the session ends the phase.
                 states = [
                     step.state
