@@ -176,6 +176,10 @@ def guard(
         near = _NEAR * limits.following
         back, ahead = measured - near, measured + near
         low, high = _between(low, back, ahead), _between(high, back, ahead)
+        if (back > limits.high).any() or (ahead < limits.low).any():
+            # A robot that was moved out of its limits does not draw the command after it.
+            out = np.minimum(limits.low, last), np.maximum(limits.high, last)
+            low, high = _between(low, *out), _between(high, *out)
     down, up = last - low, high - last
     nearest, furthest = -reach, reach
     # Where even the fastest step leaves room to stop, which is nearly always, nobody must look closer.

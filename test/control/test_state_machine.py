@@ -47,6 +47,7 @@ LIMITS = JointLimits(
     following=np.full(JOINTS, FOLLOWING),
     deceleration=np.array([5.0, 2.0, 10.0]),
 )
+REACH, GAIN, LOSS = LIMITS.velocity * PERIOD, LIMITS.acceleration * PERIOD**2, LIMITS.deceleration * PERIOD**2
 CONFIG = ExecutorConfig(max_input_age=0.2, stop_heartbeat=0.0, hold_time=0.2)
 
 
@@ -225,8 +226,9 @@ class RobotAndPeople:
     def tick(self) -> None:
         self.now += PERIOD
         aim = self.robot if self.wire is None else self.wire - self.sag
-        self.robot = np.clip(self.robot + self.lag * (aim - self.robot) * (not self.pushed.any()), -3, 3)
-        self.robot = np.clip(self.robot + self.pushed * PERIOD, -3, 3)
+        pushed = self.pushed.any()
+        moved = self.pushed * PERIOD if pushed else self.lag * (aim - self.robot)
+        self.robot = np.minimum(np.maximum(self.robot + moved, -3), 3)
         if self.speaks:
             self.executor.joint_state(self.now, self.robot.copy(), self.pushed.copy(), self.source)
         self.session.tick(self.now)
@@ -252,18 +254,20 @@ class RobotAndPeople:
         assert (step.reason != "") == (step.state in (State.HOLD, State.ESTOP))
         if step.sent and self.sent is not None and not self.unsent:
             change = command - self.sent.command
-            assert (np.abs(change) <= LIMITS.velocity * PERIOD + TOLERANCE).all(), (
-                f"faster than the limit: {self.story()}"
-            )
+            out = np.maximum(command - LIMITS.high, LIMITS.low - command) > TOLERANCE
+            outwards = out & (change * command > 0)
+            braking = np.abs(change) <= np.abs(self.speed) - LOSS + TOLERANCE
+            assert (~outwards | braking).all(), f"drawn out of its limits: {self.story()}"
+            assert (np.abs(change) <= REACH + TOLERANCE).all(), f"faster than the limit: {self.story()}"
             same_way = change * self.speed > 0
             gained = np.abs(change) - np.where(same_way, np.abs(self.speed), 0.0)
             lost = np.abs(self.speed) - np.where(same_way, np.abs(change), -np.abs(change) * (self.speed != 0))
-            assert (gained <= LIMITS.acceleration * PERIOD**2 + TOLERANCE).all(), "gains speed too fast"
-            assert (lost <= LIMITS.deceleration * PERIOD**2 + TOLERANCE).all(), "loses speed too fast"
+            assert (gained <= GAIN + TOLERANCE).all(), "gains speed too fast"
+            assert (lost <= LOSS + TOLERANCE).all(), "loses speed too fast"
             self.speed = change
         elif step.sent:
             kept = self.sent is not None and np.abs(command - self.sent.command).max() <= 1e-2
-            near = np.abs(command - step.position).max() <= (LIMITS.velocity * PERIOD).max() + TOLERANCE
+            near = np.abs(command - step.position).max() <= REACH.max() + TOLERANCE
             assert kept or near, "begins neither at the command that was kept nor at the robot"
             self.speed = command - step.previous
         if step.sent and known:
@@ -273,7 +277,7 @@ class RobotAndPeople:
             assert not self.unsent, "a stop goes on, none begins, without a pose"
             assert np.abs(command - step.previous).max() > 0 or self.speed.any(), "rest is not repeated blindly"
         if not step.sent and self.sent is not None and not self.unsent and not np.allclose(self.speed, 0):
-            stopped = np.abs(self.speed) <= LIMITS.deceleration * PERIOD**2 + TOLERANCE
+            stopped = np.abs(self.speed) <= LOSS + TOLERANCE
             # The robot went where the next command could not have been near enough.
             gone = (np.abs(step.position - self.sent.command) + np.abs(self.speed)).max() > FOLLOWING
             assert stopped.all() or gone or executor.position is None, (
