@@ -2,7 +2,8 @@
 
 Of the demonstrations two thirds are what a ridge regression and a small perceptron learn from; the lateral offset of
 plug and socket in the others is what they must read. The errors are the length of (y, z), root mean square, for
-distances of tip and mouth below 70 mm, and below 20 mm; `spread` is that of guessing the mean.
+distances of tip and mouth below 70 mm, and below 20 mm; `spread` is that of guessing the mean. `readout_mm_by_axis` are
+the errors in y and in z by themselves.
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ def main() -> None:
         "readout_mm": {
             name: {kind: round(rms((offset[test] - read)[group]), 3) for kind, read in said.items()}
             for name, group in groups.items()
+        },
+        "readout_mm_by_axis": {
+            kind: [round(float(axis), 3) for axis in np.sqrt(((offset[test] - read) ** 2).mean(0))]
+            for kind, read in said.items()
         },
         "readout_mm_at_the_mouth": {
             kind: round(rms((offset[test] - read)[at_the_mouth]), 3) for kind, read in said.items()
