@@ -89,13 +89,14 @@ def write_skeleton(bundle: Bundle, robot: Robot, path: Path) -> Skeleton:
     names = TeleopParameters(joints=robot.joints, model_joints=tuple(teleop(robot)["model_joints"]))
     joints = names.model_joint(bundle.joints)
     first = [bundle.joints[slots.joints[0]] for slots in arm_slots(joints)]
-    frames = tuple(arm.tip for name in first for arm in robot.arms if name in arm.joints)
+    arms = [arm for name in first for arm in robot.arms if name in arm.joints]
+    frames, bases = tuple(arm.tip for arm in arms), tuple(arm.base for arm in arms)
     try:
         (bundle.directory / _FILE).write_text(skeleton(_model(robot.model)), encoding="utf-8")
-        load_tips(bundle.directory / _FILE, frames, joints)
+        load_tips(bundle.directory / _FILE, frames, joints, bases)
     except (TipsError, ValueError) as error:
         raise ConfigError(f"{path}: {error}") from error
-    return Skeleton(_FILE, frames, joints)
+    return Skeleton(_FILE, frames, joints, bases if any(bases) else ())
 
 
 def _model(name: str) -> Any:

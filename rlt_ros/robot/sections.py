@@ -30,7 +30,7 @@ class Arm:
     name: str = param("", "of the arm")
     joints: tuple[str, ...] = param(("",), "our names, from the base on")
     gripper: str = param("", "our name of its gripper; empty: it has none")
-    base: str = param("", "frame that the tip's pose is told in; empty: the model's root")
+    base: str = param("", "site or body of `model` that the tip's pose is told in; empty: the model's root")
     tip: str = param("", "site or body of `model` that the sticks move; empty: single joints only")
 
     @property

@@ -1,9 +1,9 @@
 """Where the tips of arms are, and the joints that bring them on their way: for bundles that think in poses.
 
-A tip's pose is nine numbers in the model's base frame: its position (m), and the first two columns of its orientation,
-which have no seam as angles have (Zhou et al., On the Continuity of Rotation Representations, 2019). A gripper follows
-as it is, 0 to 1. Actions are steps from row to row: position (m), rotation vector (rad) in the base frame, then the
-gripper's target.
+A tip's pose is nine numbers in the arm's base frame, by default the model's: its position (m), and the first two
+columns of its orientation, which have no seam as angles have (Zhou et al., On the Continuity of Rotation
+Representations, 2019). A gripper follows as it is, 0 to 1. Actions are steps from row to row: position (m), rotation
+vector (rad) in the base frame, then the gripper's target.
 """
 
 from __future__ import annotations
@@ -35,18 +35,35 @@ class TipsError(ValueError):
 class _Tip:
     """One arm of a model: where its tip is, and its joints' share in its motion. Buffers are used again."""
 
-    def __init__(self, model: mujoco.MjModel, data: mujoco.MjData, frame: str, arm: ArmSlots, dofs: list[int]) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, data: mujoco.MjData, frame: str, base: str, arm: ArmSlots, dofs: list[int]
+    ) -> None:
         self.slots, self.gripper = np.array(arm.joints, dtype=np.intp), arm.gripper
         self.dofs = np.array(dofs, dtype=np.intp)
         self._model, self._data = model, data
-        self._site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, frame)
-        self._body = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, frame)
-        if self._site < 0 and self._body < 0:
-            raise TipsError(f"the model has no site or body '{frame}'")
-        of_site = self._site >= 0
-        self.position = data.site_xpos[self._site] if of_site else data.xpos[self._body]
-        self.matrix = data.site_xmat[self._site] if of_site else data.xmat[self._body]
+        self._site, self._body, self._position, self._matrix = _frame(model, data, frame)
+        self._from_base: tuple[Array, Array] | None = None
+        if base:
+            _, body, origin, axes = _frame(model, data, base)
+            if moved_by := _movers(model, body):
+                raise TipsError(f"the base '{base}' is no base: {moved_by} moves it")
+            self._from_base = axes.reshape(3, 3).T.copy(), origin.copy()
         self._jacobian: Array = np.zeros((6, model.nv), dtype=np.float64)
+
+    @property
+    def position(self) -> Array:
+        """Of the tip in the base frame, shape (3,)."""
+        if self._from_base is None:
+            return self._position
+        turn, origin = self._from_base
+        return np.asarray(turn @ (self._position - origin))
+
+    @property
+    def matrix(self) -> Array:
+        """Its axes there, row by row, shape (9,)."""
+        if self._from_base is None:
+            return self._matrix
+        return np.asarray((self._from_base[0] @ self._matrix.reshape(3, 3)).reshape(9))
 
     @property
     def quaternion(self) -> Array:
@@ -71,22 +88,49 @@ class _Tip:
             mujoco.mj_jacSite(self._model, self._data, linear, angular, self._site)
         else:
             mujoco.mj_jacBody(self._model, self._data, linear, angular, self._body)
-        return np.asarray(self._jacobian[:, self.dofs])
+        of_arm = self._jacobian[:, self.dofs]
+        if self._from_base is None:
+            return np.asarray(of_arm)
+        return np.asarray(np.concatenate([self._from_base[0] @ of_arm[:3], self._from_base[0] @ of_arm[3:]]))
+
+
+def _frame(model: mujoco.MjModel, data: mujoco.MjData, name: str) -> tuple[int, int, Array, Array]:
+    """A site's or body's number, the body it belongs to, and where it is: position (3,) and axes (9,), by reference."""
+    site = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_SITE, name)
+    if site >= 0:
+        return site, int(model.site_bodyid[site]), data.site_xpos[site], data.site_xmat[site]
+    body = mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_BODY, name)
+    if body < 0:
+        raise TipsError(f"the model has no site or body '{name}'")
+    return -1, body, data.xpos[body], data.xmat[body]
+
+
+def _movers(model: mujoco.MjModel, body: int) -> str:
+    """Name of a joint that moves a body; empty: it stands still."""
+    while body > 0:
+        if model.body_jntnum[body]:
+            return str(model.joint(int(model.body_jntadr[body])).name)
+        body = int(model.body_parentid[body])
+    return ""
 
 
 class Tips:
     """Kinematics of a robot's arms; use it in one thread."""
 
-    def __init__(self, model: mujoco.MjModel, frames: Sequence[str], joints: Sequence[str]) -> None:
+    def __init__(
+        self, model: mujoco.MjModel, frames: Sequence[str], joints: Sequence[str], bases: Sequence[str] = ()
+    ) -> None:
         """Use a model of the robot.
 
         Args:
-            model: of the robot, standing in its base frame.
+            model: of the robot.
             frames: names of a site (or body) of each arm, in the order of the arms.
             joints: the model's name of every joint of the command, in its order; empty for a gripper.
+            bases: names of the sites or bodies that the arms' poses are told in, empty for the model's root; none: all
+                are told in that.
 
         Raises:
-            TipsError: the model lacks a frame or joint, or there is not a frame for each arm.
+            TipsError: the model lacks a frame or joint, a base moves, or there is not a frame for each arm.
         """
         arms = arm_slots(joints)
         if len(frames) != len(arms):
@@ -95,7 +139,10 @@ class Tips:
             if mujoco.mj_name2id(model, mujoco.mjtObj.mjOBJ_JOINT, name) < 0:
                 known = [model.joint(index).name for index in range(model.njnt)]
                 raise TipsError(f"the model has no joint '{name}'; it has {', '.join(known)}")
+        if len(bases) not in (0, len(arms)):
+            raise TipsError(f"bases must name a site or body for each of {len(arms)} arms, it has {len(bases)} names")
         self._model, self._data = model, mujoco.MjData(model)
+        mujoco.mj_kinematics(self._model, self._data)
         found = {slot: model.joint(name) for slot, name in enumerate(joints) if name}
         self._slots = np.array(list(found), dtype=np.intp)
         self._qpos = np.array([joint.qposadr[0] for joint in found.values()], dtype=np.intp)
@@ -103,8 +150,8 @@ class Tips:
         self._low, self._high = np.full(len(joints), -np.inf), np.full(len(joints), np.inf)
         self._low[self._slots], self._high[self._slots] = np.array(limits).T
         self._tips = [
-            _Tip(model, self._data, frame, arm, [int(found[slot].dofadr[0]) for slot in arm.joints])
-            for frame, arm in zip(frames, arms, strict=True)
+            _Tip(model, self._data, frame, base, arm, [int(found[slot].dofadr[0]) for slot in arm.joints])
+            for frame, base, arm in zip(frames, bases or [""] * len(arms), arms, strict=True)
         ]
         grippers = sum(tip.gripper >= 0 for tip in self._tips)
         self.joints = len(joints)
@@ -214,7 +261,7 @@ def _turned(quaternion: Array, by: Array) -> Array:
     return out
 
 
-def load_tips(path: Path, frames: Sequence[str], joints: Sequence[str]) -> Tips:
+def load_tips(path: Path, frames: Sequence[str], joints: Sequence[str], bases: Sequence[str] = ()) -> Tips:
     """Kinematics from an MJCF file; see `Tips`.
 
     Raises:
@@ -224,7 +271,7 @@ def load_tips(path: Path, frames: Sequence[str], joints: Sequence[str]) -> Tips:
         model = mujoco.MjModel.from_xml_path(str(path))
     except ValueError as error:
         raise TipsError(f"cannot read the robot's model {path}: {error}") from error
-    return Tips(model, frames, joints)
+    return Tips(model, frames, joints, bases)
 
 
 def skeleton(spec: mujoco.MjSpec) -> str:

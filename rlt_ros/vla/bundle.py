@@ -73,11 +73,13 @@ class Skeleton:
         file: MJCF file in the bundle.
         frames: its sites or bodies that are the arms' tips, in the order of the arms.
         joints: its names of the bundle's joints, empty for a gripper.
+        bases: its sites or bodies that the tips' poses are told in, empty for its root; none: all are told in that.
     """
 
     file: str
     frames: tuple[str, ...]
     joints: tuple[str, ...]
+    bases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,8 @@ def load_bundle(directory: Path | str) -> Bundle:
 def _skeleton(data: Any) -> Skeleton | None:
     if not data:
         return None
-    return Skeleton(str(data["file"]), tuple(map(str, data["frames"])), tuple(map(str, data["joints"])))
+    frames, joints, bases = (tuple(map(str, data.get(name, ()))) for name in ("frames", "joints", "bases"))
+    return Skeleton(str(data["file"]), frames, joints, bases)
 
 
 def _tips(directory: Path, skeleton: Skeleton | None) -> Tips:
@@ -310,7 +313,7 @@ def _tips(directory: Path, skeleton: Skeleton | None) -> Tips:
     except ImportError as error:
         raise ConfigError(f"{directory} tells of the arms' tips: {remedy(error, 'teleop')}") from error
     try:
-        return load_tips(directory / skeleton.file, skeleton.frames, skeleton.joints)
+        return load_tips(directory / skeleton.file, skeleton.frames, skeleton.joints, skeleton.bases)
     except TipsError as error:
         raise BundleError(f"{directory}: {error}") from error
 

@@ -69,6 +69,34 @@ def test_both_arms_go_the_asked_way_and_what_a_row_leaves_the_next_one_makes_up_
     assert np.abs(np.diff(rows, axis=0, prepend=start[None]))[:, :6].max() < 0.05, "no joint leaps"
 
 
+TURNED = """
+<mujoco><worldbody><body name="table"><site name="mount" pos="1 2 0" euler="0 0 90"/>
+<body name="carriage" pos="1 2 0" euler="0 0 90">
+<body name="link_1"><joint name="pan" axis="0 0 1" range="-3 3" limited="true"/>
+<geom size=".1"/><body name="link_2" pos="1 0 0"><joint name="lift" axis="0 0 1"/><geom size=".1"/>
+<body name="link_3" pos="1 0 0"><joint name="bend" axis="0 0 1"/><geom size=".1"/><site name="tip" pos="1 0 0"/>
+</body></body></body></body></body></worldbody></mujoco>
+"""
+
+
+@pytest.mark.parametrize("base", ["mount", "carriage"])
+def test_told_in_its_base_an_arm_is_the_same_wherever_it_stands(base: str) -> None:
+    placed = Tips(mujoco.MjModel.from_xml_string(TURNED), ("tip",), JOINTS, (base,))
+    alone, rng = planar(), np.random.default_rng(0)
+    position, velocity = rng.uniform(-0.5, 0.5, (20, 4)), rng.normal(size=(20, 4))
+    np.testing.assert_allclose(placed.numbers(position), alone.numbers(position), atol=1e-9)
+    np.testing.assert_allclose(placed.rates(position, velocity), alone.rates(position, velocity), atol=1e-9)
+    steps = rng.normal(0, 1e-3, (20, alone.action_size))
+    np.testing.assert_allclose(placed.rows(position[0], steps), alone.rows(position[0], steps), atol=1e-9)
+    elsewhere = Tips(mujoco.MjModel.from_xml_string(TURNED), ("tip",), JOINTS)
+    assert not np.allclose(elsewhere.numbers(position), alone.numbers(position), atol=0.1)
+
+
+def test_a_base_that_moves_is_none() -> None:
+    with pytest.raises(TipsError, match="'link_2' is no base: lift moves it"):
+        Tips(mujoco.MjModel.from_xml_string(PLANAR), ("tip",), JOINTS, ("link_2",))
+
+
 def test_out_of_reach_it_stays_within_limits_and_finite() -> None:
     tips = planar()
     rows = tips.rows(np.array([2.9, 0.0, 0.0, 0.0]), np.tile([-0.5, -0.5, 0, 0, 0, 0.5, 1.0], (30, 1)))
