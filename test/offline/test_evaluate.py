@@ -147,9 +147,9 @@ def test_a_blind_vla_sees_grey() -> None:
 
 
 def test_the_number_of_processes_changes_nothing() -> None:
-    policy = Policy(SHIPPED, "ethernet")
-    alone = evaluate(policy, episodes=4, seed=0, workers=1)
-    assert evaluate(policy, episodes=4, seed=0, workers=2) == alone
+    policy = Policy(SHIPPED, "ethernet", actor=SHIPPED / "actors/ethernet/actor.safetensors", vla_rate=10.0)
+    alone = evaluate(policy, episodes=6, seed=0, workers=1)  # two portions
+    assert evaluate(policy, episodes=6, seed=0, workers=2) == alone
     assert evaluate(policy, episodes=1, seed=1, workers=1) != alone[:1]
 
 

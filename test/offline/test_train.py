@@ -43,6 +43,7 @@ CONFIG = TrainConfig(
     explore_share=1.0,
     human_patience=0.0,
     demonstrations=0,
+    vla_rate=10.0,  # looking costs most
 )
 
 
