@@ -24,7 +24,9 @@ task: ethernet
 minutes: 0.2
 episodes: 1
 evaluate_at: []
-set: {vla_rate: 10, demonstrations: 1, human_patience: 0.3, warmup_episodes: 0, save_minutes: 0.1, hidden: [16], warmup_samples: 50}
+set:
+  {vla_rate: 10, demonstrations: 1, human_patience: 0.3, warmup_episodes: 0, save_minutes: 0.1, hidden: [16],
+   warmup_samples: 50}
 runs:
   - method: [dagger, hil_serl]
 """
