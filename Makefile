@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-live test-logic commands setup test-setup lerobot lerobot-test lint format lock lock-lerobot clean
+.PHONY: help demo test test-live test-logic commands day setup test-setup lerobot lerobot-test lint format lock lock-lerobot clean
 PYTHON ?= python3
 DURATION ?= 180
 BESIDE = -n auto --dist loadfile --no-loadscope-reorder
@@ -18,10 +18,13 @@ test-live: # in real time, mostly waits; both parts, whatever became of the firs
 	  ./rlt exec python -m pytest $(BESIDE) --maxprocesses 2 -m "live and not whole" && exit $$whole
 
 test-logic: # beside it, when it leaves time
-	nice -n 10 ./rlt exec python -m pytest $(BESIDE) --maxprocesses 4 -m "not live and not commands"
+	nice -n 10 ./rlt exec python -m pytest $(BESIDE) --maxprocesses 4 -m "not live and not commands and not day"
 
 commands: setup ## run every command of README and docs/getting_started.md, shortened
 	./rlt exec python -m pytest -m commands test/test_commands.py
+
+day: test-setup ## an integrator's day on four simulated drivers, from `rlt init robot` to a flight with RL; ten minutes
+	./rlt exec python -m pytest -m day test/graph/test_integrators_day.py
 
 setup: ## system packages, virtual environment, ROS 2, torch, build; does nothing when nothing changed
 	@PYTHON=$(PYTHON) bash scripts/setup.sh

@@ -2,8 +2,8 @@
 
 Usage: drivers.py NAME [FAULT=WHAT ...]
 
-Joints follow their targets with a lag; nothing more is simulated. Faults: order=TOPIC (the controller takes its joints
-in the reverse order), untold=TOPIC (it has no parameter `joints`), sign=JOINT, inactive=TOPIC, late=CAMERA (40 ms),
+Arms have links, weight and servos (`arms.py`); grippers of their own follow their targets with a lag. Faults:
+order=TOPIC (the controller takes its joints in the reverse order), untold=TOPIC (it has no parameter `joints`), sign=JOINT, inactive=TOPIC, late=CAMERA (40 ms),
 unit=TOPIC (degrees where radians are meant), silent=TOPIC.
 """
 
@@ -17,6 +17,8 @@ from functools import partial
 
 import numpy as np
 import rclpy
+from arms import FR3 as FRANKA
+from arms import SO101, UR5E, VIPERX, Arm, Moved
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
@@ -33,12 +35,15 @@ _LATE = 0.04
 
 @dataclass(frozen=True)
 class States:
-    """A topic's messages of some joints, in the driver's order and numbers."""
+    """A topic's messages of some joints, in the driver's order and numbers; `links` are the joints of `arms`."""
 
     topic: str
     start: dict[str, float]
     rate: float
     velocities: bool = True
+    arms: tuple[Arm, ...] = ()
+    links: tuple[str, ...] = ()
+    unit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,10 @@ def urdf(joints: tuple[str, ...], low: float, high: float) -> str:
 
 def _ur(side: str, first: int) -> tuple[tuple[States, ...], tuple[Controller, ...]]:
     pose = dict(zip(sorted(UR), (1.2, -1.3, 0.2, -1.5, -1.57, 0.1), strict=True))  # alphabetical, as the driver says it
-    states = (States(f"/{side}/joint_states", pose, 500.0), States(f"/{side}/joint_states", {KNUCKLE: 0.2}, 100.0))
+    states = (
+        States(f"/{side}/joint_states", pose, 500.0, arms=(UR5E,), links=UR),
+        States(f"/{side}/joint_states", {KNUCKLE: 0.2}, 100.0),
+    )
     controllers = (
         Controller(f"/{side}/forward_position_controller/commands", first, UR),
         Controller(f"/{side}/robotiq_position_controller/commands", first + 1, (KNUCKLE,)),
@@ -97,7 +105,15 @@ def _ur(side: str, first: int) -> tuple[tuple[States, ...], tuple[Controller, ..
 _LEFT, _RIGHT = _ur("left", 0), _ur("right", 2)
 DRIVERS = {
     "aloha": Driver(
-        (States("/joint_states", {name: 0.5 if name.endswith("gripper") else 0.0 for name in ALOHA}, 50.0),),
+        (
+            States(
+                "/joint_states",
+                {name: 0.5 if name.endswith("gripper") else 0.0 for name in ALOHA},
+                50.0,
+                arms=(VIPERX, VIPERX),
+                links=ALOHA,
+            ),
+        ),
         (Controller("/forward_position_controller/commands", 0, ALOHA),),
         tuple(Camera(f"/{name}/color/image_raw") for name in ("left_wrist", "right_wrist", "base")),
         {"/robot_description": urdf(ALOHA, -3.1, 3.1)},
@@ -111,7 +127,11 @@ DRIVERS = {
     "franka": Driver(
         (
             States(
-                "/franka/joint_states", dict(zip(FR3, (0, -0.785, 0, -2.356, 0, 1.571, 0.785), strict=True)), 1000.0
+                "/franka/joint_states",
+                dict(zip(FR3, (0, -0.785, 0, -2.356, 0, 1.571, 0.785), strict=True)),
+                1000.0,
+                arms=(FRANKA,),
+                links=FR3,
             ),
             States("/franka_gripper/joint_states", {"fr3_finger_joint1": 0.02, "fr3_finger_joint2": 0.02}, 30.0),
         ),
@@ -124,7 +144,15 @@ DRIVERS = {
     ),
     "so101": Driver(
         (
-            States("/follower/joint_states", dict(zip(SO, (0, -40, 45, 10, 0, 30), strict=True)), 30.0, False),
+            States(
+                "/follower/joint_states",
+                dict(zip(SO, (0, -40, 45, 10, 0, 30), strict=True)),
+                30.0,
+                False,
+                (SO101,),
+                SO,
+                float(np.radians(1.0)),
+            ),
             States("/leader/joint_states", dict(zip(SO, (0, -40, 45, 10, 0, 30), strict=True)), 30.0, False),
         ),
         (Controller("/follower/forward_position_controller/commands", 0, SO),),
@@ -140,6 +168,11 @@ class Robot:
         self.driver, self.faults = driver, faults
         self.at = [np.array(list(states.start.values()), dtype=float) for states in driver.states]
         self.target = [values.copy() for values in self.at]
+        self.moved = {
+            number: Moved(states.arms, [list(states.start).index(link) for link in states.links], at, states.unit)
+            for number, (states, at) in enumerate(zip(driver.states, self.at, strict=True))
+            if states.arms
+        }
         self.nodes = [Node("driver")]
         node = self.nodes[0]
         self.publishers = [node.create_publisher(JointState, states.topic, 10) for states in driver.states]
@@ -196,9 +229,12 @@ class Robot:
         picture_due, before = 0.0, time.monotonic()
         while not stop.is_set() and rclpy.ok():
             now = time.monotonic()
-            share, before = 1 - np.exp(-(now - before) / _LAG), now
+            passed, before = now - before, now
             for number, (states, publisher) in enumerate(zip(self.driver.states, self.publishers, strict=True)):
-                self.at[number] += share * (self.target[number] - self.at[number])
+                if number in self.moved:
+                    self.moved[number].go(passed, self.at[number], self.target[number])
+                else:
+                    self.at[number] += (1 - np.exp(-passed / _LAG)) * (self.target[number] - self.at[number])
                 if now < due[number] or self.faults.get("silent") == states.topic:
                     continue
                 due[number] = max(due[number] + 1 / states.rate, now - 0.1)

@@ -29,6 +29,8 @@ _LEAP = 3.0
 """Times the asked way that no joint goes unless it was told something else: then nothing more is sent."""
 _FOUND_WITHIN = 6.0
 """Seconds until drivers are found."""
+_SETTLE = 0.5
+"""Seconds in which an arm comes to rest on its first command: one that does not carry its own weight sinks a little."""
 
 
 class Nudger:
@@ -75,20 +77,33 @@ class Nudger:
         if np.isnan(self._position).any():
             yield Finding("move", False, "not all joints are told of", "see the sources above")
             return
+        # All nudges start from one command: from where a sagging arm is found it would sink with each.
+        start = self._position.copy()
+        self._keep(start, _SETTLE)
         for place, joint in enumerate(self._robot.joints):
-            finding = self._nudge(place, joint)
+            finding = self._nudge(place, joint, start)
             yield finding
             if self._leapt:
                 return
 
-    def _nudge(self, place: int, joint: str) -> Finding:
-        start = self._position.copy()
+    def _keep(self, command: Any, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            self._output.send(command)
+            self._surveyor.spin(self._period)
+
+    @property
+    def _period(self) -> float:
+        return max(self._robot.period, 0.01)
+
+    def _nudge(self, place: int, joint: str, start: Any) -> Finding:
+        rest = self._position.copy()
         low, high = self._limits["joint_low"][place], self._limits["joint_high"][place]
         size = _GRIPPER if joint in self._robot.gripper_names else _DEGREE
         size = -size if start[place] + size > high else size
         if not low <= start[place] + size <= high:
             return Finding(f"moves {joint}", False, "it stands at its limits", "move it away, or correct its limits")
-        period = max(self._robot.period, 0.01)
+        period = self._period
         asked, measured = [], []
         for tick in range(int(_SECONDS / period)):
             command = start.copy()
@@ -96,13 +111,11 @@ class Nudger:
             began = time.monotonic()
             self._output.send(command)
             self._surveyor.spin(max(0.0, period - (time.monotonic() - began)))
-            if leap := self._leap(start):
+            if leap := self._leap(rest):
                 return Finding(f"moves {joint}", False, leap, _LEAP_REMEDY)
             asked.append(command[place])
             measured.append(self._position.copy())
-        for _ in range(5):
-            self._output.send(start)
-            self._surveyor.spin(period)
+        self._keep(start, 5 * period)
         went = np.array(measured)
         moved = np.abs(went - went[0]).max(0)
         others = tuple(
@@ -114,10 +127,10 @@ class Nudger:
         velocity, following = self._limits["joint_velocity"][place], self._limits["joint_following"][place]
         return judged(answer, velocity, following)
 
-    def _leap(self, start: Any) -> str:
+    def _leap(self, rest: Any) -> str:
         """The joints that went far from where they were asked to stay or to move by a degree; "": none."""
         of_gripper = np.array([name in self._robot.gripper_names for name in self._robot.joints])
-        way = np.abs(self._position - start)
+        way = np.abs(self._position - rest)
         far = np.flatnonzero(way > _LEAP * np.where(of_gripper, _GRIPPER, _DEGREE))
         self._leapt = bool(len(far))
         told = ", ".join(f"{self._robot.joints[number]} by {way[number]:.2f}" for number in far)
