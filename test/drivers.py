@@ -3,8 +3,8 @@
 Usage: drivers.py NAME [FAULT=WHAT ...]
 
 Arms have links, weight and servos (`arms.py`); grippers of their own follow their targets with a lag. Faults:
-order=TOPIC (the controller takes its joints in the reverse order), untold=TOPIC (it has no parameter `joints`), sign=JOINT, inactive=TOPIC, late=CAMERA (40 ms),
-unit=TOPIC (degrees where radians are meant), silent=TOPIC.
+order=TOPIC (the controller takes its joints in the reverse order), untold=TOPIC (it has no parameter `joints`),
+sign=JOINT, inactive=TOPIC, late=CAMERA (40 ms), unit=TOPIC (degrees where radians are meant), silent=TOPIC.
 """
 
 from __future__ import annotations
