@@ -57,6 +57,8 @@ EXTRAS = {
     "openpi": ["websockets>=13,<17", "msgpack>=1.1,<2"],
     # `rlt report` and the plots of docs/results.md; scipy has the trimmed mean of a sweep's statistics.
     "report": ["matplotlib>=3.9,<4", "scipy>=1.13,<2"],
+    # `rlt sweep --ray`.
+    "sweep": ["ray>=2.40,<3"],
     # Stage 1: datasets of demonstrations, export of a bundle.
     "adapt": ["onnx>=1.17,<2", "onnxscript>=0.5,<1", "pyarrow>=17,<26", "pillow>=10,<14", "av>=12,<19"],
     "test": ["pytest>=8,<10", "hypothesis>=6.100,<7"],

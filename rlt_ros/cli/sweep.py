@@ -1,4 +1,4 @@
-"""`rlt sweep`: a table of trainings and evaluations, run as processes."""
+"""`rlt sweep`: a table of trainings and evaluations, run as processes here or on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -26,6 +26,9 @@ def sweep(
     ] = None,
     results: Annotated[Path | None, typer.Option(help="Where the records are kept; default: results/FILE.")] = None,
     bundle: BundlePath = None,
+    ray: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Ray cluster that does the work: HOST:PORT, ray://HOST:PORT or auto.")
+    ] = "",
     show: Annotated[bool, typer.Option("--list", help="Only say what would be run, and what is finished.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -40,6 +43,7 @@ def sweep(
         jobs,
         nice,
         bundle.absolute() if bundle is not None else None,
+        ray,
     )
     work = Sweep(table, config)
     if show:

@@ -79,18 +79,24 @@ class Nudger:
             return
         # All nudges start from one command: from where a sagging arm is found it would sink with each.
         start = self._position.copy()
-        self._keep(start, _SETTLE)
+        if leap := self._keep(start, _SETTLE):
+            yield Finding(f"moves {self._robot.joints[0]}", False, leap, _LEAP_REMEDY)
+            return
         for place, joint in enumerate(self._robot.joints):
             finding = self._nudge(place, joint, start)
             yield finding
             if self._leapt:
                 return
 
-    def _keep(self, command: Any, seconds: float) -> None:
-        until = time.monotonic() + seconds
+    def _keep(self, command: Any, seconds: float) -> str:
+        """Send it again and again; which joints leapt, see `_leap`."""
+        until, rest = time.monotonic() + seconds, self._position.copy()
         while time.monotonic() < until:
             self._output.send(command)
             self._surveyor.spin(self._period)
+            if leap := self._leap(rest):
+                return leap
+        return ""
 
     @property
     def _period(self) -> float:

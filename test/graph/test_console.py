@@ -126,6 +126,7 @@ def test_an_operator_sees_stops_and_takes_over_and_deaths_are_seen(graph: Graph,
     ros = graph.ros
     steps = ros.listen(msg.ControlStep, "step", RECORD_QOS)
     page = browser.new_page(viewport={"width": 1280, "height": 900})
+    page.set_default_timeout(90_000)  # of clicks: a busy machine's browser is late
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
     page.goto(url_in(graph.run_dir / "log" / "console_node.log"))

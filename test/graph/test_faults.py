@@ -109,8 +109,16 @@ class Deaths:
             return False
         return node != "learner_node" or self._learns(time.time() - now + since)
 
+    def compared(self) -> bool:
+        """Whether the learner has said of each replay that it rebuilt whether it is the checkpoint's."""
+        path = self._graph.run_dir / "log" / "learner_node.log"
+        told = path.read_text() if path.is_file() else ""
+        return told.count("going on from") == told.count("bit for bit") + told.count("not in every number")
+
     def _learns(self, since: float) -> bool:
         """Whether the learner has read its journal back and does updates, or has done all that it may, since then."""
+        if not self.compared():
+            return False
         said = [m for m in self._wire.learner if from_stamp(m.header.stamp) > since]
         return len(said) > 1 and (
             said[-1].updates > said[0].updates or said[-1].updates >= int(RATIO * said[-1].samples)
@@ -159,6 +167,7 @@ def lived(root: Path) -> tuple[Wire, Path]:
                     60,
                     "motion",
                 )
+                ros.wait(death.compared, 60, "the comparison of the replays")
                 ros.spin(rng.uniform(0.1, 0.6))
                 death.of(last)
                 ros.wait(lambda g=graph: g.process.poll() is not None, 60, "the graph's end")
@@ -169,6 +178,7 @@ def lived(root: Path) -> tuple[Wire, Path]:
             ros.wait(lambda: wire.steps[-1].epoch > epoch and wire.steps[-1].phase == 3, 60, "the last life")
             flown = wire.steps[-1].episode
             ros.wait(lambda: wire.steps[-1].episode > flown, 60, "an episode of it")
+            ros.wait(Deaths(graph, wire).compared, 60, "the comparison of the last replay")
             graph.stop()
             ros.spin(0.5)
     return wire, run_dir
@@ -281,7 +291,7 @@ def test_every_rebuilt_replay_was_bit_by_bit_the_one_of_the_checkpoint(wire: tup
     _, run = wire
     told = log(run, "learner_node")
     assert told.count("going on from") >= 3 + ROUNDS
-    assert told.count("bit for bit") >= 2 + ROUNDS, told
+    assert told.count("bit for bit") == told.count("going on from"), told
     assert told.count("not in every number") == 0, told
 
 

@@ -169,8 +169,8 @@ def test_takeover_drive_and_hand_back_then_a_lost_pad(domain: int, tmp_path: Pat
         rig.joy.clear()
         ros.wait(lambda: len(rig.joy) > 20, 10, "the pad to be found again")
         ros.spin(0.5)
+        ros.wait(lambda: len({tuple(step.command) for step in rig.steps[-20:]}) == 1, 10, "rest")
         assert {step.reason for step in rig.steps[-20:]} == {"intervention_lost"}
-        assert len({tuple(step.command) for step in rig.steps[-20:]}) == 1
         pad.press(TAKEOVER)
         rig.state_is(msg.ControlStep.STATE_HUMAN)
         rig.hand_back()
