@@ -48,7 +48,7 @@ format: setup ## let ruff rewrite
 	./rlt exec ruff check --fix .
 
 lock: setup ## pin all packages anew, with hashes, from setup.py
-	./rlt exec python scripts/dependencies.py ros sim teleop cameras console openpi report realsense adapt dev | \
+	./rlt exec python scripts/dependencies.py ros sim teleop cameras console openpi report realsense adapt sweep dev | \
 	  ./rlt exec uv pip compile - --universal --python-version 3.10 --generate-hashes --no-header --no-annotate \
 	  --upgrade -o requirements/lock.txt >/dev/null
 

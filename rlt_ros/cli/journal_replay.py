@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import rclpy
+from rclpy.node import Node
 from rclpy.publisher import Publisher
 
 from rlt_ros.config import ConfigError
@@ -54,8 +55,7 @@ def replay(
         time.sleep(_DISCOVERY)
         for topic, kind in names:
             name = f"{namespace.rstrip('/')}{topic}"
-            if node.count_publishers(name):
-                raise ConfigError(f"{name} has a publisher already: stop that graph, or give --namespace")
+            _refuse_company(node, name, 0)
             publishers[topic] = node.create_publisher(
                 _message(kind), name, _QOS.get(topic.rpartition("/")[2], RECORD_QOS)
             )
@@ -64,6 +64,8 @@ def replay(
         while time.monotonic() < until and not any(p.get_subscription_count() for p in publishers.values()):
             time.sleep(0.1)
         time.sleep(0.5)
+        for publisher in publishers.values():
+            _refuse_company(node, publisher.topic_name, 1)  # a busy graph is found late
         due = time.monotonic()
         for record in read_journal(journal):
             pause = min(longest_pause, max(0, record.logged - last) * 1e-9) if last else 0.0
@@ -81,6 +83,11 @@ def replay(
         node.destroy_node()
         rclpy.try_shutdown()
     return count
+
+
+def _refuse_company(node: Node, name: str, ours: int) -> None:
+    if node.count_publishers(name) > ours:
+        raise ConfigError(f"{name} has a publisher already: stop that graph, or give --namespace")
 
 
 def _message(kind: str) -> type:
