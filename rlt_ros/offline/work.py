@@ -46,7 +46,10 @@ class Workshop:
 
 
 def do(
-    job: Job, workshop: Workshop, locks: tuple[int, ...] = (), started: Callable[[subprocess.Popen[bytes]], None] = id
+    job: Job,
+    workshop: Workshop,
+    locks: tuple[int, ...] = (),
+    started: Callable[[subprocess.Popen[bytes]], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Do a job, or go on with it, in a process of its own.
 
