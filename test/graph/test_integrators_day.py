@@ -35,7 +35,7 @@ from rlt_ros.vla.bundle import load_bundle
 from rlt_ros.vla.dataset import read_episodes
 
 pytestmark = pytest.mark.day
-EPISODES, _MOST = 3, 10
+EPISODES, _MOST = 20, 40
 """Demonstrations; and how many are flown for them where a busy machine's pictures are late."""
 _PACE = ("are late", "messages a second")
 """Of complaints that a busy machine makes, not a driver: they are for real robots."""
