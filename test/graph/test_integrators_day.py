@@ -141,10 +141,11 @@ class Flight:
         """The episode ends; that is a phase for a moment only, which a busy machine may not see."""
         self.phase(Phase.ENDED, Phase.RESET, press=SUCCESS)
 
-    def state(self, state: State, seconds: float = 20.0) -> None:
-        """Wait until this one flies."""
+    def state(self, *states: State) -> None:
+        """Wait until one of these flies."""
         last = len(self.steps)
-        self.until(lambda: any(step.state == state for step in self.steps[last:]), seconds, state.name)
+        names = " or ".join(state.name for state in states)
+        self.until(lambda: any(step.state in states for step in self.steps[last:]), 20, names)
 
     def begins(self) -> None:
         """The scene is put up: an episode."""
@@ -313,7 +314,7 @@ def fly(robot: Path, bundle: Path, root: Path) -> Path:
         flight.drives(-0.02)
         flight.ticks(40)  # to learn from
         flight.pad.hold(TAKEOVER, False)
-        flight.state(State.REFERENCE)
+        flight.state(State.REFERENCE, State.ACTOR)  # a quick learner has weights by now
         flight.succeeds()
 
         flight.until(lambda: bool(flight.weights), 180, "the learner's weights")
