@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -86,7 +87,7 @@ class Sweep:
         """Look at what is there.
 
         Raises:
-            ConfigError: a record of that name is of another job.
+            ConfigError: a record or a run of that name is of another job.
         """
         self.config = config
         self.status = Status(len(jobs), minutes=sum(job.robot_minutes for job in jobs))
@@ -134,9 +135,11 @@ class Sweep:
     # -- one job ---------------------------------------------------------------------------------------------
 
     def _finished(self, job: Job) -> bool:
-        path = self.config.results / f"{job.name}.json"
+        path, begun = self.config.results / f"{job.name}.json", self.config.runs / job.name / "job.json"
         if path.is_file():
             same(job, read_record(path)["job"], path)
+        elif begun.is_file():
+            same(job, json.loads(begun.read_text()), begun.parent)
         return path.is_file()
 
     def _submit(self, place: Place, job: Job) -> None:

@@ -94,6 +94,15 @@ def test_a_record_of_other_settings_is_not_taken_for_the_run(tmp_path: Path) -> 
     assert Sweep([Job(episodes=5)], SweepConfig(tmp_path, tmp_path / "results")).status.finished == [job.name]
 
 
+def test_a_run_of_other_settings_is_not_gone_on_with(tmp_path: Path) -> None:
+    job = Job(episodes=100)
+    begun = tmp_path / "runs" / job.name / "job.json"
+    begun.parent.mkdir(parents=True)
+    begun.write_text(json.dumps(Job(episodes=5).described()))
+    with pytest.raises(ConfigError, match="made with another episodes"):
+        Sweep([job], SweepConfig(tmp_path / "runs", tmp_path / "results"))
+
+
 def test_a_run_that_fails_is_tried_again_and_told_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
