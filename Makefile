@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-live test-logic commands day setup test-setup lerobot lerobot-test lint format lock lock-lerobot clean
+.PHONY: help demo test test-whole test-live test-logic commands day setup test-setup lerobot lerobot-test lint format lock lock-lerobot clean
 PYTHON ?= python3
 DURATION ?= 180
 BESIDE = -n auto --dist loadfile --no-loadscope-reorder
@@ -11,11 +11,14 @@ demo: setup ## set up if needed, then show the simulated robot learning (DURATIO
 	./rlt demo --duration $(DURATION)
 
 test: test-setup ## set up if needed, then run the whole test suite, some minutes without a word
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync test-live test-logic
+	@$(MAKE) --no-print-directory test-whole; whole=$$?; \
+	  $(MAKE) --no-print-directory --jobs 2 --output-sync test-live test-logic && exit $$whole
 
-test-live: # in real time, mostly waits; both parts, whatever became of the first
-	./rlt exec python -m pytest -m whole; whole=$$?; \
-	  ./rlt exec python -m pytest $(BESIDE) --maxprocesses 2 -m "live and not whole" && exit $$whole
+test-whole: # graphs of many processes in real time: one after the other, nothing beside
+	./rlt exec python -m pytest -m whole
+
+test-live: # in real time, mostly waits
+	./rlt exec python -m pytest $(BESIDE) --maxprocesses 2 -m "live and not whole"
 
 test-logic: # beside it, when it leaves time
 	nice -n 10 ./rlt exec python -m pytest $(BESIDE) --maxprocesses 4 -m "not live and not commands and not day"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,6 +76,22 @@ class Rig:
             f"state {state} '{reason}', is {self.steps[-1:]}",
         )
 
+    def take_over(self) -> None:
+        """Press; again where a busy machine held the robot just then."""
+        self.pad.press(TAKEOVER)
+        again = time.monotonic() + 3.0
+
+        def human_flies() -> bool:
+            nonlocal again
+            if time.monotonic() > again:
+                self.pad.press(TAKEOVER, False)
+                self.ros.spin(0.3)
+                self._take_again()
+                again = time.monotonic() + 3.0
+            return (self.steps[-1].state, self.steps[-1].reason) == (msg.ControlStep.STATE_HUMAN, "")
+
+        self.ros.wait(human_flies, 20, "the human flies")
+
     def keep(self) -> None:
         """Fly on; where a busy machine took the pad for lost meanwhile, let go and take over once more."""
         if self.steps[-1].reason == "intervention_lost":
@@ -142,8 +159,7 @@ def test_takeover_drive_and_hand_back_then_a_lost_pad(domain: int, tmp_path: Pat
         rig.state_is(msg.ControlStep.STATE_REFERENCE, seconds=20)
         ros.wait(lambda: rig.steps[-1].row in range(5, 15), 5, "mid-chunk")
         first = rig.steps[-1].episode
-        pad.press(TAKEOVER)
-        rig.state_is(msg.ControlStep.STATE_HUMAN)
+        rig.take_over()
 
         # To a target, as somebody does who looks at it.
         target = rig.gripper() + np.array([-0.03, 0.02, 0.025])
@@ -159,13 +175,13 @@ def test_takeover_drive_and_hand_back_then_a_lost_pad(domain: int, tmp_path: Pat
         for axis in (LEFT_X, LEFT_Y, RIGHT_Y):
             pad.push(axis, 0.0)
 
-        def rests() -> bool:
+        def human_rests() -> bool:
             rig.keep()
             last = rig.steps[-10:]
             human = all(step.state == msg.ControlStep.STATE_HUMAN for step in last)
             return human and bool(np.ptp([list(step.command) for step in last], axis=0).max() < 1e-3)
 
-        ros.wait(rests, 10, "rest, before it goes back")
+        ros.wait(human_rests, 10, "rest, before it goes back")
         rig.hand_back()
         assert rig.steps[-1].episode == first
 
@@ -177,8 +193,7 @@ def test_takeover_drive_and_hand_back_then_a_lost_pad(domain: int, tmp_path: Pat
         wire_is_the_steps(rig)
 
         # The cable is pulled while the human flies: HOLD, until the human acts.
-        pad.press(TAKEOVER)
-        rig.state_is(msg.ControlStep.STATE_HUMAN)
+        rig.take_over()
         pad.push(LEFT_Y, -1.0)
         ros.spin(0.2)
         pad.unplug()
@@ -187,7 +202,7 @@ def test_takeover_drive_and_hand_back_then_a_lost_pad(domain: int, tmp_path: Pat
         rig.joy.clear()
         ros.wait(lambda: len(rig.joy) > 20, 10, "the pad to be found again")
         ros.spin(0.5)
-        ros.wait(lambda: len({tuple(step.command) for step in rig.steps[-20:]}) == 1, 10, "rest")
+        ros.wait(lambda: rests(rig.steps[-20:]), 10, "rest")
         assert {step.reason for step in rig.steps[-20:]} == {"intervention_lost"}
         pad.press(TAKEOVER)
         rig.state_is(msg.ControlStep.STATE_HUMAN)
@@ -220,8 +235,7 @@ def test_an_episode_by_buttons_alone_and_what_is_stored_of_it(domain: int, tmp_p
         rig.click(BEGIN)
         rig.phase_is(msg.SessionState.PHASE_CRITICAL)
         ros.spin(0.5)
-        pad.press(TAKEOVER)
-        rig.state_is(msg.ControlStep.STATE_HUMAN)
+        rig.take_over()
         pad.push(LEFT_Y, 0.8)
         ros.spin(0.7)
         pad.push(LEFT_Y, 0.0)
@@ -235,7 +249,7 @@ def test_an_episode_by_buttons_alone_and_what_is_stored_of_it(domain: int, tmp_p
         ros.wait(lambda: any(e.kind == msg.EpisodeEvent.KIND_LABEL for e in rig.events), 5, "the label")
         ros.wait(lambda: rig.session[-1].successes == 1, 5, "the success to count")
         end = next(e for e in rig.events if e.kind == msg.EpisodeEvent.KIND_END)
-        assert end.interventions == 1 + rig.taken_again
+        assert 1 <= end.interventions <= 1 + rig.taken_again
         assert 0 < end.human_ticks < end.ticks
         check_samples(rig, end)
 
@@ -246,6 +260,11 @@ def test_an_episode_by_buttons_alone_and_what_is_stored_of_it(domain: int, tmp_p
         ros.spin(0.3)
         assert rig.steps[-1].state == msg.ControlStep.STATE_ESTOP, "nobody flies against a stop"
         assert ros.call(Trigger, "executor_node/clear_estop", Trigger.Request()).success
+
+
+def rests(steps: list[msg.ControlStep]) -> bool:
+    """One command; where nothing is sent any more, told is where the robot is found."""
+    return len({tuple(step.command) for step in steps if list(step.command) != list(step.position)}) <= 1
 
 
 def goes_on(steps: list[msg.ControlStep], largest: np.ndarray) -> None:

@@ -215,7 +215,9 @@ def test_a_scripted_human_takes_over_finishes_and_is_learnt_from_and_a_dead_vla_
     since = itertools.dropwhile(lambda step: step.reason != held.reason, steps)
     hold = itertools.takewhile(lambda step: (step.reason, step.episode) == (held.reason, held.episode), since)
     resting = itertools.dropwhile(lambda step: list(step.command) != list(step.previous), hold)
-    assert len({tuple(step.command) for step in resting}) <= 1, "it stays where it is"
+    # Where joint states are late too nothing is sent any more: told is where the robot is found.
+    told = {tuple(step.command) for step in resting if list(step.command) != list(step.position)}
+    assert len(told) <= 1, "it stays where it is"
     assert graph.process.poll() is None
 
 
