@@ -31,8 +31,6 @@ Index = NDArray[np.int64]
 _METADATA_KEY = "rlt_stage1"
 _GLANCED = 128
 """Observations that are looked at together."""
-_SHIFT = 24
-"""Each picture is moved by up to one part of so many while the eyes learn: where the plug is in the socket stays."""
 _GROUNDING_BETA = 0.05
 """Error in units of the scale below which its square counts: a fifth of a millimetre aside."""
 _GROUNDING_SCALE = np.array([0.02, 0.004, 0.004, 0.05, 0.05], dtype=np.float32)
@@ -99,7 +97,7 @@ class Stage1:
         torch.manual_seed(config.seed * 1_000_003 + self.step)
         if self.step < config.eyes:
             part, rate = "eyes", config.eyes_rate * _schedule(self.step, config.eyes, 200)
-            losses = self._eyes_losses(rng.choice(self.training, config.eyes_batch), rng)
+            losses = self._eyes_losses(rng.choice(self.training, config.eyes_batch))
         else:
             part, step = "mind", self.step - config.eyes
             joint = step < config.steps
@@ -124,14 +122,11 @@ class Stage1:
             now = float(value.detach())
             self.running[name] = now if name not in self.running else 0.98 * self.running[name] + 0.02 * now
 
-    def _eyes_losses(self, index: Index, rng: np.random.Generator | None = None) -> dict[str, Tensor]:
-        """Where the parts are, and what the expert does, from what the eyes see; with `rng` moved at random."""
-        pictures = self.demos.images[index]
-        if rng is not None:
-            pictures = shifted(pictures, rng)
+    def _eyes_losses(self, index: Index) -> dict[str, Tensor]:
+        """Where the parts are, and what the expert does, from what the eyes see."""
         # Half the time where the processor multiplies bfloat16 natively; what is served sees in float32.
         points, scene = self._look(
-            pictures, precision_of("auto", self.device) if self.device.type == "cpu" else torch.bfloat16
+            index, precision_of("auto", self.device) if self.device.type == "cpu" else torch.bfloat16
         )
         position, told = self._rest(index)
         place = self.vla.eyes.locate(points, position, told)
@@ -151,7 +146,7 @@ class Stage1:
     def forward(self, index: Index) -> tuple[Tensor, Tensor]:
         """Embeddings and normalised actions of some observations."""
         if self.step < self.config.eyes:
-            seen = self._look(self.demos.images[index])
+            seen = self._look(index)
         else:
             if self._seen is None:
                 self._seen = self._look_at_everything()
@@ -159,17 +154,17 @@ class Stage1:
         z, actions = self.vla(*seen, *self._rest(index))
         return z, actions
 
-    def _look(self, pictures: NDArray[np.uint8], precision: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
-        """What the eyes see in pictures, shape (B, cameras, size, size, 3)."""
+    def _look(self, index: Index, precision: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        """What the eyes see of some observations."""
         with torch.autocast(self.device.type, precision, enabled=precision is not torch.float32):
-            seen: tuple[Tensor, Tensor] = self.vla.eyes(torch.from_numpy(pictures).to(self.device))
+            seen: tuple[Tensor, Tensor] = self.vla.eyes(torch.from_numpy(self.demos.images[index]).to(self.device))
         return seen
 
     @torch.no_grad()
     def _look_at_everything(self) -> tuple[Tensor, Tensor]:
         """Keypoints and scenes of all observations, as the frozen eyes will see them; 8 kB each."""
         count = len(self.demos.episode)
-        parts = [self._look(np.array(self.demos.images[at : at + _GLANCED])) for at in range(0, count, _GLANCED)]
+        parts = [self._look(np.arange(at, min(count, at + _GLANCED))) for at in range(0, count, _GLANCED)]
         points, scenes = zip(*((points.cpu(), scene.half().cpu()) for points, scene in parts), strict=True)
         return torch.cat(points), torch.cat(scenes)
 
@@ -301,23 +296,6 @@ class Glance(nn.Module):
         told = self.words(instruction).mean(1)
         actions: Tensor = self.head(torch.cat([points.flatten(1), scene.flatten(1), position, told], 1))
         return actions.unflatten(1, self._shape)
-
-
-def shifted(pictures: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Each picture moved a little, its edge repeated (DrQ, Kostrikov et al., 2020).
-
-    Args:
-        pictures: shape (B, cameras, size, size, 3).
-        rng: draws the ways.
-    """
-    size = pictures.shape[2]
-    most = size // _SHIFT
-    wide = np.pad(pictures, ((0, 0), (0, 0), (most, most), (most, most), (0, 0)), mode="edge")
-    out = np.empty_like(pictures)
-    for place in np.ndindex(pictures.shape[:2]):
-        down, right = rng.integers(0, 2 * most + 1, 2)
-        out[place] = wide[place][down : down + size, right : right + size]
-    return out
 
 
 def _schedule(step: int, steps: int, warm_up: int) -> float:
