@@ -26,7 +26,7 @@ test-logic: # beside it, when it leaves time
 commands: setup ## run every command of README and docs/getting_started.md, shortened
 	./rlt exec python -m pytest -m commands test/test_commands.py
 
-day: test-setup ## an integrator's day on four simulated drivers, from `rlt init robot` to a flight with RL; ten minutes
+day: test-setup ## an integrator's day on four simulated drivers, from `rlt init robot` to a flight with RL; six minutes
 	./rlt exec python -m pytest -m day test/graph/test_integrators_day.py
 
 setup: ## system packages, virtual environment, ROS 2, torch, build; does nothing when nothing changed

@@ -35,6 +35,7 @@ class Here:
 
     def close(self) -> None:
         """See `sweep.Place`."""
+        self._threads.shutdown(wait=False, cancel_futures=True)  # else each end would begin the next job
         with self._guard:
             self._closed = True
             processes = [process for process in self._processes if process.poll() is None]
@@ -45,7 +46,7 @@ class Here:
                 process.wait(_STOP)
             except subprocess.TimeoutExpired:
                 process.kill()
-        self._threads.shutdown(cancel_futures=True)
+        self._threads.shutdown()
 
     def _started(self, process: subprocess.Popen[bytes]) -> None:
         with self._guard:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import socket
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any
 
 from rlt_ros.config import ConfigError
@@ -55,7 +54,7 @@ class Cluster:
 
     def begun(self, job: Job, future: Future[dict[str, Any]]) -> bool:
         """See `sweep.Place`; known where the directory of the runs is shared."""
-        return not future.done() and Path(self._workshop.runs / job.name / "job.json").is_file()
+        return not future.done() and (self._workshop.runs / job.name / "job.json").is_file()
 
     def close(self) -> None:
         """See `sweep.Place`."""

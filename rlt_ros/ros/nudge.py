@@ -121,7 +121,8 @@ class Nudger:
                 return Finding(f"moves {joint}", False, leap, _LEAP_REMEDY)
             asked.append(command[place])
             measured.append(self._position.copy())
-        self._keep(start, 5 * period)
+        if leap := self._keep(start, 5 * period):
+            return Finding(f"moves {joint}", False, leap, _LEAP_REMEDY)
         went = np.array(measured)
         moved = np.abs(went - went[0]).max(0)
         others = tuple(
