@@ -295,7 +295,9 @@ def load_bundle(directory: Path | str) -> Bundle:
 def _skeleton(data: Any) -> Skeleton | None:
     if not data:
         return None
-    frames, joints, bases = (tuple(map(str, data.get(name, ()))) for name in ("frames", "joints", "bases"))
+    frames, joints, bases = (
+        tuple(map(str, names)) for names in (data["frames"], data["joints"], data.get("bases", ()))
+    )
     return Skeleton(str(data["file"]), frames, joints, bases)
 
 

@@ -220,7 +220,7 @@ def waves(place: Tensor, width: int) -> Tensor:
     """
     count = width // (2 * place.shape[1])
     longest, shortest = _WAVES
-    lengths = longest * (shortest / longest) ** (torch.arange(count, device=place.device) / (count - 1))
+    lengths = longest * (shortest / longest) ** (torch.arange(count, device=place.device) / max(1, count - 1))
     phase = (place.clamp(-longest / 2, longest / 2)[..., None] * (2 * math.pi / lengths)).flatten(1)
     written = torch.cat([phase.sin(), phase.cos()], 1)
     return _PLACE_GAIN * functional.pad(written, (0, width - written.shape[1]))

@@ -15,7 +15,7 @@ from rlt_ros.vla.demos import Demonstrations
 from rlt_ros.vla.export import export, summarise
 from rlt_ros.vla.instruction import encode_instruction
 from rlt_ros.vla.loaded import LoadedVla
-from rlt_ros.vla.small import ServedVLA, SmallVLAConfig
+from rlt_ros.vla.small import ServedVLA, SmallVLAConfig, waves
 
 JOINTS, HORIZON, SIZE = 3, 8, 32
 MODEL = SmallVLAConfig(2, SIZE, JOINTS, HORIZON, width=32, layers=1, heads=2, token_dim=8)
@@ -182,3 +182,15 @@ def test_an_instruction_without_words_is_refused_and_words_count() -> None:
     with pytest.raises(ValueError, match="no word"):
         encode_instruction(" ... ")
     assert not np.array_equal(encode_instruction("insert the plug"), encode_instruction("insert the charger"))
+
+
+@pytest.mark.parametrize("width", [128, 64, 10])
+def test_written_in_waves_a_place_has_always_the_same_length_and_is_told_from_its_neighbours(width: int) -> None:
+    places = torch.zeros(41, 5)
+    places[:, 1] = torch.linspace(-5, 5, 41)
+    written = waves(places, width)
+    assert written.shape == (41, width)
+    lengths = written.norm(dim=1)
+    torch.testing.assert_close(lengths, lengths[:1].expand(41))
+    apart = torch.cdist(written, written) + 1e3 * torch.eye(41)
+    assert apart.min() > 0.2
